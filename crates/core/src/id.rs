@@ -1,0 +1,167 @@
+//! Ids: `UUIDv7` values, so that their order is the order of creation, written as a prefix and
+//! 26 characters of Crockford's base 32 (`run_01k…`), which keeps that order as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::{Clock, Entropy};
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const TEXT_LENGTH: usize = 26;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an id of the form {prefix}_ and 26 characters of base 32")]
+pub struct InvalidId {
+    /// The prefix the id should have had.
+    pub prefix: &'static str,
+    /// The text as given, cut to 80 characters.
+    pub text: String,
+}
+
+fn encode(value: u128) -> String {
+    (0..TEXT_LENGTH)
+        .rev()
+        .map(|position| {
+            let index = (value >> (5 * position)) & 31;
+            char::from(ALPHABET[usize::try_from(index).unwrap_or(0)])
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> Option<u128> {
+    if text.len() != TEXT_LENGTH {
+        return None;
+    }
+    text.bytes().try_fold(0_u128, |value, byte| {
+        let digit = ALPHABET.iter().position(|letter| *letter == byte)?;
+        value.checked_mul(32)?.checked_add(digit as u128)
+    })
+}
+
+fn new_v7(clock: &dyn Clock, entropy: &dyn Entropy) -> Uuid {
+    let millis = u64::try_from(clock.now().as_micros() / 1000).unwrap_or(0);
+    let mut random = [0_u8; 10];
+    entropy.fill(&mut random);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id at the clock's present time.
+            pub fn generate(clock: &dyn Clock, entropy: &dyn Entropy) -> Self {
+                Self(new_v7(clock, entropy))
+            }
+
+            /// The 16 bytes as the store keeps them, in time order.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id that [`Self::as_bytes`] gave.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), encode(self.0.as_u128()))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix(concat!($prefix, "_"))
+                    .and_then(decode)
+                    .map(|value| Self(Uuid::from_u128(value)))
+                    .ok_or_else(|| InvalidId {
+                        prefix: $prefix,
+                        text: text.chars().take(80).collect(),
+                    })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+
+id!(
+    /// One execution of a durable function.
+    RunId, "run"
+);
+id!(
+    /// A request that a person decide something.
+    ApprovalId, "apr"
+);
+id!(
+    /// One application of a release to a target.
+    DeploymentId, "dep"
+);
+id!(
+    /// A published change in the registry.
+    ReleaseId, "rel"
+);
+id!(
+    /// A person or a service account that can sign in.
+    PrincipalId, "usr"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_and_value_are_one(value: u128) {
+            let id = RunId(Uuid::from_u128(value));
+            prop_assert_eq!(id.to_string().parse::<RunId>(), Ok(id));
+        }
+
+        #[test]
+        fn text_keeps_the_order(a: u128, b: u128) {
+            prop_assert_eq!(a.cmp(&b), encode(a).cmp(&encode(b)));
+        }
+
+        #[test]
+        fn nonsense_is_refused_without_panic(text in ".*") {
+            prop_assume!(!text.starts_with("run_"));
+            prop_assert!(text.parse::<RunId>().is_err());
+        }
+    }
+
+    #[test]
+    fn too_large_a_value_is_refused() {
+        assert!("run_zzzzzzzzzzzzzzzzzzzzzzzzzz".parse::<RunId>().is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! Isolated execution: a Linux process sandbox that fails closed and tests itself.
+
+pub mod spec;
