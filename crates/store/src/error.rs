@@ -1,0 +1,75 @@
+//! The closed set of ways in which storage fails.
+
+use matrix_core::{Code, Problem};
+
+/// No space left for the data directory.
+pub const FULL: Code = Code::new("STORE-0001", 507, 1, "no space left");
+/// The database or a file of it cannot be used now.
+pub const UNAVAILABLE: Code = Code::new("STORE-0002", 503, 1, "storage unavailable");
+/// Stored bytes are not what was stored.
+pub const CORRUPT: Code = Code::new("STORE-0003", 500, 1, "stored data is damaged");
+/// A row exists already, or not any more.
+pub const CONFLICT: Code = Code::new("STORE-0004", 409, 1, "conflicting change");
+
+/// Why storage did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A constraint of a table was broken: the row exists, or what it refers to does not.
+    #[error("a stored row conflicts: {0}")]
+    Conflict(String),
+    /// The disk, the quota or the file's limit is used up; nothing of the request was stored.
+    #[error("no space is left to store this: {0}")]
+    Full(String),
+    /// The database cannot be reached; the outcome of a commit under way is unknown.
+    #[error("storage is unavailable: {0}")]
+    Unavailable(String),
+    /// What was read is not what this program writes.
+    #[error("stored data is damaged: {0}")]
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// A damaged value, by the place it was read from.
+    pub fn corrupt(place: impl std::fmt::Display) -> Self {
+        Self::Corrupt(place.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::Conflict(text),
+            Some(ErrorCode::DiskFull) => Self::Full(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => Self::Full(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Conflict(_) => Problem::new(CONFLICT, text),
+            StoreError::Full(_) => Problem::new(FULL, text)
+                .help("free some space and run `matrix run resume`; nothing recorded was lost"),
+            StoreError::Unavailable(_) => Problem::new(UNAVAILABLE, text)
+                .help("check that the data directory exists and can be written"),
+            StoreError::Corrupt(_) => Problem::new(CORRUPT, text)
+                .help("restore the data directory from a copy; do not edit it by hand"),
+        }
+    }
+}

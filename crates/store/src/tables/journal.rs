@@ -1,0 +1,127 @@
+//! The journal: append only, never updated; salt and payload may be erased.
+
+use matrix_core::{Digest, RunId, Timestamp};
+
+use crate::error::StoreError;
+use crate::params;
+use crate::sql::{Row, Statement, Tx};
+
+const INSERT: Statement = Statement::new(
+    "journal.insert",
+    "INSERT INTO journal (run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest,
+                          hash, salt, payload, payload_blob)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+);
+const LIST: Statement = Statement::new(
+    "journal.list",
+    "SELECT lsn, run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest, hash, salt,
+            payload, payload_blob
+     FROM journal WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+);
+const ERASE: Statement = Statement::new(
+    "journal.erase",
+    "UPDATE journal SET salt = NULL, payload = NULL, payload_blob = NULL
+     WHERE run = $1 AND seq = $2",
+);
+
+/// Every statement of this table.
+pub const STATEMENTS: &[Statement] = &[INSERT, LIST, ERASE];
+
+/// A journal entry as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRow {
+    /// Position among all entries of the shard; given by the database.
+    pub lsn: i64,
+    /// The run.
+    pub run: RunId,
+    /// Position in the run, from zero.
+    pub seq: i64,
+    /// What sort of entry.
+    pub kind: String,
+    /// The address of the step, timer, signal or approval; may be empty.
+    pub path: String,
+    /// What the step was, to recognise it again; may be empty.
+    pub fingerprint: String,
+    /// Who wrote it, as `user:name` or `worker:id`.
+    pub actor: String,
+    /// The owner's epoch.
+    pub epoch: i64,
+    /// When.
+    pub at: Timestamp,
+    /// SHA-256 of salt and payload.
+    pub payload_digest: Digest,
+    /// The chain's hash up to and with this entry.
+    pub hash: Digest,
+    /// 32 random bytes, unless erased.
+    pub salt: Option<Vec<u8>>,
+    /// The payload, unless erased or kept as a blob.
+    pub payload: Option<Vec<u8>>,
+    /// Where a large payload is kept.
+    pub payload_blob: Option<Digest>,
+}
+
+fn entry(row: &Row) -> Result<EntryRow, StoreError> {
+    Ok(EntryRow {
+        lsn: row.get(0)?,
+        run: row.get(1)?,
+        seq: row.get(2)?,
+        kind: row.get(3)?,
+        path: row.get(4)?,
+        fingerprint: row.get(5)?,
+        actor: row.get(6)?,
+        epoch: row.get(7)?,
+        at: row.get(8)?,
+        payload_digest: row.get(9)?,
+        hash: row.get(10)?,
+        salt: row.get(11)?,
+        payload: row.get(12)?,
+        payload_blob: row.get(13)?,
+    })
+}
+
+/// Appends an entry; its `lsn` is not used.
+pub fn insert(tx: &Tx<'_>, entry: &EntryRow) -> Result<(), StoreError> {
+    let EntryRow {
+        run,
+        seq,
+        kind,
+        path,
+        fingerprint,
+        actor,
+        epoch,
+        at,
+        ..
+    } = entry;
+    tx.execute(
+        &INSERT,
+        params![
+            run,
+            *seq,
+            kind,
+            path,
+            fingerprint,
+            actor,
+            *epoch,
+            *at,
+            &entry.payload_digest,
+            &entry.hash,
+            entry.salt.as_deref(),
+            entry.payload.as_deref(),
+            entry.payload_blob.as_ref()
+        ],
+    )
+    .map(drop)
+}
+
+/// Entries of a run after a position (`-1` for all), in order, at most `limit`.
+pub fn list(tx: &Tx<'_>, run: RunId, after: i64, limit: i64) -> Result<Vec<EntryRow>, StoreError> {
+    tx.query(&LIST, params![&run, after, limit])?
+        .iter()
+        .map(entry)
+        .collect()
+}
+
+/// Erases salt and payload of an entry; the chain stays whole.
+pub fn erase(tx: &Tx<'_>, run: RunId, seq: i64) -> Result<bool, StoreError> {
+    Ok(tx.execute(&ERASE, params![&run, seq])? == 1)
+}

@@ -1,0 +1,26 @@
+//! One module per subject: its columns, its statements, its rows.
+
+pub mod approvals;
+pub mod audit;
+pub mod inbox;
+pub mod journal;
+pub mod releases;
+pub mod runs;
+pub mod workers;
+
+use crate::sql::Statement;
+
+/// Every statement of every table, so that a test can prepare them all.
+pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
+    [
+        approvals::STATEMENTS,
+        audit::STATEMENTS,
+        inbox::STATEMENTS,
+        journal::STATEMENTS,
+        releases::STATEMENTS,
+        runs::STATEMENTS,
+        workers::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+}

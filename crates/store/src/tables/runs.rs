@@ -1,0 +1,329 @@
+//! Runs: who owns them, where their journal ends, what they wait for.
+
+use matrix_core::{Digest, RunId, Scope, Timestamp};
+
+use crate::error::StoreError;
+use crate::params;
+use crate::sql::{Row, Statement, Tx};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT run, organisation, workspace, kind, version, title, trace, state, waiting, \
+             wake_at, owner, epoch, crashes, head_seq, head_hash, created_at, updated_at FROM runs ",
+            $rest
+        )
+    };
+}
+
+const INSERT: Statement = Statement::new(
+    "runs.insert",
+    "INSERT INTO runs (run, organisation, workspace, kind, version, title, trace, state, epoch,
+                       crashes, head_seq, head_hash, created_at, updated_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $11)",
+);
+const GET: Statement = Statement::new("runs.get", select!("WHERE run = $1"));
+const LIST: Statement = Statement::new(
+    "runs.list",
+    select!(
+        "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND ($4 = '' OR kind = $4)
+         ORDER BY run DESC LIMIT $5"
+    ),
+);
+const UNFINISHED: Statement = Statement::new(
+    "runs.unfinished",
+    select!("WHERE state IN ('ready', 'running', 'waiting', 'paused') ORDER BY run LIMIT $1"),
+);
+const CLAIMABLE: Statement = Statement::new(
+    "runs.claimable",
+    select!("WHERE state = 'ready' ORDER BY run LIMIT $1"),
+);
+const CLAIM: Statement = Statement::new(
+    "runs.claim",
+    "UPDATE runs SET state = 'running', owner = $2, epoch = epoch + 1, waiting = NULL,
+                     wake_at = NULL, updated_at = $3
+     WHERE run = $1 AND state = 'ready'",
+);
+const MOVE_HEAD: Statement = Statement::new(
+    "runs.move_head",
+    "UPDATE runs SET head_seq = $2, head_hash = $3, updated_at = $4
+     WHERE run = $1 AND epoch = $5 AND head_seq = $6",
+);
+const RELEASE: Statement = Statement::new(
+    "runs.release",
+    "UPDATE runs SET state = $2, waiting = $3, wake_at = $4, owner = NULL, updated_at = $5,
+                     crashes = 0
+     WHERE run = $1 AND epoch = $6",
+);
+const WAKE: Statement = Statement::new(
+    "runs.wake",
+    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $2
+     WHERE run = $1 AND (state = 'waiting' OR (state = 'paused' AND $3 = 1))",
+);
+const WAKE_DUE: Statement = Statement::new(
+    "runs.wake_due",
+    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1
+     WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= $1",
+);
+const NEXT_WAKE: Statement = Statement::new(
+    "runs.next_wake",
+    "SELECT MIN(wake_at) FROM runs WHERE wake_at IS NOT NULL AND state = 'waiting'",
+);
+const ORPHAN: Statement = Statement::new(
+    "runs.orphan",
+    "UPDATE runs SET state = 'ready', owner = NULL, epoch = epoch + 1, crashes = crashes + 1,
+                     updated_at = $2
+     WHERE state = 'running' AND owner = $1",
+);
+const OWNERS: Statement = Statement::new(
+    "runs.owners",
+    "SELECT DISTINCT owner FROM runs WHERE state = 'running' AND owner IS NOT NULL",
+);
+const COUNT: Statement = Statement::new(
+    "runs.count",
+    "SELECT kind, state, COUNT(*) FROM runs GROUP BY kind, state",
+);
+
+/// Every statement of this table.
+pub const STATEMENTS: &[Statement] = &[
+    INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE, NEXT_WAKE,
+    ORPHAN, OWNERS, COUNT,
+];
+
+/// A run's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// Where it belongs.
+    pub scope: Scope,
+    /// The durable function's kind.
+    pub kind: String,
+    /// The function's version it started with.
+    pub version: String,
+    /// One line for people.
+    pub title: String,
+    /// Trace id, 32 hexadecimal digits.
+    pub trace: String,
+    /// `ready`, `running`, `waiting`, `paused`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
+    /// What it waits for, as JSON.
+    pub waiting: Option<String>,
+    /// When a timer wakes it.
+    pub wake_at: Option<Timestamp>,
+    /// The worker that owns it.
+    pub owner: Option<String>,
+    /// Raised at every claim; every append must name it.
+    pub epoch: i64,
+    /// Times an owner died since the run last came to rest.
+    pub crashes: i64,
+    /// Position of the newest entry.
+    pub head_seq: i64,
+    /// Hash of the newest entry.
+    pub head_hash: Digest,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its row last changed.
+    pub updated_at: Timestamp,
+}
+
+fn run(row: &Row) -> Result<RunRow, StoreError> {
+    Ok(RunRow {
+        run: row.get(0)?,
+        scope: Scope {
+            organisation: row.get(1)?,
+            workspace: row.get(2)?,
+        },
+        kind: row.get(3)?,
+        version: row.get(4)?,
+        title: row.get(5)?,
+        trace: row.get(6)?,
+        state: row.get(7)?,
+        waiting: row.get(8)?,
+        wake_at: row.get(9)?,
+        owner: row.get(10)?,
+        epoch: row.get(11)?,
+        crashes: row.get(12)?,
+        head_seq: row.get(13)?,
+        head_hash: row.get(14)?,
+        created_at: row.get(15)?,
+        updated_at: row.get(16)?,
+    })
+}
+
+/// Adds a run; epoch, crashes, owner and waits start empty.
+pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
+    tx.execute(
+        &INSERT,
+        params![
+            &new.run,
+            &new.scope.organisation,
+            &new.scope.workspace,
+            &new.kind,
+            &new.version,
+            &new.title,
+            &new.trace,
+            &new.state,
+            new.head_seq,
+            &new.head_hash,
+            new.created_at
+        ],
+    )
+    .map(drop)
+}
+
+/// One run.
+pub fn get(tx: &Tx<'_>, id: RunId) -> Result<Option<RunRow>, StoreError> {
+    tx.query_one(&GET, params![&id])?
+        .as_ref()
+        .map(run)
+        .transpose()
+}
+
+/// Runs of a scope before a cursor, newest first; an empty kind means all.
+pub fn list(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    before: Option<RunId>,
+    kind: &str,
+    limit: i64,
+) -> Result<Vec<RunRow>, StoreError> {
+    let before = before.unwrap_or(RunId::from_bytes([0xff; 16]));
+    tx.query(
+        &LIST,
+        params![&scope.organisation, &scope.workspace, &before, kind, limit],
+    )?
+    .iter()
+    .map(run)
+    .collect()
+}
+
+/// Runs that have not ended, oldest first.
+pub fn unfinished(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+    tx.query(&UNFINISHED, params![limit])?
+        .iter()
+        .map(run)
+        .collect()
+}
+
+/// Runs that wait for a worker, oldest first.
+pub fn claimable(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+    tx.query(&CLAIMABLE, params![limit])?
+        .iter()
+        .map(run)
+        .collect()
+}
+
+/// Takes a ready run under a new epoch; false if somebody else had it.
+pub fn claim(tx: &Tx<'_>, id: RunId, owner: &str, at: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(&CLAIM, params![&id, owner, at])? == 1)
+}
+
+/// Where a run's journal ended and will end, under which epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadMove {
+    /// The writer's epoch.
+    pub epoch: i64,
+    /// The position the writer believes is the newest.
+    pub from_seq: i64,
+    /// The new newest position.
+    pub to_seq: i64,
+    /// Its hash.
+    pub to_hash: Digest,
+}
+
+/// Moves a run's head; false means the writer is not the owner any more.
+pub fn move_head(
+    tx: &Tx<'_>,
+    id: RunId,
+    head: &HeadMove,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let HeadMove {
+        epoch,
+        from_seq,
+        to_seq,
+        to_hash,
+    } = head;
+    Ok(tx.execute(
+        &MOVE_HEAD,
+        params![&id, *to_seq, to_hash, at, *epoch, *from_seq],
+    )? == 1)
+}
+
+/// How a run is let go of.
+#[derive(Debug, Clone)]
+pub struct Release<'a> {
+    /// The state it is left in.
+    pub state: &'a str,
+    /// What it waits for, as JSON.
+    pub waiting: Option<&'a str>,
+    /// When a timer wakes it.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Gives up ownership; false means it was lost before.
+pub fn release(
+    tx: &Tx<'_>,
+    id: RunId,
+    epoch: i64,
+    release: &Release<'_>,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let Release {
+        state,
+        waiting,
+        wake_at,
+    } = release;
+    Ok(tx.execute(
+        &RELEASE,
+        params![&id, *state, *waiting, *wake_at, at, epoch],
+    )? == 1)
+}
+
+/// Whether a paused run may be woken by a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WakePaused {
+    /// Resume, cancel and retry wake it.
+    Yes,
+    /// Signals and approvals wait until it is resumed.
+    No,
+}
+
+/// Makes a waiting run ready.
+pub fn wake(tx: &Tx<'_>, id: RunId, paused: WakePaused, at: Timestamp) -> Result<bool, StoreError> {
+    let paused = i64::from(paused == WakePaused::Yes);
+    Ok(tx.execute(&WAKE, params![&id, at, paused])? == 1)
+}
+
+/// Makes every run ready whose timer is due; gives their number.
+pub fn wake_due(tx: &Tx<'_>, now: Timestamp) -> Result<u64, StoreError> {
+    tx.execute(&WAKE_DUE, params![now])
+}
+
+/// When the next timer is due.
+pub fn next_wake(tx: &Tx<'_>) -> Result<Option<Timestamp>, StoreError> {
+    tx.query_one(&NEXT_WAKE, params![])?
+        .map_or(Ok(None), |row| row.get(0))
+}
+
+/// Returns every run of a dead owner to the queue under a new epoch; gives their number.
+pub fn orphan(tx: &Tx<'_>, owner: &str, at: Timestamp) -> Result<u64, StoreError> {
+    tx.execute(&ORPHAN, params![owner, at])
+}
+
+/// Everyone who owns a running run.
+pub fn owners(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
+    tx.query(&OWNERS, params![])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// How many runs there are by kind and state, for metrics.
+pub fn count(tx: &Tx<'_>) -> Result<Vec<(String, String, u64)>, StoreError> {
+    tx.query(&COUNT, params![])?
+        .iter()
+        .map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .collect()
+}
