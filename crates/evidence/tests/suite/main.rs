@@ -1,0 +1,9 @@
+//! The room through its public doors: what a bundle proves, and what other tools say of our files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's own helper fails by panicking"
+)]
+
+mod support;
+mod verify;
