@@ -19,6 +19,7 @@
 
 pub mod bundle;
 pub mod dsse;
+pub mod junit;
 pub mod keys;
 pub mod predicate;
 pub mod record;

@@ -5,5 +5,6 @@
     reason = "a test's own helper fails by panicking"
 )]
 
+mod junit;
 mod support;
 mod verify;
