@@ -23,6 +23,7 @@ pub mod junit;
 pub mod keys;
 pub mod predicate;
 pub mod record;
+pub mod sarif;
 pub mod statement;
 pub mod verify;
 

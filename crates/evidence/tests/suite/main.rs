@@ -6,5 +6,6 @@
 )]
 
 mod junit;
+mod sarif;
 mod support;
 mod verify;
