@@ -5,13 +5,13 @@ use serde::Serialize;
 use crate::digest::Digest;
 
 /// A value that has no JSON form, such as a map with keys that are not text.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("value has no canonical JSON form")]
-pub struct NotCanonical(#[source] serde_json::Error);
+pub struct NotCanonical(#[source] std::sync::Arc<serde_json::Error>);
 
 /// The RFC 8785 bytes of a value.
 pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, NotCanonical> {
-    serde_json_canonicalizer::to_vec(value).map_err(NotCanonical)
+    serde_json_canonicalizer::to_vec(value).map_err(|error| NotCanonical(std::sync::Arc::new(error)))
 }
 
 /// The digest of a value's RFC 8785 bytes.

@@ -1,1 +1,37 @@
-//! (room: engine)
+//! Runs: durable functions whose every effect is a step in an append-only, hash-chained journal.
+//!
+//! A [`DurableFunction`] is an ordinary async function over a [`Run`]. Whatever it does to the
+//! world it does in a step, and each step's result is an entry of the journal before anyone sees
+//! it. After a crash the function simply runs again: recorded steps answer from the journal
+//! ([`history`]), the first unrecorded one goes on.
+//!
+//! * [`entry`] — what an entry is and how the chain is computed, so that anybody can check it.
+//! * [`journal`] — appending under a fence (run, epoch, head), reading, verifying, erasing.
+//! * [`step`] and [`run`] — the surface a durable function sees: steps by effect class, branches,
+//!   timers, signals, approvals.
+//! * [`worker`] — one owner drives one run: replays, moves the inbox into the journal, parks.
+//! * [`engine`] — claims ready runs, wakes due ones, sweeps dead owners' runs back to the queue.
+//! * [`runs`] — what callers may do with runs, one file for each verb.
+//!
+//! Two rules hold everywhere. One owner: every append names the epoch it was claimed under, and an
+//! append under an old epoch is refused. One hand-over: whatever happens to an owner, a run passes
+//! through the queue (`ready`) before anyone else gets it.
+
+pub mod engine;
+pub mod entry;
+pub mod error;
+pub mod history;
+pub mod journal;
+pub mod run;
+pub mod runs;
+pub mod step;
+mod wait;
+pub mod worker;
+
+pub use engine::{Engine, EngineOptions, NewRun, OnFullDisk};
+pub use entry::{Draft, Entry, EntryKind};
+pub use error::{RunError, StepError};
+pub use journal::Journal;
+pub use run::{Decision, Run, Verdict};
+pub use step::{EffectClass, RetryPolicy, Step, StepContext};
+pub use worker::DurableFunction;

@@ -44,6 +44,8 @@ const CLAIM: Statement = Statement::new(
                      wake_at = NULL, updated_at = $3
      WHERE run = $1 AND state = 'ready'",
 );
+const HEAD: Statement =
+    Statement::new("runs.head", "SELECT epoch, head_seq, head_hash FROM runs WHERE run = $1");
 const MOVE_HEAD: Statement = Statement::new(
     "runs.move_head",
     "UPDATE runs SET head_seq = $2, head_hash = $3, updated_at = $4
@@ -86,7 +88,7 @@ const COUNT: Statement = Statement::new(
 
 /// Every statement of this table.
 pub const STATEMENTS: &[Statement] = &[
-    INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE, NEXT_WAKE,
+    INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, HEAD, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE, NEXT_WAKE,
     ORPHAN, OWNERS, COUNT,
 ];
 
@@ -217,6 +219,24 @@ pub fn claimable(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
 /// Takes a ready run under a new epoch; false if somebody else had it.
 pub fn claim(tx: &Tx<'_>, id: RunId, owner: &str, at: Timestamp) -> Result<bool, StoreError> {
     Ok(tx.execute(&CLAIM, params![&id, owner, at])? == 1)
+}
+
+/// Where a run's journal ends, and under which epoch it may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The present owner's epoch.
+    pub epoch: i64,
+    /// Position of the newest entry, `-1` before the first.
+    pub seq: i64,
+    /// Hash of the newest entry.
+    pub hash: Digest,
+}
+
+/// The head of a run.
+pub fn head(tx: &Tx<'_>, id: RunId) -> Result<Option<Head>, StoreError> {
+    tx.query_one(&HEAD, params![&id])?
+        .map(|row| Ok(Head { epoch: row.get(0)?, seq: row.get(1)?, hash: row.get(2)? }))
+        .transpose()
 }
 
 /// Where a run's journal ended and will end, under which epoch.

@@ -1,0 +1,221 @@
+//! What can go wrong with a run, and how each reaches a person.
+
+use std::time::Duration;
+
+use matrix_core::{Code, Problem, RunId};
+use matrix_store::StoreError;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// No run of this id in the caller's scope.
+pub const NOT_FOUND: Code = Code::new("RUN-0001", 404, 6, "no such run");
+/// The run has ended, so nothing can be asked of it.
+pub const ENDED: Code = Code::new("RUN-0002", 409, 1, "the run has ended");
+/// The run is not in a state in which this makes sense.
+pub const WRONG_STATE: Code = Code::new("RUN-0003", 409, 1, "not possible in this state");
+/// No step of this path is recorded.
+pub const NO_STEP: Code = Code::new("RUN-0004", 404, 6, "no such step");
+/// The journal of a run does not match its hashes.
+pub const BROKEN_CHAIN: Code =
+    Code::new("RUN-0005", 500, 1, "the journal does not match its hashes");
+/// Replay met another step than the journal recorded.
+pub const DIVERGED: Code = Code::new("RUN-0006", 409, 8, "the run differs from its journal");
+/// No question to a person of this id.
+pub const NO_APPROVAL: Code = Code::new("RUN-0007", 404, 6, "no such approval");
+/// The caller may not do this.
+pub const DENIED: Code = Code::new("AUTH-0001", 403, 4, "not allowed");
+
+/// The error of one attempt of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    /// A stable code for machines, such as `patch_refused`.
+    pub code: String,
+    /// What failed, to which thing.
+    pub message: String,
+    /// Whether another attempt may help.
+    pub retry: Retry,
+    /// More facts.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+}
+
+/// Whether another attempt may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// It will fail again.
+    Never,
+    /// It may succeed later.
+    Later {
+        /// At least this many milliseconds from now, when the other side said so.
+        after_ms: Option<u64>,
+    },
+}
+
+impl StepError {
+    /// An error that another attempt will not change.
+    pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retry: Retry::Never,
+            details: Value::Null,
+        }
+    }
+
+    /// An error that may go away by itself.
+    pub fn transient(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retry: Retry::Later { after_ms: None },
+            details: Value::Null,
+        }
+    }
+
+    /// Adds facts.
+    #[must_use]
+    pub fn details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// The least time until the next attempt, where the other side said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.retry {
+            Retry::Later { after_ms } => after_ms.map(Duration::from_millis),
+            Retry::Never => None,
+        }
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::transient("storage", error.to_string())
+    }
+}
+
+/// Why a durable function could not go on. A function passes these up; only [`RunError::Failed`]
+/// is its own to make or to handle.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A step, or the function itself, failed for good.
+    #[error("{0}")]
+    Failed(StepError),
+    /// The run was cancelled.
+    #[error("the run was cancelled: {0}")]
+    Cancelled(String),
+    /// The function did something else than the journal recorded.
+    #[error("step `{path}` differs from the journal: recorded {recorded}, now {now}")]
+    Diverged {
+        /// The step's address.
+        path: String,
+        /// What the journal has.
+        recorded: String,
+        /// What the function asked for.
+        now: String,
+    },
+    /// A person must decide how it goes on.
+    #[error("{0}")]
+    NeedsPerson(String),
+    /// Somebody else owns the run now.
+    #[error("the run is owned by another worker")]
+    Lost,
+    /// Storage failed; the run goes on from its journal later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<StepError> for RunError {
+    fn from(error: StepError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<matrix_core::canonical::NotCanonical> for RunError {
+    fn from(error: matrix_core::canonical::NotCanonical) -> Self {
+        Self::Failed(StepError::permanent("not_json", error.to_string()))
+    }
+}
+
+/// Why a request about a run was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// There is no such run in the caller's scope.
+    #[error("there is no run {0}")]
+    NotFound(RunId),
+    /// The run has ended.
+    #[error("run {run} has ended ({state})")]
+    Ended {
+        /// The run.
+        run: RunId,
+        /// The state it ended in.
+        state: String,
+    },
+    /// The run is in another state than this needs.
+    #[error("run {run} is {state}, so it cannot be {verb}")]
+    WrongState {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: String,
+        /// What was wanted: `resumed`.
+        verb: &'static str,
+    },
+    /// No step of this path is recorded.
+    #[error("run {run} has no recorded step `{path}`")]
+    NoStep {
+        /// The run.
+        run: RunId,
+        /// The path asked for.
+        path: String,
+    },
+    /// There is no such question.
+    #[error("there is no approval {0}")]
+    NoApproval(String),
+    /// The chain is broken at this entry.
+    #[error("the journal of run {run} is broken at entry {seq}: {what}")]
+    Broken {
+        /// The run.
+        run: RunId,
+        /// The first entry that does not match.
+        seq: i64,
+        /// What does not match.
+        what: String,
+    },
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] matrix_core::Denied),
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        let text = error.to_string();
+        match error {
+            RequestError::NotFound(_) => {
+                Problem::new(NOT_FOUND, text).help("see `matrix run list`")
+            }
+            RequestError::Ended { .. } => {
+                Problem::new(ENDED, text).help("start a new run to try again")
+            }
+            RequestError::WrongState { .. } => {
+                Problem::new(WRONG_STATE, text).help("see `matrix run why`")
+            }
+            RequestError::NoStep { .. } => {
+                Problem::new(NO_STEP, text).help("see the paths in `matrix run show`")
+            }
+            RequestError::NoApproval(_) => {
+                Problem::new(NO_APPROVAL, text).help("see `matrix change show`")
+            }
+            RequestError::Broken { .. } => Problem::new(BROKEN_CHAIN, text)
+                .help("restore the data directory from a copy; do not edit it by hand"),
+            RequestError::Denied(_) => Problem::new(DENIED, text)
+                .help("see `matrix policy explain` for the rule that decided"),
+            RequestError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What a journal says has happened: the state that any prefix of a run's entries gives.
+//!
+//! Pure: entries in, state out. The same function serves replay after a crash, the live owner
+//! (which applies each entry as it is committed) and views.
+
+use std::collections::HashMap;
+
+use matrix_core::id::ApprovalId;
+use matrix_core::{Caller, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::entry::{Entry, EntryKind};
+use crate::error::StepError;
+use crate::run::{Decision, Verdict};
+
+/// The payload of `run_started`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Started {
+    /// The durable function's kind.
+    pub kind: String,
+    /// Its version, to which the run is pinned.
+    pub version: String,
+    /// One line for people.
+    pub title: String,
+    /// What it was given.
+    pub input: Value,
+    /// Who asked for it.
+    pub caller: Caller,
+    /// Trace id.
+    pub trace: String,
+}
+
+/// What is recorded of one step.
+#[derive(Debug, Clone, Default)]
+pub struct StepRecord {
+    /// What the step was.
+    pub fingerprint: String,
+    /// Beginnings, of which at most the last has no result.
+    pub begun: u32,
+    /// Whether the last beginning has neither result nor error.
+    pub open: bool,
+    /// Failed attempts.
+    pub failures: u32,
+    /// When the next attempt is due.
+    pub retry_at: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: Option<Result<Value, StepError>>,
+    /// Position of the first entry about it.
+    pub first_seq: i64,
+}
+
+/// The payload of `step_failed`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// The error.
+    pub error: StepError,
+    /// Whether it is the step's outcome.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// When the next attempt is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// With a result.
+    Completed(Value),
+    /// With an error.
+    Failed(StepError),
+    /// By request.
+    Cancelled(String),
+}
+
+/// The state that a run's entries give.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// How it began.
+    pub started: Option<Started>,
+    steps: HashMap<String, StepRecord>,
+    timers: HashMap<String, (Timestamp, bool)>,
+    requested: HashMap<String, ApprovalId>,
+    decisions: HashMap<ApprovalId, Vec<Decision>>,
+    signals: HashMap<String, Vec<Value>>,
+    /// Why it is to be cancelled.
+    pub cancel: Option<String>,
+    /// Why it rests.
+    pub paused: Option<String>,
+    /// Raised by each reset.
+    pub generation: u32,
+    /// How it ended.
+    pub ended: Option<Ended>,
+    /// Position of the newest entry.
+    pub seq: i64,
+}
+
+fn text(payload: &Value, key: &str) -> String {
+    payload
+        .get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+impl History {
+    /// The state after all these entries.
+    pub fn replay(entries: &[Entry]) -> Self {
+        let mut live: Vec<&Entry> = Vec::with_capacity(entries.len());
+        let mut history = Self {
+            seq: -1,
+            ..Self::default()
+        };
+        for entry in entries {
+            if entry.kind == EntryKind::Reset {
+                let from = reset_position(entry);
+                live.retain(|earlier| earlier.seq < from);
+                let mut again = Self {
+                    seq: -1,
+                    ..Self::default()
+                };
+                for earlier in &live {
+                    again.apply(earlier);
+                }
+                // Whoever resets a run also wants it to go on.
+                again.paused = None;
+                again.ended = None;
+                again.generation = history.generation + 1;
+                again.seq = entry.seq;
+                history = again;
+            } else {
+                live.push(entry);
+                history.apply(entry);
+            }
+        }
+        history
+    }
+
+    /// The state after one more entry. A reset needs the whole journal: see [`Self::replay`].
+    pub fn apply(&mut self, entry: &Entry) {
+        self.seq = entry.seq;
+        let payload = entry.payload.clone().unwrap_or_default();
+        match entry.kind {
+            EntryKind::RunStarted => self.started = serde_json::from_value(payload).ok(),
+            EntryKind::StepBegun => {
+                let step = self.record(entry);
+                step.begun += 1;
+                step.open = true;
+                step.retry_at = None;
+            }
+            EntryKind::StepCompleted => {
+                let step = self.record(entry);
+                step.open = false;
+                step.outcome = Some(Ok(payload));
+            }
+            EntryKind::StepFailed => self.fail(entry, payload),
+            EntryKind::TimerSet => {
+                let due = payload
+                    .get("due")
+                    .and_then(Value::as_i64)
+                    .unwrap_or_default();
+                self.timers
+                    .insert(entry.path.clone(), (Timestamp::from_micros(due), false));
+            }
+            EntryKind::TimerFired => {
+                self.timers.entry(entry.path.clone()).or_default().1 = true;
+            }
+            EntryKind::ApprovalRequested => {
+                if let Ok(id) = text(&payload, "approval").parse() {
+                    self.requested.insert(entry.path.clone(), id);
+                }
+            }
+            EntryKind::ApprovalDecided => self.decide(entry, &payload),
+            EntryKind::SignalReceived => {
+                self.signals
+                    .entry(entry.path.clone())
+                    .or_default()
+                    .push(payload);
+            }
+            EntryKind::CancelRequested => self.cancel = Some(text(&payload, "reason")),
+            EntryKind::Paused => self.paused = Some(text(&payload, "reason")),
+            EntryKind::Resumed => self.paused = None,
+            EntryKind::Reset => self.generation += 1,
+            EntryKind::RunCompleted => self.ended = Some(Ended::Completed(payload)),
+            EntryKind::RunFailed => {
+                let error = serde_json::from_value(payload)
+                    .unwrap_or_else(|_| StepError::permanent("erased", "the error was erased"));
+                self.ended = Some(Ended::Failed(error));
+            }
+            EntryKind::RunCancelled => {
+                self.ended = Some(Ended::Cancelled(text(&payload, "reason")));
+            }
+        }
+    }
+
+    fn record(&mut self, entry: &Entry) -> &mut StepRecord {
+        self.steps
+            .entry(entry.path.clone())
+            .or_insert_with(|| StepRecord {
+                fingerprint: entry.fingerprint.clone(),
+                first_seq: entry.seq,
+                ..StepRecord::default()
+            })
+    }
+
+    fn fail(&mut self, entry: &Entry, payload: Value) {
+        let failed: Option<FailedAttempt> = serde_json::from_value(payload).ok();
+        let step = self.record(entry);
+        step.open = false;
+        step.failures += 1;
+        let Some(failed) = failed else { return };
+        step.retry_at = failed.retry_at;
+        if failed.is_final {
+            step.outcome = Some(Err(failed.error));
+        }
+    }
+
+    fn decide(&mut self, entry: &Entry, payload: &Value) {
+        let Ok(approval) = text(payload, "approval").parse::<ApprovalId>() else {
+            return;
+        };
+        let verdict = match text(payload, "verdict").as_str() {
+            "approve" => Verdict::Approve,
+            _ => Verdict::Reject,
+        };
+        self.decisions.entry(approval).or_default().push(Decision {
+            approval,
+            verdict,
+            actor: entry.actor.clone(),
+            at: entry.at,
+            reason: text(payload, "reason"),
+            self_approval: payload.get("self_approval").and_then(Value::as_bool) == Some(true),
+            seq: entry.seq,
+        });
+    }
+
+    /// What is recorded of the step at an address.
+    pub fn step(&self, path: &str) -> Option<&StepRecord> {
+        self.steps.get(path)
+    }
+
+    /// All recorded steps with their addresses, in the order in which they began.
+    pub fn steps(&self) -> Vec<(&str, &StepRecord)> {
+        let mut steps: Vec<_> = self
+            .steps
+            .iter()
+            .map(|(path, step)| (path.as_str(), step))
+            .collect();
+        steps.sort_by_key(|(_, step)| step.first_seq);
+        steps
+    }
+
+    /// When the timer at an address is due, and whether it has fired.
+    pub fn timer(&self, path: &str) -> Option<(Timestamp, bool)> {
+        self.timers.get(path).copied()
+    }
+
+    /// Whether the question at an address was asked.
+    pub fn requested(&self, path: &str) -> Option<ApprovalId> {
+        self.requested.get(path).copied()
+    }
+
+    /// The answers to a question, oldest first.
+    pub fn decisions(&self, approval: ApprovalId) -> &[Decision] {
+        self.decisions.get(&approval).map_or(&[], Vec::as_slice)
+    }
+
+    /// The values received under a signal's name, oldest first.
+    pub fn signals(&self, name: &str) -> &[Value] {
+        self.signals.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The position from which a reset takes back.
+pub fn reset_position(entry: &Entry) -> i64 {
+    let from = entry
+        .payload
+        .as_ref()
+        .and_then(|payload| payload.get("from_seq"));
+    from.and_then(Value::as_i64).unwrap_or(entry.seq)
+}

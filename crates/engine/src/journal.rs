@@ -1,0 +1,434 @@
+//! Appending to, reading, checking and erasing the journal.
+
+use std::sync::Arc;
+
+use matrix_core::{Clock, Digest, Entropy, RunId, Timestamp};
+use matrix_store::tables::journal::{self as table, EntryRow};
+use matrix_store::tables::runs::{self, HeadMove};
+use matrix_store::{Blobs, Database, StoreError, Tx};
+use tokio::sync::watch;
+
+use crate::entry::{Canonical, Draft, Entry, EntryKind, FORMAT, genesis};
+use crate::error::RequestError;
+
+/// Payloads up to this many bytes stand in the row; larger ones are blobs.
+const INLINE_MAX: usize = 8 * 1024;
+
+/// How many entries are read at once.
+const PAGE: i64 = 1_000;
+
+/// Whose append this is.
+#[derive(Debug, Clone, Copy)]
+pub struct Fence {
+    /// The run.
+    pub run: RunId,
+    /// The epoch it was claimed under.
+    pub epoch: i64,
+}
+
+/// Why an append was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The run has another owner now; nothing was written.
+    #[error("another owner has the run")]
+    Refused,
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// More work for the transaction of an append, such as a projection.
+pub type Beside = Box<dyn FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send>;
+
+/// An entry with its payload's bytes, salted and kept, but without a place in the chain.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    kind: EntryKind,
+    path: String,
+    fingerprint: String,
+    actor: String,
+    at: Timestamp,
+    payload_digest: Digest,
+    salt: [u8; 32],
+    payload: Option<Vec<u8>>,
+    payload_blob: Option<Digest>,
+    value: serde_json::Value,
+}
+
+/// A place where a test build may stop the process: see [`Journal::crash_at`].
+#[cfg(debug_assertions)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// Before the entry of this position is handed to the committer.
+    Before(i64),
+    /// After it is committed and before anyone hears of it.
+    After(i64),
+}
+
+/// The journal of a data directory.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    pub(crate) database: Database,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    newest: watch::Sender<i64>,
+    #[cfg(debug_assertions)]
+    crash: Option<CrashPoint>,
+}
+
+impl Journal {
+    /// A journal over a database and blobs.
+    pub fn new(
+        database: Database,
+        blobs: Blobs,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            database,
+            blobs,
+            clock,
+            entropy,
+            newest: watch::Sender::new(0),
+            #[cfg(debug_assertions)]
+            crash: None,
+        }
+    }
+
+    /// Kills the process (as `kill -9` would) at a boundary of a run's journal. Only in builds
+    /// with debug assertions, for crash tests.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn crash_at(mut self, point: Option<CrashPoint>) -> Self {
+        self.crash = point;
+        self
+    }
+
+    #[cfg(debug_assertions)]
+    fn crash_if(&self, point: CrashPoint) {
+        if self.crash == Some(point) {
+            let this = rustix::process::getpid();
+            rustix::process::kill_process(this, rustix::process::Signal::KILL)
+                .unwrap_or_else(|_| std::process::abort());
+        }
+    }
+
+    /// Changes whenever something was committed; for live views.
+    pub fn subscribe(&self) -> watch::Receiver<i64> {
+        self.newest.subscribe()
+    }
+
+    pub(crate) fn announce(&self) {
+        self.newest.send_modify(|counter| *counter += 1);
+    }
+
+    /// Salts a draft and keeps a large payload.
+    pub(crate) fn seal(
+        &self,
+        draft: Draft,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<Sealed, StoreError> {
+        let bytes = serde_json::to_vec(&draft.payload)
+            .map_err(|error| StoreError::corrupt(format_args!("a payload: {error}")))?;
+        let mut salt = [0_u8; 32];
+        self.entropy.fill(&mut salt);
+        let payload_digest = Digest::of_parts(&[&salt, &bytes]);
+        let (payload, payload_blob) = if bytes.len() <= INLINE_MAX {
+            (Some(bytes), None)
+        } else {
+            (None, Some(self.blobs.put(&bytes)?))
+        };
+        Ok(Sealed {
+            kind: draft.kind,
+            path: draft.path,
+            fingerprint: draft.fingerprint,
+            actor: actor.to_owned(),
+            at,
+            payload_digest,
+            salt,
+            payload,
+            payload_blob,
+            value: draft.payload,
+        })
+    }
+
+    /// Appends entries under a fence, with more work in the same transaction, and gives them back
+    /// once they are durable.
+    pub async fn append(
+        &self,
+        fence: Fence,
+        actor: &str,
+        drafts: Vec<Draft>,
+        beside: Option<Beside>,
+    ) -> Result<Vec<Entry>, AppendError> {
+        let at = self.clock.now();
+        let sealed = drafts
+            .into_iter()
+            .map(|draft| self.seal(draft, actor, at))
+            .collect::<Result<Vec<_>, _>>()?;
+        #[cfg(debug_assertions)]
+        if let Some(CrashPoint::Before(seq)) = self.crash {
+            let head = self
+                .database
+                .read_now::<_, StoreError, _>(|tx| runs::head(tx, fence.run))?;
+            let next = head.map_or(0, |head| head.seq + 1);
+            let last = next + i64::try_from(sealed.len()).unwrap_or(0);
+            if (next..last).contains(&seq) {
+                self.crash_if(CrashPoint::Before(seq));
+            }
+        }
+        let entries = self
+            .database
+            .write::<_, AppendError, _>(move |tx| {
+                let entries = append_in(tx, fence, sealed, at)?;
+                if let Some(beside) = beside {
+                    beside(tx)?;
+                }
+                Ok(entries)
+            })
+            .await?;
+        #[cfg(debug_assertions)]
+        for entry in &entries {
+            self.crash_if(CrashPoint::After(entry.seq));
+        }
+        self.announce();
+        Ok(entries)
+    }
+
+    /// All entries of a run, in order, with their payloads.
+    pub fn read(&self, run: RunId, after: i64) -> Result<Vec<Entry>, StoreError> {
+        read(&self.database, &self.blobs, run, after)
+    }
+}
+
+/// Appends within a transaction; the fence is checked first, so a refusal writes nothing.
+pub(crate) fn append_in(
+    tx: &Tx<'_>,
+    fence: Fence,
+    sealed: Vec<Sealed>,
+    now: Timestamp,
+) -> Result<Vec<Entry>, AppendError> {
+    let head = runs::head(tx, fence.run)?.ok_or(AppendError::Refused)?;
+    if head.epoch != fence.epoch {
+        return Err(AppendError::Refused);
+    }
+    let (mut seq, mut hash) = (head.seq, head.hash);
+    let mut entries = Vec::with_capacity(sealed.len());
+    for entry in sealed {
+        seq += 1;
+        let canonical = Canonical {
+            format: FORMAT,
+            run: fence.run,
+            seq,
+            kind: entry.kind.as_str(),
+            path: &entry.path,
+            fingerprint: &entry.fingerprint,
+            actor: &entry.actor,
+            epoch: fence.epoch,
+            time: entry.at.as_micros(),
+            payload_digest: entry.payload_digest,
+        };
+        hash = canonical.chain(&hash).map_err(StoreError::corrupt)?;
+        let row = EntryRow {
+            lsn: 0,
+            run: fence.run,
+            seq,
+            kind: entry.kind.as_str().into(),
+            path: entry.path,
+            fingerprint: entry.fingerprint,
+            actor: entry.actor,
+            epoch: fence.epoch,
+            at: entry.at,
+            payload_digest: entry.payload_digest,
+            hash,
+            salt: Some(entry.salt.to_vec()),
+            payload: entry.payload,
+            payload_blob: entry.payload_blob,
+        };
+        table::insert(tx, &row)?;
+        entries.push(Entry {
+            lsn: 0,
+            run: row.run,
+            seq,
+            kind: entry.kind,
+            path: row.path,
+            fingerprint: row.fingerprint,
+            actor: row.actor,
+            epoch: row.epoch,
+            at: row.at,
+            payload_digest: row.payload_digest,
+            hash,
+            payload: Some(entry.value),
+        });
+    }
+    let moved = HeadMove {
+        epoch: fence.epoch,
+        from_seq: head.seq,
+        to_seq: seq,
+        to_hash: hash,
+    };
+    if runs::move_head(tx, fence.run, &moved, now)? {
+        Ok(entries)
+    } else {
+        Err(AppendError::Refused)
+    }
+}
+
+/// Reads a run's entries after a position, with their payloads.
+pub fn read(
+    database: &Database,
+    blobs: &Blobs,
+    run: RunId,
+    after: i64,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut position = after;
+    loop {
+        let rows: Vec<EntryRow> =
+            database.read_now::<_, StoreError, _>(|tx| table::list(tx, run, position, PAGE))?;
+        let Some(last) = rows.last() else {
+            return Ok(entries);
+        };
+        position = last.seq;
+        for row in rows {
+            entries.push(entry_of(row, blobs)?);
+        }
+    }
+}
+
+fn entry_of(row: EntryRow, blobs: &Blobs) -> Result<Entry, StoreError> {
+    let place = format!("entry {} of run {}", row.seq, row.run);
+    let bytes = match (row.payload, &row.payload_blob) {
+        (Some(bytes), _) => Some(bytes),
+        (None, Some(digest)) => Some(
+            blobs
+                .get(digest)?
+                .ok_or_else(|| StoreError::corrupt(&place))?,
+        ),
+        (None, None) => None,
+    };
+    let payload = bytes
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .map_err(|_| StoreError::corrupt(&place))?;
+    Ok(Entry {
+        lsn: row.lsn,
+        run: row.run,
+        seq: row.seq,
+        kind: EntryKind::parse(&row.kind).ok_or_else(|| StoreError::corrupt(&place))?,
+        path: row.path,
+        fingerprint: row.fingerprint,
+        actor: row.actor,
+        epoch: row.epoch,
+        at: row.at,
+        payload_digest: row.payload_digest,
+        hash: row.hash,
+        payload,
+    })
+}
+
+/// What a check of a run's chain found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainCheck {
+    /// Entries whose hash was recomputed.
+    pub entries: u64,
+    /// Entries whose payload was erased, so that only the chain could be checked.
+    pub erased: u64,
+    /// The newest hash.
+    pub head: Digest,
+}
+
+/// Recomputes a run's chain from its rows.
+pub fn verify(database: &Database, blobs: &Blobs, run: RunId) -> Result<ChainCheck, RequestError> {
+    let row = database
+        .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
+        .ok_or(RequestError::NotFound(run))?;
+    let broken = |seq: i64, what: &str| RequestError::Broken {
+        run,
+        seq,
+        what: what.into(),
+    };
+    let mut hash = genesis(run, &row.scope, "").map_err(|error| broken(-1, &error.to_string()))?;
+    let mut check = ChainCheck {
+        entries: 0,
+        erased: 0,
+        head: hash,
+    };
+    let mut position = -1;
+    loop {
+        let rows: Vec<EntryRow> =
+            database.read_now::<_, StoreError, _>(|tx| table::list(tx, run, position, PAGE))?;
+        if rows.is_empty() {
+            break;
+        }
+        for entry in rows {
+            if entry.seq != position + 1 {
+                return Err(broken(position + 1, "the entry is missing"));
+            }
+            position = entry.seq;
+            check_entry(&entry, &mut hash, blobs, &mut check)
+                .map_err(|what| broken(position, &what))?;
+        }
+    }
+    if position != row.head_seq || hash != row.head_hash {
+        return Err(broken(
+            row.head_seq,
+            "the journal does not end where the run says",
+        ));
+    }
+    check.head = hash;
+    Ok(check)
+}
+
+fn check_entry(
+    entry: &EntryRow,
+    hash: &mut Digest,
+    blobs: &Blobs,
+    check: &mut ChainCheck,
+) -> Result<(), String> {
+    let canonical = Canonical {
+        format: FORMAT,
+        run: entry.run,
+        seq: entry.seq,
+        kind: &entry.kind,
+        path: &entry.path,
+        fingerprint: &entry.fingerprint,
+        actor: &entry.actor,
+        epoch: entry.epoch,
+        time: entry.at.as_micros(),
+        payload_digest: entry.payload_digest,
+    };
+    *hash = canonical.chain(hash).map_err(|error| error.to_string())?;
+    if *hash != entry.hash {
+        return Err("the hash differs".into());
+    }
+    check.entries += 1;
+    let payload = match (&entry.payload, &entry.payload_blob) {
+        (Some(bytes), _) => Some(bytes.clone()),
+        (None, Some(digest)) => Some(
+            blobs
+                .get(digest)
+                .map_err(|error| error.to_string())?
+                .ok_or("the payload's blob is missing")?,
+        ),
+        (None, None) => None,
+    };
+    match (&entry.salt, payload) {
+        (Some(salt), Some(payload)) => {
+            if Digest::of_parts(&[salt, &payload]) != entry.payload_digest {
+                return Err("the payload differs".into());
+            }
+        }
+        _ => check.erased += 1,
+    }
+    Ok(())
+}
+
+/// Erases the payload and salt of one entry; the chain still verifies.
+pub async fn erase(database: &Database, run: RunId, seq: i64) -> Result<bool, StoreError> {
+    database
+        .write::<_, StoreError, _>(move |tx| table::erase(tx, run, seq))
+        .await
+}

@@ -1,0 +1,21 @@
+//! What callers may do with runs: one file for each verb. Each takes the proof that the caller may
+//! ([`Authorised`](matrix_core::Authorised)), and writes its audit row with the act.
+
+mod cancel;
+mod decide;
+mod list;
+mod message;
+mod pause;
+mod resume;
+mod retry;
+mod show;
+mod signal;
+
+pub use cancel::{RunCancel, cancel};
+pub use decide::{ApprovalDecide, decide};
+pub use list::{RunList, list};
+pub use pause::{RunPause, pause};
+pub use resume::{RunResume, resume};
+pub use retry::{RunRetry, retry};
+pub use show::{RunRead, RunView, StepView, entries, history, show};
+pub use signal::{RunSignal, signal};

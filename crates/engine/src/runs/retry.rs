@@ -1,0 +1,65 @@
+//! Does a step, and everything after it, again. Nothing is deleted: the journal gets a `reset`.
+
+use matrix_core::{Action, Authorised, RunId};
+use matrix_store::StoreError;
+use matrix_store::tables::runs::{self, WakePaused};
+use serde_json::json;
+
+use super::message::{Mail, send};
+use super::show::read_history;
+use crate::engine::Engine;
+use crate::entry::EntryKind;
+use crate::error::RequestError;
+use crate::worker::is_terminal;
+
+/// Does a step, and everything after it, again.
+#[derive(Debug, Clone)]
+pub struct RunRetry {
+    /// The run.
+    pub run: RunId,
+    /// The step's address; nothing means the last one that failed or was interrupted.
+    pub step: Option<String>,
+}
+
+impl Action for RunRetry {
+    const NAME: &'static str = "run_retry";
+}
+
+/// Accepts the request for a run that rests, waits or failed without having ended.
+pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<(), RequestError> {
+    let RunRetry { run, step } = request.action().clone();
+    let row = engine
+        .database()
+        .read::<_, StoreError, _>(move |tx| runs::get(tx, run))
+        .await?
+        .filter(|row| row.scope == request.caller().scope)
+        .ok_or(RequestError::NotFound(run))?;
+    if is_terminal(&row.state) {
+        return Err(RequestError::Ended {
+            run,
+            state: row.state,
+        });
+    }
+    let history = read_history(engine.database(), engine.blobs(), run)?;
+    let steps = history.steps();
+    let chosen = match &step {
+        Some(path) => steps.iter().find(|(known, _)| known == path),
+        None => steps
+            .iter()
+            .rev()
+            .find(|(_, record)| record.outcome.is_none()),
+    };
+    let from_seq = chosen.map(|(_, record)| record.first_seq).ok_or_else(|| {
+        let path = step.unwrap_or_else(|| "(one that failed or was interrupted)".into());
+        RequestError::NoStep { run, path }
+    })?;
+    let mail = Mail {
+        run,
+        kind: EntryKind::Reset,
+        path: String::new(),
+        payload: json!({ "from_seq": from_seq }),
+        paused: WakePaused::Yes,
+        action: RunRetry::NAME,
+    };
+    send(engine, request.caller(), mail).await
+}

@@ -1,0 +1,150 @@
+//! One run: its row, its steps, what it waits for.
+
+use matrix_core::{Action, Authorised, Digest, RunId, Timestamp};
+use matrix_store::tables::runs::{self, RunRow};
+use matrix_store::{Blobs, Database, StoreError};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::entry::Entry;
+use crate::error::RequestError;
+use crate::history::History;
+use crate::journal;
+
+/// Reads one run.
+#[derive(Debug, Clone)]
+pub struct RunRead {
+    /// The run.
+    pub run: RunId,
+}
+
+impl Action for RunRead {
+    const NAME: &'static str = "run_read";
+}
+
+/// A run for people and programs.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunView {
+    /// The run.
+    pub run: RunId,
+    /// Its function's kind.
+    pub kind: String,
+    /// Its function's version.
+    pub version: String,
+    /// One line for people.
+    pub title: String,
+    /// `ready`, `running`, `waiting`, `paused`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
+    /// What it waits for.
+    pub waiting: Option<Value>,
+    /// Trace id.
+    pub trace: String,
+    /// When it was created, in microseconds since 1970.
+    pub created_at: Timestamp,
+    /// When its row last changed.
+    pub updated_at: Timestamp,
+    /// Position of the newest entry.
+    pub head_seq: i64,
+    /// Hash of the newest entry.
+    pub head_hash: Digest,
+    /// Its steps in order.
+    pub steps: Vec<StepView>,
+}
+
+/// A step for people and programs.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepView {
+    /// Its address.
+    pub path: String,
+    /// `running`, `retrying`, `done` or `failed`.
+    pub state: &'static str,
+    /// Failed attempts.
+    pub failures: u32,
+    /// The error it ended with.
+    pub error: Option<String>,
+}
+
+impl RunView {
+    fn new(row: RunRow, history: &History) -> Self {
+        let waiting = row
+            .waiting
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        let steps = history.steps().into_iter().map(|(path, step)| StepView {
+            path: path.to_owned(),
+            state: match &step.outcome {
+                Some(Ok(_)) => "done",
+                Some(Err(_)) => "failed",
+                None if step.failures > 0 => "retrying",
+                None => "running",
+            },
+            failures: step.failures,
+            error: match &step.outcome {
+                Some(Err(error)) => Some(error.message.clone()),
+                _ => None,
+            },
+        });
+        Self {
+            run: row.run,
+            kind: row.kind,
+            version: row.version,
+            title: row.title,
+            state: row.state,
+            waiting,
+            trace: row.trace,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            head_seq: row.head_seq,
+            head_hash: row.head_hash,
+            steps: steps.collect(),
+        }
+    }
+}
+
+/// One run with its steps.
+pub fn show(
+    database: &Database,
+    blobs: &Blobs,
+    request: &Authorised<RunRead>,
+) -> Result<RunView, RequestError> {
+    let row = row(database, request)?;
+    let history = read_history(database, blobs, row.run)?;
+    Ok(RunView::new(row, &history))
+}
+
+/// What a run's journal says has happened.
+pub fn history(
+    database: &Database,
+    blobs: &Blobs,
+    request: &Authorised<RunRead>,
+) -> Result<History, RequestError> {
+    let row = row(database, request)?;
+    Ok(read_history(database, blobs, row.run)?)
+}
+
+/// The entries of a run after a position, with their payloads.
+pub fn entries(
+    database: &Database,
+    blobs: &Blobs,
+    request: &Authorised<RunRead>,
+    after: i64,
+) -> Result<Vec<Entry>, RequestError> {
+    let row = row(database, request)?;
+    Ok(journal::read(database, blobs, row.run, after)?)
+}
+
+fn row(database: &Database, request: &Authorised<RunRead>) -> Result<RunRow, RequestError> {
+    let run = request.action().run;
+    database
+        .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
+        .filter(|row| row.scope == request.caller().scope)
+        .ok_or(RequestError::NotFound(run))
+}
+
+pub(super) fn read_history(
+    database: &Database,
+    blobs: &Blobs,
+    run: RunId,
+) -> Result<History, StoreError> {
+    Ok(History::replay(&journal::read(database, blobs, run, -1)?))
+}

@@ -1,0 +1,159 @@
+//! The moments in which a run's function can do nothing by itself.
+//!
+//! A wait is a future over the run's history. While it is pending it says what it waits for; when
+//! every future of the function waits and no step is in flight, the worker parks the run.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use matrix_core::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::history::History;
+
+/// What a run waits for, for people and for the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    /// `approval`, `signal`, `timer`, `retry` or `person`.
+    #[serde(rename = "for")]
+    pub what: String,
+    /// Which one.
+    pub name: String,
+    /// Why, in words.
+    pub because: String,
+    /// When a timer ends the wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// The part of a run's state that its waits and its worker share.
+#[derive(Debug)]
+pub(crate) struct Board {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    history: History,
+    in_flight: usize,
+    next_wait: u64,
+    waits: BTreeMap<u64, (Waiting, Waker)>,
+}
+
+/// A step in flight; dropping it says that it is not any more.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Board>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
+}
+
+impl Board {
+    pub(crate) fn new(history: History) -> Arc<Self> {
+        let inner = Inner {
+            history,
+            in_flight: 0,
+            next_wait: 0,
+            waits: BTreeMap::new(),
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn in_flight(self: &Arc<Self>) -> InFlight {
+        self.lock().in_flight += 1;
+        InFlight(Arc::clone(self))
+    }
+
+    /// Looks at the history.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&History) -> T) -> T {
+        look(&self.lock().history)
+    }
+
+    /// Changes the history and lets every wait look at it.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut History) -> T) -> T {
+        let mut inner = self.lock();
+        let result = change(&mut inner.history);
+        let wakers: Vec<_> = inner
+            .waits
+            .values()
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// What the function waits for when nothing is in flight.
+    pub(crate) fn idle(&self) -> Option<Vec<Waiting>> {
+        let inner = self.lock();
+        (inner.in_flight == 0).then(|| {
+            inner
+                .waits
+                .values()
+                .map(|(waiting, _)| waiting.clone())
+                .collect()
+        })
+    }
+
+    /// Waits until `ready` gives something for the history.
+    pub(crate) fn wait<T, F>(self: &Arc<Self>, waiting: Waiting, ready: F) -> Wait<F>
+    where
+        F: FnMut(&History) -> Option<T> + Unpin,
+    {
+        Wait {
+            board: Arc::clone(self),
+            waiting,
+            ready,
+            number: None,
+        }
+    }
+}
+
+/// See [`Board::wait`].
+pub(crate) struct Wait<F> {
+    board: Arc<Board>,
+    waiting: Waiting,
+    ready: F,
+    number: Option<u64>,
+}
+
+impl<T, F: FnMut(&History) -> Option<T> + Unpin> Future for Wait<F> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        let mut inner = this.board.lock();
+        if let Some(found) = (this.ready)(&inner.history) {
+            return Poll::Ready(found);
+        }
+        let number = this.number.unwrap_or_else(|| {
+            inner.next_wait += 1;
+            inner.next_wait
+        });
+        inner
+            .waits
+            .insert(number, (this.waiting.clone(), context.waker().clone()));
+        drop(inner);
+        this.number = Some(number);
+        Poll::Pending
+    }
+}
+
+impl<F> Drop for Wait<F> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.board.lock().waits.remove(&number);
+        }
+    }
+}

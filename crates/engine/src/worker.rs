@@ -1,0 +1,352 @@
+//! One owner drives one run, from its claim until it ends, waits, rests or is lost.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use matrix_core::Timestamp;
+use matrix_store::tables::runs::{self, Release};
+use matrix_store::tables::{approvals, inbox};
+use matrix_store::{StoreError, Tx};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+
+use crate::entry::{Draft, EntryKind};
+use crate::error::{RunError, StepError};
+use crate::history::{Ended, History};
+use crate::journal::{AppendError, Beside, Fence, Journal, append_in};
+use crate::run::{Execution, Run};
+use crate::wait::{Board, Waiting};
+
+/// A run whose owners died this often without coming to rest is left to a person.
+const CRASHES_MAX: i64 = 5;
+
+/// A function that survives its process.
+#[async_trait]
+pub trait DurableFunction: Send + Sync {
+    /// The kind of run it executes: `change`.
+    fn kind(&self) -> &'static str;
+
+    /// The version that runs started with it are pinned to.
+    fn version(&self) -> &'static str;
+
+    /// Executes the run. It is called again after every interruption, from the beginning.
+    async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError>;
+}
+
+/// How an owner let go of a run.
+#[derive(Debug)]
+pub(crate) enum LetGo {
+    /// It ended, waits or rests; the state is in its row.
+    Settled,
+    /// Somebody else owns it.
+    Lost,
+    /// Storage failed; the run is still marked as ours.
+    Storage(StoreError),
+}
+
+/// What a worker needs to drive a run.
+#[derive(Debug)]
+pub(crate) struct Drive {
+    pub(crate) journal: Journal,
+    pub(crate) worker: String,
+    pub(crate) fence: Fence,
+    pub(crate) mail: Arc<Notify>,
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+enum Outcome {
+    Returned(Result<Value, RunError>),
+    Parked(Vec<Waiting>),
+}
+
+impl From<AppendError> for LetGo {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Refused => Self::Lost,
+            AppendError::Store(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<StoreError> for LetGo {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl Drive {
+    /// Drives the run with the function that `find` gives for its kind and version.
+    pub(crate) async fn drive(
+        &self,
+        crashes: i64,
+        find: impl Fn(&str, &str) -> Option<Arc<dyn DurableFunction>>,
+    ) -> LetGo {
+        let driven = AssertUnwindSafe(self.try_drive(crashes, find))
+            .catch_unwind()
+            .await;
+        let driven = match driven {
+            Ok(driven) => driven,
+            Err(_) => {
+                self.pause("its function stopped unexpectedly; the log says where")
+                    .await
+            }
+        };
+        driven.err().unwrap_or(LetGo::Settled)
+    }
+
+    async fn try_drive(
+        &self,
+        crashes: i64,
+        find: impl Fn(&str, &str) -> Option<Arc<dyn DurableFunction>>,
+    ) -> Result<(), LetGo> {
+        self.collect_mail().await?;
+        let history = self.history().await?;
+        if history.ended.is_some() {
+            return self.let_go(Vec::new(), state_of(&history), None).await;
+        }
+        if let Some(reason) = &history.paused {
+            return self
+                .let_go(Vec::new(), "paused", Some(person(reason)))
+                .await;
+        }
+        let Some(started) = history.started.clone() else {
+            return Err(StoreError::corrupt(format_args!("run {}", self.fence.run)).into());
+        };
+        if crashes >= CRASHES_MAX {
+            let reason =
+                format!("its host died {crashes} times while it ran; look at the log, then resume");
+            return self.pause(&reason).await;
+        }
+        let Some(function) = find(&started.kind, &started.version) else {
+            let reason = format!(
+                "it needs version {} of `{}`, which this program does not have",
+                started.version, started.kind
+            );
+            return self.pause(&reason).await;
+        };
+        let cancelled = watch::Sender::new(history.cancel.is_some());
+        let input = started.input.clone();
+        let execution = Arc::new(Execution {
+            journal: self.journal.clone(),
+            board: Board::new(history),
+            fence: self.fence,
+            actor: format!("worker:{}", self.worker),
+            started,
+            cancelled,
+            draining: self.draining.clone(),
+            occurrences: Mutex::default(),
+        });
+        let outcome = self.execute(&*function, &execution, input).await?;
+        self.finish(outcome, &execution.board).await
+    }
+
+    async fn history(&self) -> Result<History, StoreError> {
+        let (journal, run) = (self.journal.clone(), self.fence.run);
+        let entries = tokio::task::spawn_blocking(move || journal.read(run, -1))
+            .await
+            .map_err(|_| StoreError::Unavailable("a reader stopped".into()))??;
+        Ok(History::replay(&entries))
+    }
+
+    /// Polls the function until it returns or can do nothing by itself, taking mail in between.
+    async fn execute(
+        &self,
+        function: &dyn DurableFunction,
+        execution: &Arc<Execution>,
+        input: Value,
+    ) -> Result<Outcome, LetGo> {
+        let mut body = pin!(function.execute(Run::new(Arc::clone(execution)), input));
+        let board = &execution.board;
+        let mut draining = self.draining.clone();
+        loop {
+            let advance = std::future::poll_fn(|context| match body.as_mut().poll(context) {
+                Poll::Ready(result) => Poll::Ready(Outcome::Returned(result)),
+                Poll::Pending => match board.idle() {
+                    Some(waits) => Poll::Ready(Outcome::Parked(waits)),
+                    None => Poll::Pending,
+                },
+            });
+            tokio::select! {
+                outcome = advance => return Ok(outcome),
+                () = self.mail.notified() => {
+                    let arrived = self.collect_mail().await?;
+                    if arrived.iter().any(|entry| entry.kind == EntryKind::Reset) {
+                        // The past has changed under the function: start it again.
+                        return Ok(Outcome::Parked(Vec::new()));
+                    }
+                    board.change(|history| arrived.iter().for_each(|e| history.apply(e)));
+                    if board.look(|history| history.cancel.is_some()) {
+                        execution.cancelled.send_replace(true);
+                    }
+                }
+                _ = draining.changed() => board.change(|_| ()),
+            }
+        }
+    }
+
+    async fn finish(&self, outcome: Outcome, board: &Board) -> Result<(), LetGo> {
+        let result = match outcome {
+            Outcome::Parked(waits) => return self.park(waits, board).await,
+            Outcome::Returned(result) => result,
+        };
+        let (kind, payload, state) = match result {
+            Ok(value) => (EntryKind::RunCompleted, value, "succeeded"),
+            Err(RunError::Failed(error)) => {
+                let payload = serde_json::to_value(&error).unwrap_or_default();
+                (EntryKind::RunFailed, payload, "failed")
+            }
+            Err(RunError::Cancelled(reason)) => (
+                EntryKind::RunCancelled,
+                json!({ "reason": reason }),
+                "cancelled",
+            ),
+            Err(error @ RunError::Diverged { .. }) => return self.pause(&error.to_string()).await,
+            Err(RunError::NeedsPerson(reason)) => return self.pause(&reason).await,
+            Err(RunError::Lost) => return Err(LetGo::Lost),
+            Err(RunError::Store(error)) => return Err(LetGo::Storage(error)),
+        };
+        self.let_go(vec![Draft::new(kind, payload)], state, None)
+            .await
+    }
+
+    async fn pause(&self, reason: &str) -> Result<(), LetGo> {
+        let draft = Draft::new(EntryKind::Paused, json!({ "reason": reason }));
+        self.let_go(vec![draft], "paused", Some(person(reason)))
+            .await
+    }
+
+    async fn park(&self, waits: Vec<Waiting>, board: &Board) -> Result<(), LetGo> {
+        if let Some(reason) = board.look(|history| history.paused.clone()) {
+            return self
+                .let_go(Vec::new(), "paused", Some(person(&reason)))
+                .await;
+        }
+        if waits.is_empty() || *self.draining.borrow() {
+            return self.let_go(Vec::new(), "ready", None).await;
+        }
+        let first = waits
+            .iter()
+            .min_by_key(|w| w.until.unwrap_or(Timestamp::from_micros(i64::MAX)));
+        self.let_go(Vec::new(), "waiting", first.cloned()).await
+    }
+
+    /// Gives the run up in one transaction with its last entries. A run with mail is ready again.
+    async fn let_go(
+        &self,
+        drafts: Vec<Draft>,
+        state: &'static str,
+        waiting: Option<Waiting>,
+    ) -> Result<(), LetGo> {
+        let Fence { run, epoch } = self.fence;
+        let at = self.journal.clock.now();
+        let wake_at = waiting.as_ref().and_then(|waiting| waiting.until);
+        let text = waiting.map(|waiting| serde_json::to_string(&waiting).unwrap_or_default());
+        let beside: Beside = Box::new(move |tx| {
+            let state = if state == "waiting" && inbox::waiting(tx, run)? {
+                "ready"
+            } else {
+                state
+            };
+            let text = if state == "ready" {
+                None
+            } else {
+                text.as_deref()
+            };
+            if matches!(state, "succeeded" | "failed" | "cancelled") {
+                approvals::close_others(tx, run, None, "closed", at)?;
+            }
+            runs::release(
+                tx,
+                run,
+                epoch,
+                &Release {
+                    state,
+                    waiting: text,
+                    wake_at,
+                },
+                at,
+            )?;
+            Ok(())
+        });
+        let actor = format!("worker:{}", self.worker);
+        self.journal
+            .append(self.fence, &actor, drafts, Some(beside))
+            .await?;
+        Ok(())
+    }
+
+    /// Moves the inbox into the journal, deleting it in the same transaction.
+    async fn collect_mail(&self) -> Result<Vec<crate::entry::Entry>, LetGo> {
+        let (journal, fence) = (self.journal.clone(), self.fence);
+        let now = self.journal.clock.now();
+        let waiting = self
+            .journal
+            .database
+            .read_now::<_, StoreError, _>(|tx| inbox::waiting(tx, fence.run))?;
+        if !waiting {
+            return Ok(Vec::new());
+        }
+        let entries = self
+            .journal
+            .database
+            .write::<_, AppendError, _>(move |tx| move_mail(tx, &journal, fence, now))
+            .await?;
+        self.journal.announce();
+        Ok(entries)
+    }
+}
+
+fn move_mail(
+    tx: &Tx<'_>,
+    journal: &Journal,
+    fence: Fence,
+    now: Timestamp,
+) -> Result<Vec<crate::entry::Entry>, AppendError> {
+    let mut sealed = Vec::new();
+    for message in inbox::list(tx, fence.run)? {
+        inbox::delete(tx, message.id)?;
+        let kind = EntryKind::parse(&message.kind)
+            .ok_or_else(|| StoreError::corrupt(format_args!("inbox row {}", message.id)))?;
+        let payload = serde_json::from_slice(&message.payload)
+            .map_err(|_| StoreError::corrupt(format_args!("inbox row {}", message.id)))?;
+        let draft = Draft::at(kind, message.path, payload);
+        sealed.push(journal.seal(draft, &message.actor, message.at)?);
+    }
+    append_in(tx, fence, sealed, now)
+}
+
+fn person(reason: &str) -> Waiting {
+    Waiting {
+        what: "person".into(),
+        name: "resume".into(),
+        because: reason.into(),
+        until: None,
+    }
+}
+
+fn state_of(history: &History) -> &'static str {
+    match history.ended {
+        Some(Ended::Completed(_)) => "succeeded",
+        Some(Ended::Failed(_)) => "failed",
+        Some(Ended::Cancelled(_)) => "cancelled",
+        None => "ready",
+    }
+}
+
+/// Whether a state is one that a run does not leave again.
+pub fn is_terminal(state: &str) -> bool {
+    matches!(state, "succeeded" | "failed" | "cancelled")
+}
+
+/// The error a failed run ended with, from its history.
+pub fn failure(history: &History) -> Option<&StepError> {
+    match &history.ended {
+        Some(Ended::Failed(error)) => Some(error),
+        _ => None,
+    }
+}
