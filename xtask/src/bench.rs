@@ -1,0 +1,55 @@
+//! `bench`: measures us and, right beside, a peer doing the same on the same machine in the same
+//! minute. Prints a table and keeps nothing; what is worth keeping is written down by a person.
+
+mod change;
+mod cli;
+mod measure;
+mod verify;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// Starting a sandbox
+    Sandbox,
+    /// Verifying a bundle
+    Verify,
+    /// Starting the command line
+    Cli,
+    /// A whole change, from its plan to its release
+    Change,
+}
+
+impl Name {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Sandbox, Self::Verify, Self::Cli, Self::Change];
+}
+
+/// Measures one thing.
+pub(crate) fn run(name: Name, rounds: Option<usize>) -> Result<()> {
+    let workspace = Workspace::read()?;
+    match name {
+        Name::Sandbox => sandbox(&workspace),
+        Name::Verify => verify::run(&workspace, rounds.unwrap_or(50)),
+        Name::Cli => cli::run(&workspace, rounds.unwrap_or(100)),
+        Name::Change => change::run(&workspace, rounds.unwrap_or(5)),
+    }
+}
+
+/// The sandbox's own program measures it, because only it can start one without a whole change.
+fn sandbox(workspace: &Workspace) -> Result<()> {
+    process::run(workspace.cargo().args([
+        "run",
+        "--release",
+        "--locked",
+        "--package",
+        "matrix-sandbox",
+        "--example",
+        "start_cost",
+    ]))
+}

@@ -1,0 +1,40 @@
+//! `nightly`: what takes too long for every day. Property tests with many more cases, the tests
+//! that are marked to be ignored because they soak, and every benchmark.
+
+use anyhow::Result;
+
+use crate::bench;
+use crate::process::Stream;
+use crate::say;
+use crate::stages::Stages;
+use crate::test::{Count, followed, runner};
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// How many cases each property is tried with; by day it is 256.
+const CASES: &str = "20000";
+
+/// Runs it all.
+pub(crate) fn run() -> Result<()> {
+    let workspace = Workspace::read()?;
+    let mut stages = Stages::new();
+    let mut count = Count::default();
+    let tools = stages.stage("test tools", || tools::prepare(&workspace))?;
+    let result = stages.stage("tests", || {
+        let (mut command, stream) = runner(&workspace);
+        command.env(tools::VARIABLE, tools);
+        command.env("PROPTEST_CASES", CASES);
+        match stream {
+            Stream::Error => command.args(["--run-ignored", "all"]),
+            Stream::Output => command.args(["--", "--include-ignored"]),
+        };
+        followed(&mut command, stream, &mut count)
+    });
+    say::line(&format!("{} passed, {} failed", count.passed, count.failed));
+    result?;
+    for name in bench::Name::ALL {
+        stages.stage("benchmark", || bench::run(name, None))?;
+    }
+    say::progress(&format!("\n{}", stages.summary()));
+    Ok(())
+}
