@@ -11,7 +11,8 @@ pub struct NotCanonical(#[source] std::sync::Arc<serde_json::Error>);
 
 /// The RFC 8785 bytes of a value.
 pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, NotCanonical> {
-    serde_json_canonicalizer::to_vec(value).map_err(|error| NotCanonical(std::sync::Arc::new(error)))
+    serde_json_canonicalizer::to_vec(value)
+        .map_err(|error| NotCanonical(std::sync::Arc::new(error)))
 }
 
 /// The digest of a value's RFC 8785 bytes.

@@ -33,6 +33,9 @@ impl Code {
     }
 }
 
+/// No policy allows it.
+pub const DENIED: Code = Code::new("AUTH-0001", 403, 4, "not allowed");
+
 /// One failure, ready for a person (RFC 9457 when sent as JSON).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -99,5 +102,12 @@ impl Serialize for Problem {
             map.insert("help".into(), help.clone().into());
         }
         map.serialize(serializer)
+    }
+}
+
+impl From<crate::authorise::Denied> for Problem {
+    fn from(denied: crate::authorise::Denied) -> Self {
+        Problem::new(DENIED, denied.to_string())
+            .help("`matrix policy explain` shows the rule that decided")
     }
 }

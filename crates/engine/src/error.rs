@@ -22,8 +22,6 @@ pub const BROKEN_CHAIN: Code =
 pub const DIVERGED: Code = Code::new("RUN-0006", 409, 8, "the run differs from its journal");
 /// No question to a person of this id.
 pub const NO_APPROVAL: Code = Code::new("RUN-0007", 404, 6, "no such approval");
-/// The caller may not do this.
-pub const DENIED: Code = Code::new("AUTH-0001", 403, 4, "not allowed");
 
 /// The error of one attempt of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
@@ -213,8 +211,7 @@ impl From<RequestError> for Problem {
             }
             RequestError::Broken { .. } => Problem::new(BROKEN_CHAIN, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
-            RequestError::Denied(_) => Problem::new(DENIED, text)
-                .help("see `matrix policy explain` for the rule that decided"),
+            RequestError::Denied(denied) => denied.into(),
             RequestError::Store(error) => error.into(),
         }
     }
