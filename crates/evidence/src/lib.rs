@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod dsse;
 pub mod junit;
 pub mod keys;
+pub mod lockfile;
 pub mod predicate;
 pub mod record;
 pub mod sarif;

@@ -6,6 +6,7 @@
 )]
 
 mod junit;
+mod lockfile;
 mod sarif;
 mod support;
 mod verify;
