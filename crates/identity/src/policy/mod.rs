@@ -31,5 +31,5 @@ pub use compile::{PolicyEffect, PolicyInfo};
 pub use engine::{Answer, PolicyEngine};
 pub use facts::{EVIDENCE_KINDS, EvidenceStatus, GateFacts, Observation, Risk, Tests};
 pub use gate::{GateExplanation, GateVerdict};
-pub use problem::{Finding, PolicyError, not_allowed};
+pub use problem::{Finding, PolicyError};
 pub use source::{DEFAULT_POLICY, Layer, SCHEMA, Source};

@@ -1,6 +1,6 @@
 //! What can be wrong with policies, with file, line and column.
 
-use matrix_core::{Code, Denied, Problem};
+use matrix_core::{Code, Problem};
 use serde::Serialize;
 
 /// A policy file or directory that cannot be read.
@@ -9,8 +9,6 @@ pub const UNREADABLE: Code = Code::new("POLICY-0001", 500, 1, "policy cannot be 
 pub const INVALID: Code = Code::new("POLICY-0002", 500, 1, "policy is not valid");
 /// More or larger policy files than are read.
 pub const OVER_LIMIT: Code = Code::new("POLICY-0003", 500, 1, "policy is too large");
-/// A caller lacks the right to do something.
-pub const NOT_ALLOWED: Code = Code::new("POLICY-0004", 403, 4, "not allowed");
 
 /// One mistake in a policy file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -122,11 +120,4 @@ impl From<PolicyError> for Problem {
                 ),
         }
     }
-}
-
-/// A refusal as a person sees it.
-pub fn not_allowed(denied: &Denied) -> Problem {
-    Problem::new(NOT_ALLOWED, denied.to_string())
-        .help("ask the owner of the data directory for the role it needs; `matrix policy explain` shows the rules")
-        .with("action", denied.action)
 }

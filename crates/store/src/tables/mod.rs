@@ -2,8 +2,10 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod idempotency;
 pub mod inbox;
 pub mod journal;
+pub mod principals;
 pub mod releases;
 pub mod runs;
 pub mod workers;
@@ -15,8 +17,10 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
     [
         approvals::STATEMENTS,
         audit::STATEMENTS,
+        idempotency::STATEMENTS,
         inbox::STATEMENTS,
         journal::STATEMENTS,
+        principals::STATEMENTS,
         releases::STATEMENTS,
         runs::STATEMENTS,
         workers::STATEMENTS,
