@@ -8,12 +8,13 @@ mod verify;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 use crate::process;
 use crate::workspace::Workspace;
 
 /// What can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
     /// Starting a sandbox
     Sandbox,
@@ -28,6 +29,23 @@ pub(crate) enum Name {
 impl Name {
     /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::Sandbox, Self::Verify, Self::Cli, Self::Change];
+}
+
+impl ValueEnum for Name {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Sandbox => PossibleValue::new("sandbox").help("Starting a sandbox"),
+            Self::Verify => PossibleValue::new("verify").help("Verifying a bundle"),
+            Self::Cli => PossibleValue::new("cli").help("Starting the command line"),
+            Self::Change => {
+                PossibleValue::new("change").help("A whole change, from its plan to its release")
+            }
+        })
+    }
 }
 
 /// Measures one thing.

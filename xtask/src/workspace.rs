@@ -4,26 +4,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::machine;
 use crate::process;
 
 /// What `cargo metadata` says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Workspace {
     /// Every package of the workspace.
     pub(crate) packages: Vec<Package>,
     /// Where the root manifest lies.
-    #[serde(rename = "workspace_root")]
     pub(crate) root: PathBuf,
     /// Where cargo builds.
-    #[serde(rename = "target_directory")]
     pub(crate) target: PathBuf,
 }
 
 /// A package of the workspace.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Package {
     /// Its name.
     pub(crate) name: String,
@@ -32,12 +30,31 @@ pub(crate) struct Package {
 }
 
 /// A dependency as a manifest declares it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Dependency {
     /// The package's name, whatever it is called in the code.
     pub(crate) name: String,
     /// Where it lies, when it is one of ours.
     pub(crate) path: Option<PathBuf>,
+}
+
+impl Package {
+    fn from_metadata(package: &Value) -> Option<Self> {
+        let dependency = |dependency: &Value| {
+            Some(Dependency {
+                name: dependency["name"].as_str()?.to_owned(),
+                path: dependency["path"].as_str().map(PathBuf::from),
+            })
+        };
+        Some(Self {
+            name: package["name"].as_str()?.to_owned(),
+            dependencies: package["dependencies"]
+                .as_array()?
+                .iter()
+                .map(dependency)
+                .collect::<Option<_>>()?,
+        })
+    }
 }
 
 impl Workspace {
@@ -50,7 +67,21 @@ impl Workspace {
                 .arg("--manifest-path")
                 .arg(manifest),
         )?;
-        serde_json::from_str(&text).context("cannot understand what `cargo metadata` printed")
+        let metadata: Value = serde_json::from_str(&text)?;
+        Self::from_metadata(&metadata).context("cannot understand what `cargo metadata` printed")
+    }
+
+    fn from_metadata(metadata: &Value) -> Option<Self> {
+        let path = |member: &str| metadata[member].as_str().map(PathBuf::from);
+        Some(Self {
+            packages: metadata["packages"]
+                .as_array()?
+                .iter()
+                .map(Package::from_metadata)
+                .collect::<Option<_>>()?,
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
+        })
     }
 
     /// A cargo command in the root.
@@ -100,5 +131,27 @@ impl Workspace {
         let bytes = std::fs::read(self.root.join(file))
             .with_context(|| format!("cannot read {}", file.display()))?;
         Ok(String::from_utf8(bytes).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_workspace_is_read() {
+        let workspace = Workspace::read().unwrap();
+        let names: Vec<_> = workspace.packages.iter().map(|p| p.name.as_str()).collect();
+        assert!(names.contains(&"xtask"), "{names:?}");
+        let store = workspace.packages.iter().find(|p| p.name == "matrix-store");
+        let ours: Vec<_> = store
+            .map(|store| &store.dependencies)
+            .into_iter()
+            .flatten()
+            .filter(|dependency| dependency.path.is_some())
+            .map(|dependency| dependency.name.as_str())
+            .collect();
+        assert_eq!(ours, ["matrix-core"], "what the store uses of ours");
+        assert!(workspace.root.join("xtask").is_dir());
     }
 }
