@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use cedar_policy::{Context, Entity};
+use cedar_policy::{Context, Entities, Entity};
 use matrix_core::{Authorizer, Caller, Denied, Principal, PrincipalKind};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -104,7 +104,7 @@ impl Access {
             facts,
         };
         match compiled.service_question(&asked) {
-            Ok(question) => compiled.answer(question),
+            Ok((question, entities)) => compiled.answer(question, &entities),
             Err(reason) => Answer::refused(reason),
         }
     }
@@ -150,7 +150,7 @@ fn subject(action: &str) -> Option<(&'static str, &'static str)> {
 }
 
 impl Compiled {
-    fn service_question(&self, asked: &Asked<'_>) -> Result<Question, String> {
+    fn service_question(&self, asked: &Asked<'_>) -> Result<(Question, Entities), String> {
         if asked.action == "release" {
             return Err("`release` is decided by the gate alone".into());
         }
@@ -180,12 +180,15 @@ impl Compiled {
         facts.insert("own".into(), own.into());
         let context = Context::from_json_value(Value::Object(facts), Some((&self.schema, &action)))
             .map_err(|error| format!("the facts do not fit the schema: {error}"))?;
-        Ok(Question {
-            principal: self.principal(asked.principal, asked.roles)?,
+        let principal = self.principal(asked.principal, asked.roles)?;
+        let question = Question {
+            principal: principal.uid(),
             action,
-            resource,
-            parent: parent.map(Entity::with_uid),
+            resource: resource.uid(),
             context,
-        })
+        };
+        let parent = parent.map(Entity::with_uid);
+        let entities = [Some(principal), Some(resource), parent];
+        Ok((question, self.entities(entities.into_iter().flatten())?))
     }
 }

@@ -65,10 +65,9 @@ impl Answer {
 
 /// One question, in Cedar's terms.
 pub(crate) struct Question {
-    pub(crate) principal: Entity,
+    pub(crate) principal: EntityUid,
     pub(crate) action: EntityUid,
-    pub(crate) resource: Entity,
-    pub(crate) parent: Option<Entity>,
+    pub(crate) resource: EntityUid,
     pub(crate) context: Context,
 }
 
@@ -149,28 +148,28 @@ impl Compiled {
     /// The answer of all layers. A request that does not fit the schema, and any error while
     /// evaluating any policy, is a refusal: Cedar itself leaves a failing policy out, and with a
     /// failing forbid the door would stand open.
-    pub(crate) fn answer(&self, question: Question) -> Answer {
+    pub(crate) fn answer(&self, question: Question, entities: &Entities) -> Answer {
         let request = Request::new(
-            question.principal.uid(),
+            question.principal,
             question.action,
-            question.resource.uid(),
+            question.resource,
             question.context,
             Some(&self.schema),
         );
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return Answer::refused(format!("the request is refused: {error}")),
-        };
-        let entities = [
-            Some(question.principal),
-            Some(question.resource),
-            question.parent,
-        ];
-        let entities = Entities::from_entities(entities.into_iter().flatten(), Some(&self.schema));
-        match entities {
-            Ok(entities) => self.combine(&request, &entities),
+        match request {
+            Ok(request) => self.combine(&request, entities),
             Err(error) => Answer::refused(format!("the request is refused: {error}")),
         }
+    }
+
+    /// What policies may look up: these entities, checked against the schema, and all actions
+    /// with their groups.
+    pub(crate) fn entities(
+        &self,
+        entities: impl IntoIterator<Item = Entity>,
+    ) -> Result<Entities, String> {
+        Entities::from_entities(entities, Some(&self.schema))
+            .map_err(|error| format!("the request is refused: {error}"))
     }
 
     /// Managed first; a forbid of any layer refuses, else a permit of any layer allows.

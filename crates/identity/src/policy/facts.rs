@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression};
 use matrix_core::{Principal, PrincipalKind};
 use serde::{Deserialize, Serialize};
 
@@ -232,13 +232,20 @@ impl Compiled {
             .ok_or_else(|| format!("the schema has no type {kind}"))
     }
 
+    /// The submitter and the change.
+    pub(crate) fn release_entities(&self, facts: &GateFacts) -> Result<Entities, String> {
+        let submitter = self.principal(&facts.submitter, &facts.submitter_roles)?;
+        let change = Entity::with_uid(self.named("Change", &facts.change)?);
+        self.entities([submitter, change])
+    }
+
     /// The question whether a change with these facts may be released.
     pub(crate) fn release_question(&self, facts: &GateFacts) -> Result<Question, String> {
+        let kind = principal_type(facts.submitter.kind);
         Ok(Question {
-            principal: self.principal(&facts.submitter, &facts.submitter_roles)?,
+            principal: self.named(kind, &facts.submitter.name)?,
             action: self.named("Action", "release")?,
-            resource: Entity::with_uid(self.named("Change", &facts.change)?),
-            parent: None,
+            resource: self.named("Change", &facts.change)?,
             context: self.release_context(facts)?,
         })
     }

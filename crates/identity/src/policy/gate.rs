@@ -4,6 +4,7 @@
 //! again with more approvals in the facts, so that no number of approvers stands anywhere but in
 //! the policies.
 
+use cedar_policy::Entities;
 use matrix_core::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -77,27 +78,17 @@ pub struct GateExplanation {
 impl PolicyEngine {
     /// Whether a change with these facts passes, waits for people, or is refused.
     pub fn gate(&self, facts: &GateFacts) -> GateVerdict {
-        match self.compiled() {
-            Ok(compiled) => verdict(compiled, facts, &release(compiled, facts)),
-            Err(error) => GateVerdict::Deny {
-                reasons: vec![error.to_string()],
-            },
-        }
+        let gate = self.ask(facts);
+        gate.verdict(facts, &gate.release(facts))
     }
 
     /// The kinds of evidence that the policies require of such a change: those whose absence
     /// would be a refusal. Asked on the facts as they are, or, where they are refused anyway, on
     /// the most favourable ones of the same risk (everything passed, all approvals).
     pub fn required_kinds(&self, facts: &GateFacts) -> Vec<String> {
-        let Ok(compiled) = self.compiled() else {
-            return facts.evidence.keys().cloned().collect();
-        };
-        let denied = |facts: &GateFacts| {
-            let answer = release(compiled, facts);
-            matches!(verdict(compiled, facts, &answer), GateVerdict::Deny { .. })
-        };
+        let gate = self.ask(facts);
         let mut base = facts.clone();
-        if denied(&base) {
+        if gate.denies(&base) {
             base = favourable(facts);
         }
         let kinds = facts.evidence.keys();
@@ -107,7 +98,7 @@ impl PolicyEngine {
                 without
                     .evidence
                     .insert((*kind).clone(), EvidenceStatus::Skipped);
-                denied(&without)
+                gate.denies(&without)
             })
             .cloned()
             .collect()
@@ -115,72 +106,93 @@ impl PolicyEngine {
 
     /// The verdict, the policies behind it and the kinds they require.
     pub fn explain_gate(&self, facts: &GateFacts) -> GateExplanation {
-        let answer = match self.compiled() {
-            Ok(compiled) => release(compiled, facts),
-            Err(error) => Answer::refused(error.to_string()),
-        };
+        let gate = self.ask(facts);
+        let answer = gate.release(facts);
         GateExplanation {
-            verdict: self.gate(facts),
+            verdict: gate.verdict(facts, &answer),
             answer,
             required_kinds: self.required_kinds(facts),
             policy: self.digest(),
         }
     }
+
+    fn ask(&self, facts: &GateFacts) -> Gate<'_> {
+        let usable = self.compiled().map_err(ToString::to_string);
+        Gate(usable.and_then(|compiled| Ok((compiled, compiled.release_entities(facts)?))))
+    }
 }
 
-fn release(compiled: &Compiled, facts: &GateFacts) -> Answer {
-    match compiled.release_question(facts) {
-        Ok(question) => compiled.answer(question),
-        Err(reason) => Answer::refused(reason),
-    }
-}
+/// The policies with one change's submitter, to be asked about more than one set of facts; or why
+/// they cannot be asked.
+struct Gate<'a>(Result<(&'a Compiled, Entities), String>);
 
-fn verdict(compiled: &Compiled, facts: &GateFacts, now: &Answer) -> GateVerdict {
-    if now.allowed {
-        return GateVerdict::Pass {
-            reasons: now.reasons(),
-        };
-    }
-    // A policy that cannot be evaluated refuses; more approvals might only hide its error.
-    if !now.errors.is_empty() {
-        return GateVerdict::Deny {
-            reasons: now.reasons(),
-        };
-    }
-    let with_people = (1..=APPROVALS_MAX)
-        .filter(|approvals| *approvals > facts.votes.human_approvals)
-        .find_map(|approvals| {
-            let mut facts = facts.clone();
-            facts.votes.human_approvals = approvals;
-            let answer = release(compiled, &facts);
-            answer.allowed.then_some((approvals, answer))
+impl Gate<'_> {
+    fn release(&self, facts: &GateFacts) -> Answer {
+        let answer = self.0.as_ref().map_err(Clone::clone);
+        let answer = answer.and_then(|(compiled, entities)| {
+            Ok(compiled.answer(compiled.release_question(facts)?, entities))
         });
-    let by_oneself = facts.single_user.then(|| {
-        let mut facts = facts.clone();
-        facts.votes.self_approval = true;
-        release(compiled, &facts)
-    });
-    let by_oneself = by_oneself.filter(|answer| answer.allowed);
-    if with_people.is_none() && by_oneself.is_none() {
-        return GateVerdict::Deny {
-            reasons: now.reasons(),
-        };
+        answer.unwrap_or_else(Answer::refused)
     }
-    let mut reasons = Vec::new();
-    let answers = with_people.iter().map(|(_, answer)| answer);
-    for policy in (now.policies.iter()).chain(
-        answers
-            .chain(&by_oneself)
-            .flat_map(|answer| &answer.policies),
-    ) {
-        if !reasons.contains(&policy.reason) {
-            reasons.push(policy.reason.clone());
+
+    fn denies(&self, facts: &GateFacts) -> bool {
+        matches!(
+            self.verdict(facts, &self.release(facts)),
+            GateVerdict::Deny { .. }
+        )
+    }
+
+    /// The verdict, given the answer to the facts as they are.
+    fn verdict(&self, facts: &GateFacts, now: &Answer) -> GateVerdict {
+        let reasons = now.reasons();
+        if now.allowed {
+            return GateVerdict::Pass { reasons };
+        }
+        // A policy that cannot be evaluated refuses; more approvals might only hide its error.
+        if !now.errors.is_empty() {
+            return GateVerdict::Deny { reasons };
+        }
+        let with_people = self.with_people(facts);
+        let by_oneself = self.by_oneself(facts);
+        if with_people.is_none() && by_oneself.is_none() {
+            return GateVerdict::Deny { reasons };
+        }
+        let mut reasons = Vec::new();
+        let helpful = with_people.iter().map(|(_, answer)| answer);
+        for answer in std::iter::once(now).chain(helpful).chain(&by_oneself) {
+            for policy in &answer.policies {
+                if !reasons.contains(&policy.reason) {
+                    reasons.push(policy.reason.clone());
+                }
+            }
+        }
+        GateVerdict::NeedsApproval {
+            approvals: with_people.map_or(1, |(approvals, _)| approvals),
+            self_approval_allowed: by_oneself.is_some(),
+            reasons,
         }
     }
-    GateVerdict::NeedsApproval {
-        approvals: with_people.map_or(1, |(approvals, _)| approvals),
-        self_approval_allowed: by_oneself.is_some(),
-        reasons,
+
+    /// The smallest number of approvals that would do.
+    fn with_people(&self, facts: &GateFacts) -> Option<(u32, Answer)> {
+        let mut facts = facts.clone();
+        let more = facts.votes.human_approvals.saturating_add(1)..=APPROVALS_MAX;
+        more.into_iter().find_map(|approvals| {
+            facts.votes.human_approvals = approvals;
+            let answer = self.release(&facts);
+            answer.allowed.then_some((approvals, answer))
+        })
+    }
+
+    /// Whether the only user's own approval would do.
+    fn by_oneself(&self, facts: &GateFacts) -> Option<Answer> {
+        if !facts.single_user || facts.votes.self_approval {
+            return None;
+        }
+        let mut facts = facts.clone();
+        facts.votes.self_approval = true;
+        let answer = self.release(&facts);
+        answer.allowed.then_some(answer)
     }
 }
 
