@@ -17,14 +17,18 @@
 //! - [`bundle`] puts the statements of one change into one file, [`mod@verify`] takes it apart
 //!   again and believes nothing.
 
+pub mod bom;
 pub mod bundle;
+pub mod cyclonedx;
 pub mod dsse;
 pub mod junit;
 pub mod keys;
 pub mod lockfile;
+pub mod osv;
 pub mod predicate;
 pub mod record;
 pub mod sarif;
+pub mod spdx;
 pub mod statement;
 pub mod verify;
 

@@ -2,11 +2,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test's own helper fails by panicking"
 )]
 
 mod junit;
 mod lockfile;
+mod osv;
 mod sarif;
 mod support;
 mod verify;
