@@ -4,10 +4,9 @@
 use anyhow::Result;
 
 use crate::bench;
-use crate::process::Stream;
 use crate::say;
 use crate::stages::Stages;
-use crate::test::{Count, followed, runner};
+use crate::test::{Count, Runner};
 use crate::tools;
 use crate::workspace::Workspace;
 
@@ -21,14 +20,15 @@ pub(crate) fn run() -> Result<()> {
     let mut count = Count::default();
     let tools = stages.stage("test tools", || tools::prepare(&workspace))?;
     let result = stages.stage("tests", || {
-        let (mut command, stream) = runner(&workspace);
+        let runner = Runner::find();
+        let mut command = runner.command(&workspace);
         command.env(tools::VARIABLE, tools);
         command.env("PROPTEST_CASES", CASES);
-        match stream {
-            Stream::Error => command.args(["--run-ignored", "all"]),
-            Stream::Output => command.args(["--", "--include-ignored"]),
+        match runner {
+            Runner::Nextest => command.args(["--run-ignored", "all"]),
+            Runner::Cargo => command.args(["--", "--include-ignored"]),
         };
-        followed(&mut command, stream, &mut count)
+        runner.run(&mut command, &mut count)
     });
     say::line(&format!("{} passed, {} failed", count.passed, count.failed));
     result?;

@@ -42,7 +42,8 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = complaint.trim().lines().collect();
         let end = lines.get(lines.len().saturating_sub(20)..).unwrap_or(&[]);
-        bail!("`{what}` ended with {}\n{}", output.status, end.join("\n"));
+        let text = format!("`{what}` ended with {}\n{}", output.status, end.join("\n"));
+        bail!("{}", text.trim_end());
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{what}` did not print UTF-8"))
 }

@@ -13,6 +13,110 @@ use crate::stages::Stages;
 use crate::tools;
 use crate::workspace::Workspace;
 
+/// A program that runs tests and says at the end how many held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// `cargo nextest`, which reports on standard error.
+    Nextest,
+    /// `cargo test`, which reports on standard output.
+    Cargo,
+}
+
+impl Runner {
+    /// The one that is installed.
+    pub(crate) fn find() -> Self {
+        if machine::find_program("cargo-nextest").is_some() {
+            Self::Nextest
+        } else {
+            Self::Cargo
+        }
+    }
+
+    /// The command for every test of the workspace but those in documentation.
+    pub(crate) fn command(self, workspace: &Workspace) -> Command {
+        let mut command = workspace.cargo();
+        match self {
+            Self::Nextest => command.args([
+                "nextest",
+                "run",
+                "--locked",
+                "--workspace",
+                "--no-fail-fast",
+                "--status-level",
+                "slow",
+            ]),
+            Self::Cargo => command.args([
+                "test",
+                "--locked",
+                "--workspace",
+                "--no-fail-fast",
+                "--lib",
+                "--bins",
+                "--tests",
+            ]),
+        };
+        command
+    }
+
+    const fn stream(self) -> Stream {
+        match self {
+            Self::Nextest => Stream::Error,
+            Self::Cargo => Stream::Output,
+        }
+    }
+
+    /// Runs a command of this runner, adding what it counts.
+    pub(crate) fn run(self, command: &mut Command, count: &mut Count) -> Result<()> {
+        let what = process::describe(command);
+        let good = process::follow(command, self.stream(), |line| {
+            if let Some(part) = self.counted(line) {
+                count.passed += part.passed;
+                count.failed += part.failed;
+            }
+        })?;
+        if !good {
+            bail!("`{what}` reports failures");
+        }
+        Ok(())
+    }
+
+    /// The numbers of the runner's own summary line; nothing for every other line, such as the
+    /// output of a failed test, which may hold a summary of its own.
+    ///
+    /// nextest: `     Summary [   0.4s] 12 tests run: 11 passed (1 slow), 1 failed, 2 skipped`;
+    /// cargo: `test result: ok. 6 passed; 0 failed; 0 ignored; …`.
+    fn counted(self, line: &str) -> Option<Count> {
+        let line = without_colour(line);
+        let numbers = match self {
+            Self::Nextest => {
+                line.trim_start()
+                    .strip_prefix("Summary [")?
+                    .split_once("run:")?
+                    .1
+            }
+            Self::Cargo => line.strip_prefix("test result: ")?,
+        };
+        let mut count = Count::default();
+        let words: Vec<&str> = numbers
+            .split(|letter: char| !letter.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
+        for pair in words.windows(2) {
+            if let [number, word] = pair
+                && let Ok(number) = number.parse::<u64>()
+            {
+                match *word {
+                    "passed" => count.passed += number,
+                    // What nextest had to end or could not start did not hold either.
+                    "failed" | "timed" | "exec" => count.failed += number,
+                    _ => {}
+                }
+            }
+        }
+        Some(count)
+    }
+}
+
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -77,77 +181,17 @@ fn programs() -> Result<()> {
 }
 
 /// Every unit, property, conformance, crash and command-line test.
-pub(crate) fn tests(workspace: &Workspace, tools: &Path, count: &mut Count) -> Result<()> {
-    let (mut command, stream) = runner(workspace);
+fn tests(workspace: &Workspace, tools: &Path, count: &mut Count) -> Result<()> {
+    let runner = Runner::find();
+    let mut command = runner.command(workspace);
     command.env(tools::VARIABLE, tools);
-    followed(&mut command, stream, count)
+    runner.run(&mut command, count)
 }
 
 fn doc_tests(workspace: &Workspace, count: &mut Count) -> Result<()> {
     let mut command = workspace.cargo();
     command.args(["test", "--locked", "--workspace", "--doc"]);
-    followed(&mut command, Stream::Output, count)
-}
-
-/// The test runner that is there, and the stream it reports on.
-pub(crate) fn runner(workspace: &Workspace) -> (Command, Stream) {
-    let mut command = workspace.cargo();
-    if machine::find_program("cargo-nextest").is_some() {
-        command.args(["nextest", "run", "--locked", "--workspace"]);
-        command.args(["--no-fail-fast", "--status-level", "slow"]);
-        (command, Stream::Error)
-    } else {
-        command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
-        command.args(["--lib", "--bins", "--tests"]);
-        (command, Stream::Output)
-    }
-}
-
-/// Runs a test runner, adding what it counts.
-pub(crate) fn followed(command: &mut Command, stream: Stream, count: &mut Count) -> Result<()> {
-    let what = process::describe(command);
-    let good = process::follow(command, stream, |line| {
-        if let Some(part) = counted(line) {
-            count.passed += part.passed;
-            count.failed += part.failed;
-        }
-    })?;
-    if !good {
-        bail!("`{what}` reports failures");
-    }
-    Ok(())
-}
-
-/// The numbers of a runner's summary line; nothing for every other line.
-///
-/// nextest: `     Summary [   0.4s] 12 tests run: 11 passed (1 slow), 1 failed, 2 skipped`;
-/// cargo: `test result: ok. 6 passed; 0 failed; 0 ignored; …`.
-fn counted(line: &str) -> Option<Count> {
-    let line = without_colour(line);
-    let line = line.trim_start();
-    let numbers = if let Some(rest) = line.strip_prefix("Summary [") {
-        rest.split_once("run:")?.1
-    } else {
-        line.strip_prefix("test result: ")?
-    };
-    let mut count = Count::default();
-    let words: Vec<&str> = numbers
-        .split(|letter: char| !letter.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
-    for pair in words.windows(2) {
-        if let [number, word] = pair
-            && let Ok(number) = number.parse::<u64>()
-        {
-            match *word {
-                "passed" => count.passed += number,
-                // A test that nextest had to end or could not start did not hold either.
-                "failed" | "timed" | "exec" => count.failed += number,
-                _ => {}
-            }
-        }
-    }
-    Some(count)
+    Runner::Cargo.run(&mut command, count)
 }
 
 fn without_colour(line: &str) -> String {
@@ -171,36 +215,24 @@ mod tests {
     fn the_summaries_of_both_runners_are_counted() {
         let nextest = "     Summary [   0.441s] 12 tests run: 10 passed (1 slow), 1 failed, \
                        1 timed out, 2 skipped";
-        assert_eq!(
-            counted(nextest),
-            Some(Count {
-                passed: 10,
-                failed: 2
-            })
-        );
+        let count = |passed, failed| Some(Count { passed, failed });
+        assert_eq!(Runner::Nextest.counted(nextest), count(10, 2));
         let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.4s] \u{1b}[1m3\u{1b}[0m tests \
                         run: \u{1b}[1m3\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped";
-        assert_eq!(
-            counted(coloured),
-            Some(Count {
-                passed: 3,
-                failed: 0
-            })
-        );
+        assert_eq!(Runner::Nextest.counted(coloured), count(3, 0));
         let cargo = "test result: FAILED. 6 passed; 2 failed; 1 ignored; 0 measured";
-        assert_eq!(
-            counted(cargo),
-            Some(Count {
-                passed: 6,
-                failed: 2
-            })
-        );
+        assert_eq!(Runner::Cargo.counted(cargo), count(6, 2));
     }
 
     #[test]
     fn other_lines_are_not_counted() {
-        assert_eq!(counted("test 3 passed ... ok"), None);
-        assert_eq!(counted("Summary of 3 passed"), None);
-        assert_eq!(counted(""), None);
+        for line in ["test 3 passed ... ok", "Summary of 3 passed", ""] {
+            assert_eq!(Runner::Nextest.counted(line), None, "{line}");
+            assert_eq!(Runner::Cargo.counted(line), None, "{line}");
+        }
+        // nextest shows what a failed test printed, which is the summary of a single test.
+        let inner = "    test result: FAILED. 0 passed; 1 failed; 0 ignored";
+        assert_eq!(Runner::Nextest.counted(inner), None);
+        assert_eq!(Runner::Cargo.counted(inner), None);
     }
 }
