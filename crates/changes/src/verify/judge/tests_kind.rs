@@ -1,0 +1,177 @@
+//! Judging tests.
+
+use matrix_evidence::junit::{Comparison, Outcome, TestReport, compare, merge_rerun};
+use serde_json::json;
+
+use super::{Opinion, Pair, plural};
+use crate::verify::result::{CheckResult, State};
+
+/// Whether a red result deserves a second run: only where it would make the change fail.
+pub fn needs_second_attempt(base: Option<&CheckResult>, head: &CheckResult) -> bool {
+    head.attempt == 1
+        && head.state == State::Completed
+        && compare(&report(base), &report(Some(head))).is_worse()
+}
+
+fn report(result: Option<&CheckResult>) -> TestReport {
+    TestReport {
+        cases: result
+            .map(|result| result.cases().to_vec())
+            .unwrap_or_default(),
+    }
+}
+
+#[derive(Default)]
+struct Totals {
+    comparison: Comparison,
+    passed: usize,
+    red: usize,
+    skipped: usize,
+    broken: Vec<String>,
+    not_run: Vec<String>,
+}
+
+pub(super) fn judge(pairs: &[Pair<'_>]) -> Opinion {
+    let mut totals = Totals::default();
+    for pair in pairs {
+        totals.add(pair, pairs.len() > 1);
+    }
+    let mut opinion = totals.opinion();
+    let Totals { comparison, .. } = totals;
+    opinion.names("fixed", &comparison.fixed);
+    opinion.names("broken", &comparison.broken);
+    opinion.names("new_failing", &comparison.new_failing);
+    opinion.names("new_passing", &comparison.new_passing);
+    opinion.names("removed", &comparison.removed);
+    opinion.names("newly_skipped", &comparison.newly_skipped);
+    opinion.names("red_on_both", &comparison.red_on_both);
+    opinion.names("flaky", &comparison.flaky);
+    opinion.detail("passed", json!(totals.passed));
+    opinion.detail("failed", json!(totals.red));
+    opinion.detail("skipped", json!(totals.skipped));
+    let facts = &mut opinion.facts;
+    facts.fixes_failing_test = comparison.fixed;
+    facts.breaks_passing_test = comparison.broken;
+    facts.fails_new_test = comparison.new_failing;
+    facts.removes_test = comparison.removed;
+    facts.skips_test = comparison.newly_skipped;
+    facts.red_on_both = comparison.red_on_both;
+    facts.flaky = comparison.flaky;
+    opinion
+}
+
+impl Totals {
+    fn add(&mut self, pair: &Pair<'_>, several: bool) {
+        let before = report(pair.base);
+        let mut now = TestReport::default();
+        if let Some(first) = pair.first() {
+            match &first.state {
+                State::NotRun { reason } => {
+                    // What could not run was not removed.
+                    self.not_run.push(reason.clone());
+                    return;
+                }
+                State::Broken { reason } => self.broken.push(format!("{}: {reason}", pair.job)),
+                State::Completed | State::Absent => {}
+            }
+            now = report(Some(first));
+        }
+        let again = pair.head.iter().skip(1);
+        for again in again.filter(|again| again.state == State::Completed) {
+            now = merge_rerun(&now, &report(Some(again)));
+        }
+        for case in &now.cases {
+            match case.outcome {
+                Outcome::Passed => self.passed += 1,
+                Outcome::Failed | Outcome::Error => self.red += 1,
+                Outcome::Skipped => self.skipped += 1,
+            }
+        }
+        let compared = compare(&before, &now);
+        let told = |names: Vec<String>| -> Vec<String> {
+            let name = |name: String| {
+                if several {
+                    format!("{}: {name}", pair.job)
+                } else {
+                    name
+                }
+            };
+            names.into_iter().map(name).collect()
+        };
+        let mine = &mut self.comparison;
+        mine.fixed.extend(told(compared.fixed));
+        mine.broken.extend(told(compared.broken));
+        mine.new_failing.extend(told(compared.new_failing));
+        mine.new_passing.extend(told(compared.new_passing));
+        mine.newly_skipped.extend(told(compared.newly_skipped));
+        mine.red_on_both.extend(told(compared.red_on_both));
+        mine.flaky.extend(told(compared.flaky));
+        mine.unchanged += compared.unchanged;
+        // A run that broke down says nothing about the tests it did not reach.
+        let complete = pair
+            .first()
+            .is_none_or(|first| first.state == State::Completed);
+        if complete {
+            mine.removed.extend(told(compared.removed));
+        }
+    }
+
+    fn opinion(&self) -> Opinion {
+        let summary = self.summary();
+        let comparison = &self.comparison;
+        if !self.broken.is_empty() {
+            let reason = format!(
+                "the tests did not run to their end: {}",
+                self.broken.join("; ")
+            );
+            return Opinion::failed(reason, summary);
+        }
+        if comparison.is_worse() {
+            let mut parts = Vec::new();
+            for (names, one, many) in [
+                (
+                    &comparison.broken,
+                    "test that passed fails",
+                    "tests that passed fail",
+                ),
+                (&comparison.new_failing, "new test fails", "new tests fail"),
+            ] {
+                if let Some(first) = names.first() {
+                    parts.push(format!("{} (`{first}`…)", plural(names.len(), one, many)));
+                }
+            }
+            return Opinion::failed(parts.join(", "), summary);
+        }
+        if let Some(reason) = self.not_run.first() {
+            let mut opinion = Opinion::skipped(reason.clone());
+            opinion.facts.tests_could_not_run = Some(reason.clone());
+            return opinion;
+        }
+        if self.passed + self.red == 0 {
+            let mut opinion = Opinion::skipped("no tests were found");
+            opinion.facts.no_tests_found = true;
+            return opinion;
+        }
+        Opinion::passed(summary)
+    }
+
+    fn summary(&self) -> String {
+        let mut parts = vec![format!("{} passed", self.passed)];
+        let comparison = &self.comparison;
+        for (count, word) in [
+            (self.red, "failed"),
+            (self.skipped, "skipped"),
+            (comparison.fixed.len(), "fixed"),
+            (comparison.broken.len(), "broken"),
+            (comparison.new_failing.len(), "new and failing"),
+            (comparison.removed.len(), "removed"),
+            (comparison.red_on_both.len(), "red before and now"),
+            (comparison.flaky.len(), "flaky"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        parts.join(", ")
+    }
+}
