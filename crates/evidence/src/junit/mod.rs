@@ -12,9 +12,13 @@ mod compare;
 mod read;
 mod write;
 
+use matrix_core::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
 pub use compare::{Comparison, compare, merge_rerun};
+
+/// A test report that cannot be read.
+pub const TESTS_UNREADABLE: Code = Code::new("REPORT-0001", 422, 1, "test report unreadable");
 
 /// A report is at most this many bytes.
 pub const MAX_REPORT_BYTES: usize = 128 * 1024 * 1024;
@@ -177,4 +181,11 @@ pub enum JunitError {
     /// No element at all.
     #[error("test report is empty")]
     Empty,
+}
+
+impl From<JunitError> for Problem {
+    fn from(error: JunitError) -> Self {
+        Self::new(TESTS_UNREADABLE, error.to_string())
+            .help("look at the log of the test run; a runner that was killed leaves half a file")
+    }
 }

@@ -12,13 +12,19 @@ mod severity;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use matrix_core::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
 use crate::lockfile::{Component, Ecosystem, Inventory};
+use crate::sarif::{Finding, Level, Place};
 use range::{Answer, affects, fixed_after};
 use record::{Affected, Record};
 
 pub use severity::{Rating, Severity};
+
+/// A vulnerability record that cannot be read.
+pub const RECORD_UNREADABLE: Code =
+    Code::new("REPORT-0003", 422, 1, "vulnerability record unreadable");
 
 /// A record is at most this many bytes.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
@@ -44,6 +50,13 @@ pub enum OsvError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl From<OsvError> for Problem {
+    fn from(error: OsvError) -> Self {
+        Self::new(RECORD_UNREADABLE, error.to_string())
+            .help("import the vulnerability database again; other records are still used")
+    }
 }
 
 /// Records by ecosystem and package.
@@ -86,6 +99,31 @@ impl Vulnerability {
     /// the same vulnerability is not a new one.
     pub fn key(&self) -> (Ecosystem, &str, &str) {
         (self.ecosystem, &self.name, &self.id)
+    }
+
+    /// The same as a finding, for a SARIF file: at the first lock file that names the component.
+    /// Compare revisions with [`Audit::new_since`], not by these findings: they name the version.
+    pub fn to_finding(&self) -> Finding {
+        let rating = self.severity.as_ref().and_then(|severity| severity.rating);
+        let fix = match self.fixed.first() {
+            Some(version) => format!("fixed in {version}"),
+            None => "no fixed version is known".to_owned(),
+        };
+        Finding {
+            rule: self.id.clone(),
+            level: match rating {
+                Some(Rating::None | Rating::Low) => Level::Note,
+                Some(Rating::Medium) | None => Level::Warning,
+                Some(Rating::High | Rating::Critical) => Level::Error,
+            },
+            message: format!("{} {}: {}; {fix}", self.name, self.version, self.summary),
+            place: self.files.first().map(|path| Place {
+                path: path.clone(),
+                line: None,
+                column: None,
+            }),
+            snippet: None,
+        }
     }
 }
 

@@ -11,10 +11,13 @@ mod compare;
 mod read;
 mod write;
 
-use matrix_core::Digest;
+use matrix_core::{Code, Digest, Problem};
 use serde::{Deserialize, Serialize};
 
 pub use compare::{FindingComparison, compare};
+
+/// A findings file that cannot be read.
+pub const FINDINGS_UNREADABLE: Code = Code::new("REPORT-0002", 422, 1, "findings unreadable");
 
 /// A file is at most this many bytes.
 pub const MAX_SARIF_BYTES: usize = 128 * 1024 * 1024;
@@ -156,4 +159,11 @@ pub enum SarifError {
     /// The tool says itself that it did not finish.
     #[error("the tool that wrote the findings says that it did not finish: {0}")]
     Unfinished(String),
+}
+
+impl From<SarifError> for Problem {
+    fn from(error: SarifError) -> Self {
+        Self::new(FINDINGS_UNREADABLE, error.to_string())
+            .help("look at the tool's log; have it write SARIF 2.1.0 with `results`")
+    }
 }

@@ -6,6 +6,7 @@
     reason = "a test's own helper fails by panicking"
 )]
 
+mod interop;
 mod junit;
 mod lockfile;
 mod osv;

@@ -80,6 +80,12 @@ fn affected_stretches_are_found_in_each_ecosystem() {
     let found = audit(Ecosystem::Cargo, &events, "1.1.9");
     assert_eq!(found.vulnerabilities[0].fixed, ["1.2.0"]);
     assert_eq!(found.vulnerabilities[0].aliases, ["CVE-2026-1"]);
+    let finding = found.vulnerabilities[0].to_finding();
+    assert_eq!(
+        finding.message,
+        "example.org-pkg 1.1.9: bad thing; fixed in 1.2.0"
+    );
+    assert_eq!(finding.place.unwrap().path, "Cargo.lock");
     assert_eq!(
         found.vulnerabilities[0].files.first().unwrap(),
         "Cargo.lock"
