@@ -1,1 +1,26 @@
-//! (room: changes)
+//! Changes: a plan and a repository become a deployed, published and proven release.
+//!
+//! A change is one run of the durable function in [`function`]: PLAN → PATCH → VERIFY → GATE →
+//! DEPLOY → PUBLISH, each stage a file of [`stage`] and a few steps of the journal. What the
+//! stages hand on is small and typed; bytes stand in the blob store.
+//!
+//! * [`plan`] — what a person or an agent wants changed.
+//! * [`verify`] — the checks of a repository and what they say, relative to the base revision.
+//! * [`risk`] — how dangerous a change is, by a table of rules.
+//! * [`target`] — where changes are deployed to.
+//! * [`signing`] — the keys of a data directory.
+//! * [`service`] — what callers may do: submit, show, decide, roll back.
+//! * [`view`] — a change as people and programs see it, read from its journal.
+//!
+//! Nothing of a repository runs outside a sandbox, and what is checked, required and signed never
+//! depends on a file of the change itself: configuration is read at the base revision and policy
+//! from the data directory.
+
+pub mod layout;
+pub mod plan;
+pub mod risk;
+pub mod signing;
+pub mod target;
+pub mod verify;
+
+pub use layout::Layout;

@@ -100,7 +100,7 @@ impl From<StoreError> for StepError {
 pub enum RunError {
     /// A step, or the function itself, failed for good.
     #[error("{0}")]
-    Failed(StepError),
+    Failed(Box<StepError>),
     /// The run was cancelled.
     #[error("the run was cancelled: {0}")]
     Cancelled(String),
@@ -127,13 +127,13 @@ pub enum RunError {
 
 impl From<StepError> for RunError {
     fn from(error: StepError) -> Self {
-        Self::Failed(error)
+        Self::Failed(Box::new(error))
     }
 }
 
 impl From<matrix_core::canonical::NotCanonical> for RunError {
     fn from(error: matrix_core::canonical::NotCanonical) -> Self {
-        Self::Failed(StepError::permanent("not_json", error.to_string()))
+        StepError::permanent("not_json", error.to_string()).into()
     }
 }
 

@@ -79,6 +79,8 @@ pub enum Ended {
 pub struct History {
     /// How it began.
     pub started: Option<Started>,
+    /// When it began.
+    pub started_at: Timestamp,
     steps: HashMap<String, StepRecord>,
     timers: HashMap<String, (Timestamp, bool)>,
     requested: HashMap<String, ApprovalId>,
@@ -142,7 +144,10 @@ impl History {
         self.seq = entry.seq;
         let payload = entry.payload.clone().unwrap_or_default();
         match entry.kind {
-            EntryKind::RunStarted => self.started = serde_json::from_value(payload).ok(),
+            EntryKind::RunStarted => {
+                self.started = serde_json::from_value(payload).ok();
+                self.started_at = entry.at;
+            }
             EntryKind::StepBegun => {
                 let step = self.record(entry);
                 step.begun += 1;

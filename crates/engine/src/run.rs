@@ -102,6 +102,11 @@ impl Run {
         &self.execution.started.caller
     }
 
+    /// When it was created.
+    pub fn started_at(&self) -> Timestamp {
+        self.execution.board.look(|history| history.started_at)
+    }
+
     /// The trace all its log lines carry.
     pub fn trace(&self) -> &str {
         &self.execution.started.trace
@@ -227,7 +232,7 @@ impl Run {
             let flight = board.in_flight();
             let context = self.context(&path, &record);
             if let Some(found) = self.settle_doubt(&step, &record, &context).await? {
-                self.complete(&path, &fingerprint, &found).await?;
+                self.complete(&path, &fingerprint, &step, &found).await?;
                 return decode(&path, found, &fingerprint);
             }
             if step.class.begins() {
@@ -240,7 +245,7 @@ impl Run {
                 Ok(result) => {
                     let value = serde_json::to_value(&result)
                         .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
-                    self.complete(&path, &fingerprint, &value).await?;
+                    self.complete(&path, &fingerprint, &step, &value).await?;
                     return Ok(result);
                 }
                 Err(error) => {
@@ -384,9 +389,25 @@ impl Run {
         self.append(vec![draft], None).await
     }
 
-    async fn complete(&self, path: &str, print: &str, value: &Value) -> Result<(), RunError> {
-        self.record(EntryKind::StepCompleted, path, print, value.clone())
-            .await
+    async fn complete(
+        &self,
+        path: &str,
+        print: &str,
+        step: &Step,
+        value: &Value,
+    ) -> Result<(), RunError> {
+        let draft = Draft {
+            kind: EntryKind::StepCompleted,
+            path: path.into(),
+            fingerprint: print.into(),
+            payload: value.clone(),
+        };
+        let at = self.execution.journal.clock.now();
+        let beside = step.projection.clone().map(|project| -> Beside {
+            let value = value.clone();
+            Box::new(move |tx| project(tx, &value, at))
+        });
+        self.append(vec![draft], beside).await
     }
 
     async fn append(&self, drafts: Vec<Draft>, beside: Option<Beside>) -> Result<(), RunError> {

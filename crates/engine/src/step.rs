@@ -1,11 +1,14 @@
 //! A step: one effect, its class, and what happens when it fails or is interrupted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use matrix_core::canonical::{self, NotCanonical};
-use matrix_core::{Digest, RunId};
+use matrix_core::{Digest, RunId, Timestamp};
+use matrix_store::{StoreError, Tx};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -79,6 +82,9 @@ impl RetryPolicy {
 pub(crate) type Probe =
     Box<dyn Fn(StepContext) -> BoxFuture<'static, Result<Option<Value>, StepError>> + Send + Sync>;
 
+pub(crate) type Projection =
+    Arc<dyn Fn(&Tx<'_>, &Value, Timestamp) -> Result<(), StoreError> + Send + Sync>;
+
 /// The description of a step.
 pub struct Step {
     pub(crate) name: String,
@@ -86,6 +92,7 @@ pub struct Step {
     pub(crate) input: Result<Digest, NotCanonical>,
     pub(crate) retry: RetryPolicy,
     pub(crate) probe: Option<Probe>,
+    pub(crate) projection: Option<Projection>,
 }
 
 impl std::fmt::Debug for Step {
@@ -105,6 +112,7 @@ impl Step {
             input: Ok(Digest::of(b"")),
             retry: RetryPolicy::default(),
             probe: None,
+            projection: None,
         }
     }
 
@@ -169,6 +177,20 @@ impl Step {
                     .map(Some)
                     .map_err(|error| StepError::permanent("not_json", error.to_string()))
             })
+        }));
+        self
+    }
+
+    /// Rows that follow from the step's result, written in the transaction that records it.
+    #[must_use]
+    pub fn project<T, F>(mut self, projection: F) -> Self
+    where
+        T: DeserializeOwned,
+        F: Fn(&Tx<'_>, T, Timestamp) -> Result<(), StoreError> + Send + Sync + 'static,
+    {
+        self.projection = Some(Arc::new(move |tx, value, at| {
+            let result = serde_json::from_value(value.clone()).map_err(StoreError::corrupt)?;
+            projection(tx, result, at)
         }));
         self
     }

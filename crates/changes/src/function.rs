@@ -1,0 +1,127 @@
+//! The durable function of a change: PLAN → PATCH → VERIFY → GATE → DEPLOY → PUBLISH.
+
+use async_trait::async_trait;
+use matrix_engine::{DurableFunction, Run, RunError, Step, StepError};
+use serde_json::Value;
+
+use crate::error::later;
+use crate::stage::deploy::{self, Deployed, Names};
+use crate::stage::gate::{self, Decisions, Passed};
+use crate::stage::patch::{self, Patch};
+use crate::stage::publish::{self, Release, Story};
+use crate::stage::verify::{self, Verified};
+use crate::stage::ChangeRequest;
+use crate::target::{Applied, Payload};
+use crate::workshop::Workshop;
+
+/// The kind of runs that are changes.
+pub const KIND: &str = "change";
+
+/// Brings a change from its plan to its release.
+#[derive(Debug)]
+pub struct ChangeFunction {
+    workshop: Workshop,
+}
+
+impl ChangeFunction {
+    /// The function over a workshop.
+    pub fn new(workshop: Workshop) -> Self {
+        Self { workshop }
+    }
+}
+
+#[async_trait]
+impl DurableFunction for ChangeFunction {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn version(&self) -> &'static str {
+        "1"
+    }
+
+    async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
+        let workshop = &self.workshop;
+        let request: ChangeRequest = serde_json::from_value(input)
+            .map_err(|error| StepError::permanent("input", error.to_string()))?;
+        tracing::info!(stage = "plan", title = request.plan.title);
+        plan(&run, workshop, &request).await?;
+        tracing::info!(stage = "patch");
+        let patch = patch::patch(&run, workshop, &request).await?;
+        tracing::info!(stage = "verify");
+        let (sandbox, verified) = verify::verify(&run, workshop, &request, &patch).await?;
+        let payload =
+            deploy::payload(workshop, &request, run.id(), &patch, &verified.outputs).await?;
+        let names = deploy::names(&run, workshop).await?;
+        let change = Change { run: &run, workshop, request: &request, patch: &patch };
+        let (passed, applied) = change.release(&verified, &payload, names).await?;
+        // From here on the world has changed: a request to cancel comes too late.
+        let run = run.shielded();
+        tracing::info!(stage = "publish");
+        let story = Story {
+            request: &request,
+            patch: &patch,
+            verified: &verified,
+            sandbox: &sandbox,
+            passed: &passed,
+            applied: &applied,
+            names,
+        };
+        let release: Release = publish::publish(&run, workshop, &story).await?;
+        if let Err(error) = patch::remove(&workshop.layout().work(run.id())).await {
+            tracing::warn!(%error, "the work trees could not be removed");
+        }
+        serde_json::to_value(release)
+            .map_err(|error| StepError::permanent("not_json", error.to_string()).into())
+    }
+}
+
+/// PLAN: the plan as it was submitted becomes an artifact.
+async fn plan(run: &Run, workshop: &Workshop, request: &ChangeRequest) -> Result<(), RunError> {
+    let step = Step::read("plan").input(&request.plan_digest);
+    run.step(step, |_| async {
+        let bytes = serde_json::to_vec(&request.plan).map_err(later)?;
+        workshop.blobs().put(&bytes)?;
+        Ok(())
+    })
+    .await
+}
+
+struct Change<'a> {
+    run: &'a Run,
+    workshop: &'a Workshop,
+    request: &'a ChangeRequest,
+    patch: &'a Patch,
+}
+
+impl Change<'_> {
+    /// GATE and DEPLOY, until what was approved is what is there, works, or is refused.
+    async fn release(
+        &self,
+        verified: &Verified,
+        payload: &Payload,
+        names: Names,
+    ) -> Result<(Passed, Applied), RunError> {
+        let Self { run, workshop, request, patch } = *self;
+        let mut taken = Decisions::new();
+        loop {
+            tracing::info!(stage = "gate");
+            let passed =
+                gate::gate(run, workshop, request, (patch, verified), payload, &mut taken).await?;
+            tracing::info!(stage = "deploy");
+            let deployed =
+                deploy::apply(run, workshop, request, payload, &passed.dry_run, names).await?;
+            let Deployed::Applied(applied) = deployed else {
+                tracing::warn!("the target changed after the gate, which is asked again");
+                continue;
+            };
+            let shielded = run.shielded();
+            let health = deploy::health(&shielded, workshop, request, names).await?;
+            if health.healthy {
+                return Ok((passed, applied));
+            }
+            let why = health.detail;
+            return Err(deploy::roll_back(&shielded, workshop, request, names, &why).await?);
+        }
+    }
+}

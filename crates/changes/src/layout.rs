@@ -1,0 +1,94 @@
+//! Where things lie in a data directory.
+
+use std::path::{Path, PathBuf};
+
+use matrix_core::RunId;
+
+/// The places of a data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+    targets: PathBuf,
+}
+
+impl Layout {
+    /// The places under this directory; `targets` is where releases lie if the operator wants
+    /// them elsewhere.
+    pub fn new(root: impl Into<PathBuf>, targets: Option<PathBuf>) -> Self {
+        let root = root.into();
+        let targets = targets.unwrap_or_else(|| root.join("targets"));
+        Self { root, targets }
+    }
+
+    /// The data directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("matrix.db")
+    }
+
+    /// The content-addressed store.
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// Work trees and throw-away copies of one run.
+    pub fn work(&self, run: RunId) -> PathBuf {
+        self.root.join("work").join(run.to_string())
+    }
+
+    /// Logs of one run's checks; a side stream, not a record.
+    pub fn logs(&self, run: RunId) -> PathBuf {
+        self.root.join("logs").join(run.to_string())
+    }
+
+    /// Results that may be taken again.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// The bare repository that releases are published to.
+    pub fn registry(&self) -> PathBuf {
+        self.root.join("registry.git")
+    }
+
+    /// Policies.
+    pub fn policy(&self) -> PathBuf {
+        self.root.join("policy")
+    }
+
+    /// Signing keys.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// The file of a run's bundle.
+    pub fn bundle(&self, run: RunId) -> PathBuf {
+        self.root
+            .join("bundles")
+            .join(format!("{run}.intoto.jsonl"))
+    }
+
+    /// Where releases of a target lie.
+    pub fn target(&self, name: &str) -> PathBuf {
+        self.targets.join(name)
+    }
+
+    /// The host's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("matrix.sock")
+    }
+
+    /// The host's lock.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("host.lock")
+    }
+
+    /// A directory for the sandbox's own files, outside every sandbox.
+    pub fn sandbox(&self) -> PathBuf {
+        self.root.join("sandbox")
+    }
+}

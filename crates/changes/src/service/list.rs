@@ -1,0 +1,62 @@
+//! Changes and open questions of the caller's scope, newest first.
+
+use matrix_core::{Action, Authorised, RunId};
+use matrix_store::tables::approvals::{self, ApprovalRow};
+use matrix_store::tables::runs::{self, RunRow};
+use matrix_store::{Database, StoreError};
+
+use crate::error::ChangeError;
+use crate::function::KIND;
+
+/// The most rows in one page.
+const PAGE_MAX: u32 = 500;
+
+/// Lists changes.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeList {
+    /// Only changes older than this one.
+    pub before: Option<RunId>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+impl Action for ChangeList {
+    const NAME: &'static str = "change_read";
+}
+
+/// Lists questions to people.
+#[derive(Debug, Clone, Default)]
+pub struct ApprovalList {
+    /// `open`, `closed`, `stale`, or empty for all.
+    pub state: String,
+    /// How many at most.
+    pub limit: u32,
+}
+
+impl Action for ApprovalList {
+    const NAME: &'static str = "change_read";
+}
+
+/// The runs of changes, newest first.
+pub fn list(
+    database: &Database,
+    request: &Authorised<ChangeList>,
+) -> Result<Vec<RunRow>, ChangeError> {
+    let ChangeList { before, limit } = request.action();
+    let (scope, limit) = (&request.caller().scope, i64::from((*limit).clamp(1, PAGE_MAX)));
+    let rows =
+        database.read_now::<_, StoreError, _>(|tx| runs::list(tx, scope, *before, KIND, limit))?;
+    Ok(rows)
+}
+
+/// Questions to people, newest first.
+pub fn approvals(
+    database: &Database,
+    request: &Authorised<ApprovalList>,
+) -> Result<Vec<ApprovalRow>, ChangeError> {
+    let ApprovalList { state, limit } = request.action();
+    let (scope, limit) = (&request.caller().scope, i64::from((*limit).clamp(1, PAGE_MAX)));
+    let rows =
+        database.read_now::<_, StoreError, _>(|tx| approvals::list(tx, scope, state, limit))?;
+    Ok(rows)
+}

@@ -1,0 +1,20 @@
+//! What callers may do with changes: one file for each use case. Each takes the proof that the
+//! caller may, and every face calls the same function.
+
+mod artifacts;
+mod decide;
+mod deployments;
+mod list;
+mod plan_check;
+mod show;
+mod submit;
+
+pub use artifacts::{ArtifactRead, artifact, artifacts};
+pub use decide::{Asked, ChangeApprove, ChangeReject, approve, reject};
+pub use deployments::{
+    DeploymentList, DeploymentRollback, DeploymentStop, deployments, rollback, stop,
+};
+pub use list::{ApprovalList, ChangeList, approvals, list};
+pub use plan_check::{PlanCheck, PlanChecked, plan_check};
+pub use show::{ChangeRead, show};
+pub use submit::{ChangeSubmit, submit};

@@ -1,0 +1,253 @@
+//! DEPLOY: exactly what was approved is put on the target, once, and taken back if it does not
+//! work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use matrix_core::id::{DeploymentId, ReleaseId};
+use matrix_core::{Digest, RunId};
+use matrix_engine::{RetryPolicy, Run, RunError, Step, StepContext, StepError};
+use matrix_evidence::ArtifactRef;
+use matrix_store::tables::releases::{self, DeploymentRow};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::ChangeRequest;
+use super::patch::{self, Patch, Trees};
+use crate::error::{ending, later};
+use crate::target::{Applied, DryRun, HealthReport, Order, Payload, TargetError};
+use crate::workshop::Workshop;
+
+/// How long a new deployment has to become healthy.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is asked.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The ids of what a change will leave behind.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Names {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The release.
+    pub release: ReleaseId,
+}
+
+/// How an attempt to deploy ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Deployed {
+    /// It is there.
+    Applied(Applied),
+    /// The target changed after the gate: the dry run is another one now, so nothing was done.
+    Stale {
+        /// The dry run's digest now.
+        dry_run: Digest,
+    },
+}
+
+/// Everything that is deployed: the change's files, with the outputs of its build.
+pub async fn payload(
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    run: RunId,
+    patch: &Patch,
+    outputs: &[ArtifactRef],
+) -> Result<Payload, StepError> {
+    let trees = patch::ensure(workshop, request, run, patch).await?;
+    let directory = workshop.layout().work(run).join("outputs");
+    std::fs::create_dir_all(&directory).map_err(later)?;
+    let mut over = Vec::new();
+    for output in outputs {
+        let file = directory.join(output.digest.to_string());
+        if !file.exists() {
+            std::fs::write(&file, patch::kept(workshop, &output.digest)?).map_err(later)?;
+            executable(&file).map_err(later)?;
+        }
+        over.push((PathBuf::from(&output.name), file));
+    }
+    let Trees { head, .. } = trees;
+    tokio::task::spawn_blocking(move || Payload::of(&head, &over))
+        .await
+        .map_err(later)?
+        .map_err(later)
+}
+
+/// Outputs of a build are programs as a rule; a mode is not kept with an artifact's bytes.
+fn executable(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+}
+
+/// Chooses the ids once.
+pub async fn names(run: &Run, workshop: &Workshop) -> Result<Names, RunError> {
+    run.step(Step::read("names"), |_| async {
+        let (clock, entropy) = (&**workshop.clock(), &**workshop.entropy());
+        Ok(Names {
+            deployment: DeploymentId::generate(clock, entropy),
+            release: ReleaseId::generate(clock, entropy),
+        })
+    })
+    .await
+}
+
+/// Applies what was approved. A target that changed since the gate is left as it is.
+pub async fn apply(
+    run: &Run,
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    payload: &Payload,
+    approved: &DryRun,
+    names: Names,
+) -> Result<Deployed, RunError> {
+    let approved = approved.digest()?;
+    let target = workshop.target(&request.target, &request.target_config);
+    let order = move |context: &StepContext| Order {
+        deployment: names.deployment,
+        run: context.run,
+        epoch: context.epoch,
+    };
+    let probed = std::sync::Arc::clone(&target);
+    let row = deployment_row(run, request, names.deployment);
+    let step = Step::external("deploy")
+        .input(&(names.deployment, approved))
+        .probe(move |context| {
+            let target = std::sync::Arc::clone(&probed);
+            Box::pin(async move {
+                let found = target.find(order(&context)).await.map_err(refused)?;
+                Ok(found.map(Deployed::Applied))
+            })
+        })
+        .project(move |tx, deployed: Deployed, at| match deployed {
+            Deployed::Applied(applied) => {
+                if let Some(before) = applied.replaced
+                    && let Some(old) = releases::get_deployment(tx, before)?
+                {
+                    let state = "superseded".into();
+                    releases::put_deployment(tx, &DeploymentRow { state, updated_at: at, ..old })?;
+                }
+                let detail = serde_json::to_string(&applied).unwrap_or_default();
+                let new = DeploymentRow { detail, created_at: at, updated_at: at, ..row.clone() };
+                releases::put_deployment(tx, &new)
+            }
+            Deployed::Stale { .. } => Ok(()),
+        });
+    run.step(step, |context| {
+        let target = std::sync::Arc::clone(&target);
+        async move {
+            let now = target.dry_run(payload).await.map_err(refused)?.digest().map_err(later)?;
+            if now != approved {
+                return Ok(Deployed::Stale { dry_run: now });
+            }
+            target.apply(payload, order(&context)).await.map(Deployed::Applied).map_err(refused)
+        }
+    })
+    .await
+}
+
+fn deployment_row(run: &Run, request: &ChangeRequest, deployment: DeploymentId) -> DeploymentRow {
+    DeploymentRow {
+        deployment,
+        run: run.id(),
+        scope: run.caller().scope.clone(),
+        target: request.target.clone(),
+        state: "active".into(),
+        detail: String::new(),
+        created_at: matrix_core::Timestamp::default(),
+        updated_at: matrix_core::Timestamp::default(),
+    }
+}
+
+fn refused(error: TargetError) -> StepError {
+    match error {
+        TargetError::Fenced { .. } | TargetError::NoPrevious { .. } => {
+            StepError::permanent("target", error.to_string())
+        }
+        _ => later(error),
+    }
+}
+
+/// Asks until the deployment works or its patience is over.
+pub async fn health(
+    run: &Run,
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    names: Names,
+) -> Result<HealthReport, RunError> {
+    let target = workshop.target(&request.target, &request.target_config);
+    let report = run
+        .step(Step::read("health").input(&names.deployment), |_| async {
+            let clock = workshop.clock();
+            let began = clock.monotonic();
+            loop {
+                let report = target.health(names.deployment).await.map_err(later)?;
+                let over = clock.monotonic().saturating_sub(began) >= HEALTH_PATIENCE;
+                let hopeless = request.target_config.start.is_none();
+                if report.healthy || over || hopeless {
+                    return Ok(report);
+                }
+                tokio::time::sleep(HEALTH_INTERVAL).await;
+            }
+        })
+        .await;
+    match report {
+        Err(RunError::NeedsPerson(why)) => Ok(HealthReport { healthy: false, detail: why }),
+        other => other,
+    }
+}
+
+/// Goes back to what was there before, and ends the change.
+pub async fn roll_back(
+    run: &Run,
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    names: Names,
+    why: &str,
+) -> Result<RunError, RunError> {
+    let target = workshop.target(&request.target, &request.target_config);
+    let row = deployment_row(run, request, names.deployment);
+    let patient = RetryPolicy { attempts: 8, ..RetryPolicy::default() };
+    let step = Step::idempotent("rollback").input(&names.deployment).retry(patient).project(
+        move |tx, previous: Option<DeploymentId>, at| {
+            let detail = json!({ "rolled_back_to": previous }).to_string();
+            let known = releases::get_deployment(tx, row.deployment)?;
+            let state = "rolled_back".into();
+            let base = known.unwrap_or_else(|| row.clone());
+            releases::put_deployment(tx, &DeploymentRow { state, detail, updated_at: at, ..base })?;
+            activate(tx, previous, at)
+        },
+    );
+    let previous: Option<DeploymentId> = run
+        .step(step, |context| {
+            let target = std::sync::Arc::clone(&target);
+            async move {
+                let order = Order {
+                    deployment: names.deployment,
+                    run: context.run,
+                    epoch: context.epoch,
+                };
+                target.rollback(order).await.map_err(refused)
+            }
+        })
+        .await?;
+    let to = previous.map_or_else(|| "nothing was there before".into(), |id| format!("{id} is back"));
+    let text = format!("the deployment does not work ({why}); {to}");
+    Ok(StepError::permanent(ending::ROLLED_BACK, text).into())
+}
+
+/// Marks the deployment that is there again.
+pub(crate) fn activate(
+    tx: &matrix_store::Tx<'_>,
+    deployment: Option<DeploymentId>,
+    at: matrix_core::Timestamp,
+) -> Result<(), matrix_store::StoreError> {
+    let Some(id) = deployment else { return Ok(()) };
+    match releases::get_deployment(tx, id)? {
+        Some(row) => {
+            let state = "active".into();
+            releases::put_deployment(tx, &DeploymentRow { state, updated_at: at, ..row })
+        }
+        None => Ok(()),
+    }
+}
+

@@ -1,0 +1,318 @@
+//! GATE: risk by rules, the target's dry run, policy over typed facts, and people where it asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use matrix_core::{Caller, Digest, Principal, PrincipalKind, Scope, Timestamp, canonical};
+use matrix_engine::{Decision, Run, RunError, Step, StepError, Verdict};
+use matrix_evidence::predicate::change::{Bindings, EvidenceEntry, evidence_root};
+use matrix_evidence::{Evidence, Kind, Status};
+use matrix_identity::policy::Tests;
+use matrix_identity::{
+    Ballot, Choice, EvidenceStatus, GateFacts, GateVerdict, Risk, Role, Tally, Vote,
+};
+use serde::{Deserialize, Serialize};
+
+use super::ChangeRequest;
+use super::patch::Patch;
+use super::verify::Verified;
+use crate::error::{ending, later};
+use crate::risk::{Assessment, RiskInput, assess};
+use crate::target::{DryRun, Payload};
+use crate::workshop::Workshop;
+
+/// What the gate decided with, and what an approval is shown and bound to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// The plan's title.
+    pub title: String,
+    /// Everything an approval is given for.
+    pub bindings: Bindings,
+    /// The risk with its reasons.
+    pub risk: Assessment,
+    /// What the target would do.
+    pub dry_run: DryRun,
+    /// One line for each kind of evidence.
+    pub evidence: Vec<String>,
+    /// What the policy asks for.
+    pub asks: Vec<String>,
+    /// How many people must agree.
+    pub approvals: u32,
+    /// Whether the submitter's own approval serves instead.
+    pub self_approval_allowed: bool,
+    /// Who submitted it.
+    pub submitter: Principal,
+}
+
+/// What the gate looks at that may change while a change waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// The target's dry run.
+    pub dry_run: DryRun,
+    /// The policy's digest.
+    pub policy: Digest,
+    /// What the submitter is here.
+    pub roles: BTreeSet<Role>,
+    /// Whether the directory has a single active user.
+    pub single_user: bool,
+}
+
+/// One verdict of the gate, with everything that led to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GateDecision {
+    /// The verdict.
+    pub verdict: GateVerdict,
+    /// The risk with its reasons.
+    pub risk: Assessment,
+    /// Kinds that had to pass.
+    pub required: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What DEPLOY and PUBLISH need of a gate that let the change through.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    /// What was approved.
+    pub bindings: Bindings,
+    /// The target's dry run, repeated at deployment.
+    pub dry_run: DryRun,
+    /// The gate's last decision.
+    pub decision: GateDecision,
+    /// Decisions bound to exactly these digests.
+    pub decisions: Vec<Decision>,
+}
+
+/// The people's decisions that a run has taken in so far, by what they are bound to.
+pub type Decisions = BTreeMap<Digest, Vec<Decision>>;
+
+/// Asks until the gate lets the change through or refuses it. Everything that may have changed is
+/// looked at anew each time round; decisions bound to other digests do not count.
+pub async fn gate(
+    run: &Run,
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    (patch, verified): (&Patch, &Verified),
+    payload: &Payload,
+    taken: &mut Decisions,
+) -> Result<Passed, RunError> {
+    let entries = EvidenceEntry::all(&verified.evidence)?;
+    let evidence = evidence_root(&entries)?;
+    loop {
+        let now = circumstances(run, workshop, request, payload).await?;
+        let bindings = Bindings {
+            plan: request.plan_digest,
+            patch: patch.facts.digest,
+            tree: patch.tree.clone(),
+            evidence,
+            policy: now.policy,
+            dry_run: now.dry_run.digest()?,
+        };
+        let bound_to = canonical::digest(&bindings)?;
+        let decisions = taken.entry(bound_to).or_default();
+        let step = Step::read("gate").input(&(&now, &bindings, &*decisions));
+        let decision: GateDecision = run
+            .step(step, |_| async {
+                let votes = votes(decisions, bound_to);
+                decide(run, workshop, request, (patch, verified), &now, &votes, bound_to)
+            })
+            .await?;
+        match &decision.verdict {
+            GateVerdict::Pass { .. } => {
+                let decisions = decisions.clone();
+                return Ok(Passed { bindings, dry_run: now.dry_run, decision, decisions });
+            }
+            GateVerdict::NeedsApproval { approvals, self_approval_allowed, reasons } => {
+                let question = Question {
+                    title: request.plan.title.clone(),
+                    bindings,
+                    risk: decision.risk.clone(),
+                    dry_run: now.dry_run,
+                    evidence: verified.evidence.iter().map(line).collect(),
+                    asks: reasons.clone(),
+                    approvals: *approvals,
+                    self_approval_allowed: *self_approval_allowed,
+                    submitter: run.caller().principal.clone(),
+                };
+                let answer = run.approval("gate", &question).await?;
+                taken.entry(bound_to).or_default().push(answer);
+            }
+            GateVerdict::Deny { reasons } => {
+                let rejected = decisions.iter().any(|d| d.verdict == Verdict::Reject);
+                let code = if rejected { ending::REJECTED } else { ending::DENIED };
+                return Err(StepError::permanent(code, reasons.join("; ")).into());
+            }
+        }
+    }
+}
+
+fn line(evidence: &Evidence) -> String {
+    let status = match evidence.status {
+        Status::Passed => "passed",
+        Status::Failed => "failed",
+        Status::Skipped => "skipped",
+    };
+    format!("{} {status}: {}", evidence.kind, evidence.summary)
+}
+
+async fn circumstances(
+    run: &Run,
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    payload: &Payload,
+) -> Result<Circumstances, RunError> {
+    let manifest = payload.manifest.digest()?;
+    run.step(Step::read("dry_run").input(&(&request.target, manifest)), |_| async {
+        let target = workshop.target(&request.target, &request.target_config);
+        let (roles, single_user) = workshop.standing(&run.caller().principal)?;
+        Ok(Circumstances {
+            dry_run: target.dry_run(payload).await.map_err(later)?,
+            policy: workshop.policy().digest(),
+            roles,
+            single_user,
+        })
+    })
+    .await
+}
+
+/// The decisions as votes. The journal's actor is the authenticated caller's name.
+fn votes(decisions: &[Decision], bound_to: Digest) -> Vec<Vote> {
+    decisions
+        .iter()
+        .filter_map(|decision| {
+            let name = decision.actor.strip_prefix("user:")?.to_owned();
+            let principal = Principal { kind: PrincipalKind::User, name };
+            let by = Caller { principal, scope: Scope::local(), on_behalf_of: Vec::new() };
+            let choice = match decision.verdict {
+                Verdict::Approve => Choice::Approve,
+                Verdict::Reject => Choice::Reject,
+            };
+            Some(Vote { by, choice, bound_to })
+        })
+        .collect()
+}
+
+fn decide(
+    run: &Run,
+    workshop: &Workshop,
+    request: &ChangeRequest,
+    (patch, verified): (&Patch, &Verified),
+    now: &Circumstances,
+    votes: &[Vote],
+    bound_to: Digest,
+) -> Result<GateDecision, StepError> {
+    let policy = workshop.policy();
+    if policy.digest() != now.policy {
+        // Somebody changed the policy this very moment; the next attempt sees the new one whole.
+        return Err(later("the policy changed while the gate decided"));
+    }
+    let raised = request.plan.risk.as_ref();
+    let risk = assess(&RiskInput {
+        files: &patch.facts.files,
+        facts: &verified.facts,
+        environment: request.target_config.environment,
+        raised: raised.map(|risk| (risk.raise, risk.because.as_str())),
+    });
+    let ballot = Ballot { submitter: run.caller(), bound_to, single_user: now.single_user };
+    let facts = facts(run, request, (patch, verified), now, &risk, ballot.tally(votes));
+    let mut verdict = policy.gate(&facts);
+    let mut required = policy.required_kinds(&facts);
+    let missing = wanted_by_plan(&request.plan.checks, &verified.evidence, &mut required);
+    if !missing.is_empty() {
+        verdict = GateVerdict::Deny { reasons: missing };
+    }
+    Ok(GateDecision { verdict, risk, required, at: workshop.clock().now() })
+}
+
+/// A plan may require more than the policy does; what it requires must have passed.
+fn wanted_by_plan(
+    wanted: &BTreeSet<Kind>,
+    evidence: &[Evidence],
+    required: &mut Vec<String>,
+) -> Vec<String> {
+    let mut missing = Vec::new();
+    for kind in wanted {
+        if !required.iter().any(|known| known == kind.as_str()) {
+            required.push(kind.as_str().to_owned());
+        }
+        let found = evidence.iter().find(|evidence| evidence.kind == *kind);
+        if found.is_none_or(|evidence| evidence.status != Status::Passed) {
+            let why = found.and_then(|evidence| evidence.reason.clone());
+            let why = why.unwrap_or_else(|| "there is none".into());
+            missing.push(format!("the plan requires {kind}, which did not pass: {why}"));
+        }
+    }
+    missing
+}
+
+fn facts(
+    run: &Run,
+    request: &ChangeRequest,
+    (patch, verified): (&Patch, &Verified),
+    now: &Circumstances,
+    risk: &Assessment,
+    votes: Tally,
+) -> GateFacts {
+    let evidence: BTreeMap<String, EvidenceStatus> = verified
+        .evidence
+        .iter()
+        .map(|evidence| {
+            let status = match evidence.status {
+                Status::Passed => EvidenceStatus::Passed,
+                Status::Failed => EvidenceStatus::Failed,
+                Status::Skipped => EvidenceStatus::Skipped,
+            };
+            (evidence.kind.as_str().to_owned(), status)
+        })
+        .collect();
+    let tests = if verified.facts.tests_could_not_run.is_some() {
+        Tests::CouldNotRun
+    } else if verified.facts.no_tests_found {
+        Tests::None
+    } else {
+        Tests::Ran
+    };
+    let build = verified.evidence.iter().find(|evidence| evidence.kind == Kind::BuildLog);
+    let lines = patch.facts.added_lines() + patch.facts.deleted_lines();
+    GateFacts {
+        change: run.id().to_string(),
+        submitter: run.caller().principal.clone(),
+        submitter_roles: now.roles.clone(),
+        delegated: !run.caller().on_behalf_of.is_empty(),
+        risk: risk.level,
+        evidence,
+        tests,
+        has_build: build.is_some_and(has_build),
+        target: request.target.clone(),
+        environment: environment(request),
+        votes,
+        single_user: now.single_user,
+        touched: risk.touched.clone(),
+        observed: risk.observed.clone(),
+        changed_files: u32::try_from(patch.facts.files.len()).unwrap_or(u32::MAX),
+        changed_lines: u32::try_from(lines).unwrap_or(u32::MAX),
+    }
+}
+
+/// A repository has a build unless its build check was skipped because there is none.
+fn has_build(evidence: &Evidence) -> bool {
+    let commands = evidence.details.get("commands").and_then(|value| value.as_object());
+    evidence.status != Status::Skipped || commands.is_some_and(|commands| !commands.is_empty())
+}
+
+fn environment(request: &ChangeRequest) -> String {
+    serde_json::to_value(request.target_config.environment)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// The predicate's word for a level.
+pub fn predicate_level(risk: Risk) -> matrix_evidence::predicate::change::RiskLevel {
+    use matrix_evidence::predicate::change::RiskLevel;
+    match risk {
+        Risk::Low => RiskLevel::Low,
+        Risk::Medium => RiskLevel::Medium,
+        Risk::High => RiskLevel::High,
+        Risk::Critical => RiskLevel::Critical,
+    }
+}

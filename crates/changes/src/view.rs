@@ -1,0 +1,236 @@
+//! A change as people and programs see it, read from its journal.
+
+use matrix_core::{Digest, RunId, Timestamp};
+use matrix_engine::history::{Ended, History};
+use matrix_evidence::{Evidence, Kind, Status};
+use matrix_identity::GateVerdict;
+use matrix_store::tables::approvals::ApprovalRow;
+use matrix_store::tables::runs::RunRow;
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::stage::ChangeRequest;
+use crate::stage::gate::GateDecision;
+use crate::stage::patch::Patch;
+use crate::stage::publish::Release;
+use crate::stage::verify::Verified;
+
+/// A change.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangeView {
+    /// The run.
+    pub run: RunId,
+    /// `running`, `succeeded`, `failed`, `waiting` or `cancelled`.
+    pub state: &'static str,
+    /// The plan's title.
+    pub title: String,
+    /// `low`, `medium`, `high` or `critical`, once the gate has looked.
+    pub risk: Option<String>,
+    /// Why.
+    pub risk_reasons: Vec<String>,
+    /// `pass`, `needs_approval`, `deny`, once the gate has looked.
+    pub verdict: Option<&'static str>,
+    /// Why.
+    pub verdict_reasons: Vec<String>,
+    /// One line for each kind.
+    pub evidence: Vec<EvidenceLine>,
+    /// The release.
+    pub release: Option<String>,
+    /// The deployment.
+    pub deployment: Option<String>,
+    /// The bundle's file.
+    pub bundle: Option<String>,
+    /// The public key's file.
+    pub key: Option<String>,
+    /// Where the release lies.
+    pub location: Option<String>,
+    /// The commit in the registry.
+    pub commit: Option<String>,
+    /// What it waits for.
+    pub waiting: Option<Value>,
+    /// The open question to a person.
+    pub approval: Option<String>,
+    /// How it ended, if not with a release: `denied`, `rejected`, `rolled_back`, `patch_refused` …
+    pub ending: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The repository.
+    pub repository: String,
+    /// The base commit.
+    pub base: String,
+    /// The target.
+    pub target: String,
+    /// The plan's digest.
+    pub plan_digest: Option<Digest>,
+    /// The diff's digest.
+    pub patch_digest: Option<Digest>,
+    /// Who submitted it.
+    pub submitter: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// Each stage with its state: `waiting`, `running`, `done`, `failed`.
+    pub stages: Vec<StageLine>,
+}
+
+/// A kind of evidence in one line.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvidenceLine {
+    /// The kind.
+    pub kind: Kind,
+    /// How it ended.
+    pub status: Status,
+    /// Why it was skipped or failed.
+    pub reason: Option<String>,
+    /// What was found.
+    pub summary: String,
+}
+
+/// A stage in one line.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageLine {
+    /// `plan`, `patch`, `verify`, `gate`, `deploy`, `publish`.
+    pub stage: &'static str,
+    /// `waiting`, `running`, `done` or `failed`.
+    pub state: &'static str,
+}
+
+/// The stages with the step that ends each.
+const STAGES: [(&str, &[&str]); 6] = [
+    ("plan", &["plan#"]),
+    ("patch", &["patch#"]),
+    ("verify", &["evidence#", "sandbox#", "checks#", "prepare#", "verify/"]),
+    ("gate", &["deploy#", "dry_run#", "gate#", "names#"]),
+    ("deploy", &["health#", "deploy#", "rollback#"]),
+    ("publish", &["release#", "commit_time#", "publish#", "attest#"]),
+];
+
+/// The stage that a step belongs to, for progress.
+pub fn stage_of(path: &str) -> Option<&'static str> {
+    if path.starts_with("deploy#") {
+        return Some("deploy");
+    }
+    STAGES
+        .iter()
+        .find(|(_, steps)| steps.iter().any(|step| path.starts_with(step)))
+        .map(|(stage, _)| *stage)
+}
+
+/// The last recorded result of a step with this name.
+fn last<T: DeserializeOwned>(history: &History, name: &str) -> Option<T> {
+    let mut number = 1;
+    let mut found = None;
+    while let Some(record) = history.step(&format!("{name}#{number}")) {
+        if let Some(Ok(value)) = &record.outcome {
+            found = serde_json::from_value(value.clone()).ok();
+        }
+        number += 1;
+    }
+    found
+}
+
+impl ChangeView {
+    /// The view of a run of kind `change`; nothing if it is of another kind.
+    pub fn new(row: &RunRow, history: &History, approvals: &[ApprovalRow]) -> Option<Self> {
+        let started = history.started.as_ref()?;
+        let request: ChangeRequest = serde_json::from_value(started.input.clone()).ok()?;
+        let patch: Option<Patch> = last(history, "patch");
+        let verified: Option<Verified> = last(history, "evidence");
+        let gate: Option<GateDecision> = last(history, "gate");
+        let release: Option<Release> = last(history, "release");
+        let deployed: Option<Value> = last(history, "deploy");
+        let applied = deployed.filter(|deployed| deployed["how"] == "applied");
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let (ending, reason) = match &history.ended {
+            Some(Ended::Failed(error)) => (Some(error.code.clone()), Some(error.message.clone())),
+            Some(Ended::Cancelled(reason)) => (Some("cancelled".into()), Some(reason.clone())),
+            _ => (None, None),
+        };
+        let open = approvals.iter().find(|approval| approval.state == "open");
+        let rolled_back = ending.as_deref() == Some(crate::error::ending::ROLLED_BACK);
+        Some(Self {
+            run: row.run,
+            state: state(&row.state),
+            title: request.plan.title.clone(),
+            risk: gate.as_ref().map(|gate| gate.risk.level.to_string()),
+            risk_reasons: gate.as_ref().map(reasons).unwrap_or_default(),
+            verdict: gate.as_ref().map(|gate| gate.verdict.as_str()),
+            verdict_reasons: gate.map(|gate| verdict_reasons(&gate.verdict)).unwrap_or_default(),
+            evidence: verified.map(|found| found.evidence.iter().map(line).collect()).unwrap_or_default(),
+            release: release.as_ref().map(|release| release.names.release.to_string()),
+            deployment: applied
+                .as_ref()
+                .filter(|_| !rolled_back)
+                .and_then(|applied| text(&applied["deployment"])),
+            bundle: release.as_ref().map(|release| release.attested.path.clone()),
+            key: release.as_ref().map(|release| release.attested.key_path.clone()),
+            location: applied.as_ref().and_then(|applied| text(&applied["location"])),
+            commit: release.map(|release| release.committed.commit),
+            waiting: row.waiting.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            approval: open.map(|approval| approval.approval.to_string()),
+            ending,
+            reason,
+            repository: request.repository,
+            base: request.base,
+            target: request.target,
+            plan_digest: Some(request.plan_digest),
+            patch_digest: patch.map(|patch| patch.facts.digest),
+            submitter: started.caller.principal.to_string(),
+            created_at: row.created_at,
+            stages: stages(history),
+        })
+    }
+}
+
+fn state(state: &str) -> &'static str {
+    match state {
+        "succeeded" => "succeeded",
+        "failed" => "failed",
+        "cancelled" => "cancelled",
+        "waiting" | "paused" => "waiting",
+        _ => "running",
+    }
+}
+
+fn reasons(gate: &GateDecision) -> Vec<String> {
+    gate.risk.reasons.iter().map(|(level, text)| format!("{level}: {text}")).collect()
+}
+
+fn verdict_reasons(verdict: &GateVerdict) -> Vec<String> {
+    verdict.reasons().to_vec()
+}
+
+fn line(evidence: &Evidence) -> EvidenceLine {
+    EvidenceLine {
+        kind: evidence.kind,
+        status: evidence.status,
+        reason: evidence.reason.clone(),
+        summary: evidence.summary.clone(),
+    }
+}
+
+fn stages(history: &History) -> Vec<StageLine> {
+    let steps = history.steps();
+    let failed = matches!(history.ended, Some(Ended::Failed(_)));
+    let mut lines: Vec<StageLine> = STAGES
+        .iter()
+        .map(|(stage, names)| {
+            let of_stage = steps.iter().filter(|(path, _)| stage_of(path) == Some(stage));
+            let done = steps.iter().any(|(path, step)| {
+                path.starts_with(names[0]) && matches!(step.outcome, Some(Ok(_)))
+            });
+            let state = match (done, of_stage.count()) {
+                (true, _) => "done",
+                (false, 0) => "waiting",
+                (false, _) => "running",
+            };
+            StageLine { stage, state }
+        })
+        .collect();
+    if failed
+        && let Some(line) = lines.iter_mut().rev().find(|line| line.state == "running")
+    {
+        line.state = "failed";
+    }
+    lines
+}

@@ -1,0 +1,198 @@
+//! What the stages of a change work with: the machine's tools, the data directory, its policy.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use matrix_core::{Clock, Entropy, Principal, Scope};
+use matrix_identity::principals::Accounts;
+use matrix_identity::{PolicyEngine, Role};
+use matrix_sandbox::spec::{Limits, Outcome, OutputSink, ProbeSet, Profile, SandboxSpec, SelfTest};
+use matrix_sandbox::{Sandbox, SandboxError, Unavailable};
+use matrix_store::{Blobs, Database, StoreError};
+use matrix_worktree::Git;
+use tokio::sync::{OnceCell, Semaphore, watch};
+
+use crate::layout::Layout;
+use crate::signing::Keyring;
+use crate::target::{DirectoryTarget, Target};
+use crate::verify::config::TargetConfig;
+use crate::verify::executor::{Executor, NotExecuted};
+use crate::verify::toolchain::{Search, Toolchains};
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where things lie.
+    pub layout: Layout,
+    /// The program to start as the sandbox's launcher.
+    pub launcher: PathBuf,
+    /// Where toolchains are looked for.
+    pub search: Search,
+    /// A directory of OSV records for the dependency audit.
+    pub vulnerabilities: Option<PathBuf>,
+    /// Sandboxes at once.
+    pub sandboxes: usize,
+    /// Limits on one command of a check.
+    pub limits: Limits,
+}
+
+/// Everything the stages of changes share. Cheap to clone.
+#[derive(Clone)]
+pub struct Workshop {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) database: Database,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) git: Git,
+    sandbox: OnceCell<Sandbox>,
+    tested: OnceCell<SelfTest>,
+    toolchains: OnceCell<Toolchains>,
+    places: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Workshop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workshop").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+impl Workshop {
+    /// A workshop over a data directory. Tools are looked for when they are first needed.
+    pub fn new(
+        settings: Settings,
+        database: Database,
+        blobs: Blobs,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        git: Git,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(settings.sandboxes.max(1)));
+        let shared = Shared {
+            settings,
+            database,
+            blobs,
+            clock,
+            entropy,
+            git,
+            sandbox: OnceCell::new(),
+            tested: OnceCell::new(),
+            toolchains: OnceCell::new(),
+            places,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.shared.settings.layout
+    }
+
+    /// The database.
+    pub fn database(&self) -> &Database {
+        &self.shared.database
+    }
+
+    /// The content-addressed store.
+    pub fn blobs(&self) -> &Blobs {
+        &self.shared.blobs
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Chance.
+    pub fn entropy(&self) -> &Arc<dyn Entropy> {
+        &self.shared.entropy
+    }
+
+    /// Git.
+    pub fn git(&self) -> &Git {
+        &self.shared.git
+    }
+
+    /// The signing keys.
+    pub fn keyring(&self) -> Keyring {
+        Keyring::at(self.layout().keys())
+    }
+
+    /// The policy as its files are now. Files that cannot be used deny everything.
+    pub fn policy(&self) -> PolicyEngine {
+        PolicyEngine::load_or_deny(&self.layout().policy())
+    }
+
+    /// The machine's sandbox, or why there is none and how to get it.
+    pub async fn sandbox(&self) -> Result<&Sandbox, Unavailable> {
+        self.shared
+            .sandbox
+            .get_or_try_init(|| async {
+                let Settings { launcher, layout, .. } = &self.shared.settings;
+                let clock = Arc::clone(&self.shared.clock);
+                let options = matrix_sandbox::Options::new(launcher, layout.sandbox(), clock)
+                    .forbid(layout.keys());
+                Sandbox::detect(options)
+            })
+            .await
+    }
+
+    /// The sandbox's test of itself in this process; it is made once, before the first work.
+    pub async fn self_test(&self) -> Result<&SelfTest, SandboxError> {
+        let sandbox = self.sandbox().await.map_err(SandboxError::from)?;
+        self.shared
+            .tested
+            .get_or_try_init(|| sandbox.self_test(Profile::Check, ProbeSet::Fast))
+            .await
+    }
+
+    /// The machine's toolchains.
+    pub async fn toolchains(&self) -> &Toolchains {
+        self.shared
+            .toolchains
+            .get_or_init(|| Toolchains::find(&self.shared.settings.search))
+            .await
+    }
+
+    /// A target of the operator's directory, configured by the repository at its base revision.
+    pub fn target(&self, name: &str, config: &TargetConfig) -> Arc<dyn Target> {
+        let root = self.layout().target(name);
+        Arc::new(DirectoryTarget::new(name, root, config.clone(), None))
+    }
+
+    /// What a principal is here, and whether the directory has a single active user.
+    pub fn standing(&self, who: &Principal) -> Result<(BTreeSet<Role>, bool), StoreError> {
+        let accounts = Accounts::new(
+            self.shared.database.clone(),
+            Arc::clone(&self.shared.clock),
+            Arc::clone(&self.shared.entropy),
+            Scope::local(),
+        );
+        let roles = accounts.find(who)?.map(|account| account.roles).unwrap_or_default();
+        Ok((roles, accounts.single_user()?))
+    }
+}
+
+/// The real sandbox, in which at most so many commands run at once.
+#[async_trait]
+impl Executor for Workshop {
+    async fn execute(
+        &self,
+        spec: SandboxSpec,
+        output: OutputSink,
+        cancel: watch::Receiver<bool>,
+    ) -> Result<Outcome, NotExecuted> {
+        let refused = |reason: String| NotExecuted { reason };
+        let sandbox = self.sandbox().await.map_err(|error| refused(error.to_string()))?;
+        let place = self.shared.places.acquire().await;
+        let outcome = sandbox.run(spec, output, cancel).await;
+        drop(place);
+        outcome.map_err(|error| refused(error.to_string()))
+    }
+}
