@@ -11,6 +11,11 @@ mod parse;
 
 pub use fit::apply;
 
+/// Reads a diff without a file to fit it to, to find early what is wrong with it.
+pub fn check(diff: &[u8]) -> Result<(), DiffFault> {
+    parse::parse(diff).map(drop)
+}
+
 /// The most hunks a diff may have.
 pub const HUNKS: usize = 1000;
 
