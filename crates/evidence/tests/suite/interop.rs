@@ -5,8 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use matrix_core::Timestamp;
-use matrix_evidence::bom::BomSubject;
 use matrix_evidence::junit::{Outcome, TestCase, TestReport};
 use matrix_evidence::lockfile::{Inventory, read};
 use matrix_evidence::sarif::{Finding, FindingReport, Level, Place, Rule};
@@ -15,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::lockfile::{CARGO, NPM, REQUIREMENTS};
-use crate::support::{change, join, key, lines, resign, seal};
+use crate::support::{bom_subject, change, join, key, lines, resign, seal};
 
 /// `validate.py` says that the tool refused the file.
 const REFUSED: i32 = 10;
@@ -25,7 +23,7 @@ fn tests_folder() -> PathBuf {
 }
 
 /// A program of the tools' environment.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     #[expect(
         clippy::disallowed_methods,
         reason = "only the test's caller knows where the tools are"
@@ -162,24 +160,18 @@ fn inventories() -> Vec<Inventory> {
     ]
 }
 
-fn subject() -> BomSubject<'static> {
-    BomSubject {
-        name: "sample",
-        version: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-        time: Timestamp::from_micros(1_790_000_000_000_000),
-        tool_version: "0.1.0",
-    }
-}
-
 #[test]
 fn cyclonedx_bills_are_valid() {
     let files = Files::new();
     for inventory in inventories() {
-        let bytes = cyclonedx::to_bytes(&inventory, subject()).unwrap();
-        assert_eq!(bytes, cyclonedx::to_bytes(&inventory, subject()).unwrap());
+        let bytes = cyclonedx::to_bytes(&inventory, bom_subject()).unwrap();
+        assert_eq!(
+            bytes,
+            cyclonedx::to_bytes(&inventory, bom_subject()).unwrap()
+        );
         files.accepts("cyclonedx", "bom.json", &bytes);
     }
-    let document = cyclonedx::document(&inventories()[1], subject()).unwrap();
+    let document = cyclonedx::document(&inventories()[1], bom_subject()).unwrap();
     assert_eq!(document["compositions"][0]["aggregate"], "incomplete");
     let breaks: [Edit; 3] = [
         |bom| bom["components"][0]["type"] = json!("thing"),
@@ -201,15 +193,15 @@ fn cyclonedx_bills_are_valid() {
 fn spdx_bills_are_valid_and_have_the_minimum_elements() {
     let files = Files::new();
     for inventory in inventories() {
-        let bytes = spdx::to_bytes(&inventory, subject()).unwrap();
-        assert_eq!(bytes, spdx::to_bytes(&inventory, subject()).unwrap());
+        let bytes = spdx::to_bytes(&inventory, bom_subject()).unwrap();
+        assert_eq!(bytes, spdx::to_bytes(&inventory, bom_subject()).unwrap());
         files.accepts("spdx", "bom.spdx.json", &bytes);
     }
     let pinned = read([
         ("Cargo.lock", CARGO.as_bytes()),
         ("package-lock.json", NPM.as_bytes()),
     ]);
-    let document = spdx::document(&pinned, subject()).unwrap();
+    let document = spdx::document(&pinned, bom_subject()).unwrap();
     files.accepts(
         "ntia",
         "bom.spdx.json",

@@ -8,8 +8,10 @@
 
 mod interop;
 mod junit;
+mod limits;
 mod lockfile;
 mod osv;
+mod python_verifier;
 mod sarif;
 mod support;
 mod verify;

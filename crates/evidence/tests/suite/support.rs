@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use matrix_core::{Digest, Principal, PrincipalKind, Timestamp};
+use matrix_evidence::bom::BomSubject;
 use matrix_evidence::bundle::Builder;
 use matrix_evidence::dsse::{Envelope, PAYLOAD_TYPE};
 use matrix_evidence::predicate::change::{
@@ -276,4 +277,13 @@ pub(crate) fn resign(line: &[u8], key: &SigningKey, edit: impl FnOnce(&mut Value
     let payload = matrix_core::canonical::to_vec(&value).unwrap();
     let envelope = Envelope::sign(PAYLOAD_TYPE, payload, &[key]).unwrap();
     envelope.to_json().unwrap().into_bytes()
+}
+
+pub(crate) fn bom_subject() -> BomSubject<'static> {
+    BomSubject {
+        name: "sample",
+        version: TREE,
+        time: Timestamp::from_micros(1_790_000_000_000_000),
+        tool_version: "0.1.0",
+    }
 }
