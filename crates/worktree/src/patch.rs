@@ -79,7 +79,7 @@ pub enum Fault {
     #[error("it is the same file as `{0}` on systems that ignore case")]
     Collision(String),
     /// Another operation names the path too.
-    #[error("operation {0} touches the same path; a path may be named once")]
+    #[error("operations[{0}] touches the same path; a path may be named once")]
     Twice(usize),
     /// A diff for a binary file.
     #[error("the file is binary; a diff cannot change it")]
@@ -114,7 +114,7 @@ fn suggest(near: Option<&str>) -> String {
 /// A refused operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Which operation, from 1; `None` when it is about the patch as a whole.
+    /// Which operation, from 0; `None` when it is about the patch as a whole.
     pub operation: Option<usize>,
     /// The path, cut to 200 characters; empty when it is about the patch as a whole.
     pub path: String,
@@ -125,7 +125,7 @@ pub struct Refusal {
 impl Refusal {
     fn new(index: usize, path: &str, fault: impl Into<Fault>) -> Self {
         Self {
-            operation: Some(index + 1),
+            operation: Some(index),
             path: path
                 .chars()
                 .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -147,7 +147,7 @@ impl Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.operation {
-            Some(number) => write!(f, "operation {number}, `{}`: {}", self.path, self.fault),
+            Some(index) => write!(f, "operations[{index}], `{}`: {}", self.path, self.fault),
             None => write!(f, "{}", self.fault),
         }
     }

@@ -39,7 +39,7 @@ pub struct PlanFault {
     /// What is wrong, in a sentence.
     pub message: String,
     /// What was probably meant.
-    pub suggestion: Option<String>,
+    pub suggestion: Option<&'static str>,
 }
 
 impl PlanFault {
@@ -60,8 +60,8 @@ impl PlanFault {
     }
 
     #[must_use]
-    pub(super) fn suggest(mut self, suggestion: Option<&str>) -> Self {
-        self.suggestion = suggestion.map(str::to_owned);
+    pub(super) fn suggest(mut self, suggestion: Option<&'static str>) -> Self {
+        self.suggestion = suggestion;
         self
     }
 }
@@ -73,7 +73,7 @@ impl fmt::Display for PlanFault {
             write!(f, "{}: ", self.member)?;
         }
         f.write_str(&self.message)?;
-        match &self.suggestion {
+        match self.suggestion {
             Some(suggestion) => write!(f, "; did you mean `{suggestion}`?"),
             None => Ok(()),
         }

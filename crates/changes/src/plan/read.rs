@@ -62,7 +62,7 @@ const SYNONYMS: &[(&str, &str)] = &[
 ];
 
 /// The word of the form that was probably meant.
-fn meant<'a>(given: &str, words: &[&'a str]) -> Option<&'a str> {
+fn meant(given: &str, words: &[&'static str]) -> Option<&'static str> {
     let given = given.trim().to_lowercase();
     let synonym = SYNONYMS
         .iter()
@@ -101,12 +101,12 @@ struct Reader {
 struct Members<'a> {
     place: Place,
     path: String,
-    members: &'a [(Key, Node)],
+    all: &'a [(Key, Node)],
 }
 
 impl<'a> Members<'a> {
     fn get(&self, name: &str) -> Option<&'a Node> {
-        let found = self.members.iter().find(|(key, _)| key.name == name);
+        let found = self.all.iter().find(|(key, _)| key.name == name);
         found.map(|(_, node)| node)
     }
 
@@ -127,7 +127,12 @@ impl Reader {
     }
 
     /// The members of a map that has no others than these.
-    fn map<'a>(&mut self, node: &'a Node, path: &str, names: &[&str]) -> Option<Members<'a>> {
+    fn map<'a>(
+        &mut self,
+        node: &'a Node,
+        path: &str,
+        names: &[&'static str],
+    ) -> Option<Members<'a>> {
         let Value::Map(members) = &node.value else {
             let wanted = format!("a map with {}", listed(names));
             self.wrong_kind(node, path, &wanted);
@@ -136,7 +141,7 @@ impl Reader {
         let map = Members {
             place: node.place,
             path: path.to_owned(),
-            members,
+            all: members,
         };
         for (key, _) in members {
             if !names.contains(&key.name.as_str()) {
@@ -329,7 +334,7 @@ impl Reader {
     }
 
     /// A text that is one of a few words.
-    fn one_of<'a>(&mut self, node: &Node, path: &str, words: &[&'a str]) -> Option<&'a str> {
+    fn one_of(&mut self, node: &Node, path: &str, words: &[&'static str]) -> Option<&'static str> {
         let text = self.text(node, path)?;
         let found = words.iter().find(|word| **word == text).copied();
         if found.is_none() {

@@ -179,7 +179,7 @@ impl Decision<'_> {
     fn touch(&mut self, index: usize, path: &RepoPath) -> Result<(), Fault> {
         let folded = path::fold(path.as_bytes()).into_owned();
         match self.touched.insert(folded, index) {
-            Some(first) => Err(Fault::Twice(first + 1)),
+            Some(first) => Err(Fault::Twice(first)),
             None => Ok(()),
         }
     }

@@ -142,7 +142,7 @@ async fn a_diff_that_does_not_fit_names_operation_path_hunk_and_lines() {
     let problem = Problem::from(error);
     assert_eq!(problem.code.text, "PATCH-0006");
     for part in [
-        "operation 1",
+        "operations[0]",
         "`src/round.rs`",
         "hunk 1",
         "x.floor()",

@@ -144,6 +144,36 @@ async fn bare_linked_and_shallow_repositories_can_be_copied() {
 }
 
 #[tokio::test]
+async fn a_repository_that_borrows_objects_is_copied_whole() {
+    let place = Place::with(&[("a", "1\n")]).await;
+    let borrower = place.path("borrower");
+    let target = borrower.to_str().unwrap();
+    run(&place.repo(), &["clone", "-q", "--shared", ".", target]);
+    let repository = Repository::open(&place.git, &borrower).await.unwrap();
+    let head = repository.resolve("HEAD").await.unwrap();
+    let copy = place.path("a \"quoted\": copy");
+    clone_at(&repository, &head, &copy).await.unwrap();
+    std::fs::remove_dir_all(place.repo()).unwrap();
+    run(&copy, &["fsck", "--strict"]);
+}
+
+#[tokio::test]
+async fn a_repository_of_another_owner_under_an_odd_name_can_be_read() {
+    let place = Place::with(&[("a", "1\n")]).await;
+    let odd = place.path("odd \"na\\me:\n");
+    std::fs::rename(place.repo(), &odd).unwrap();
+    // Only root can give files away; for others the owner is their own.
+    let given = std::os::unix::fs::chown(odd.join(".git"), Some(65_534), Some(65_534)).is_ok();
+    let repository = Repository::open(&place.git, &odd).await.unwrap();
+    let head = repository.resolve("HEAD").await.unwrap();
+    let dirty = repository.dirty(&place.path("scratch")).await;
+    assert_eq!(dirty, Dirty::Clean, "given away: {given}");
+    clone_at(&repository, &head, &place.path("copy"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn repositories_named_by_sha256_work() {
     let place = Place::new().await;
     let repo = place.repo();
@@ -206,15 +236,15 @@ async fn a_copy_of_a_hundred_megabytes_is_whole_and_shares_nothing() {
     let place = Place::with(&[("small", "x")]).await;
     let repo = place.repo();
     let mut state = 1_u64;
-    let mut content = Vec::with_capacity(100 << 20);
-    while content.len() < 100 << 20 {
+    let mut block = Vec::with_capacity(1 << 20);
+    while block.len() < 1 << 20 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        // Half of it compresses, as real files do.
-        content.extend(state.to_le_bytes());
-        content.extend([0; 8]);
+        block.extend(state.to_le_bytes());
     }
+    let content = block.repeat(100);
+    run(&repo, &["config", "core.compression", "0"]);
     std::fs::write(repo.join("large.bin"), &content).unwrap();
     commit(&repo, "large");
     let copy = place.clone("copy").await;
