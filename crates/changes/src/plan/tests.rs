@@ -269,7 +269,10 @@ fn the_examples_are_plans() {
             let name = path.display().to_string();
             let outcome = Plan::parse(&std::fs::read(&path).unwrap(), &name);
             match outcome {
-                Ok(_) => count += 1,
+                Ok(plan) => {
+                    fits(&plan, &path.with_file_name("../repository"));
+                    count += 1;
+                }
                 Err(errors) if name.ends_with("escape.yaml") => {
                     assert_eq!(errors.faults[0].code.text, "PATCH-0001", "{errors}");
                 }
@@ -278,6 +281,17 @@ fn the_examples_are_plans() {
         }
     }
     assert!(count >= 6, "only {count} example plans were found");
+}
+
+/// Every diff of an example fits the example's repository.
+fn fits(plan: &Plan, repository: &std::path::Path) {
+    for operation in &plan.operations {
+        if let Operation::Update(matrix_worktree::Update::Diff { path, diff }) = operation {
+            let content = std::fs::read(repository.join(path)).unwrap();
+            let fitted = matrix_worktree::unified::apply(&content, diff.as_bytes());
+            assert!(fitted.is_ok(), "{}: {path}: {fitted:?}", plan.title);
+        }
+    }
 }
 
 fn schema_file() -> &'static str {
