@@ -249,10 +249,10 @@ KNOWN = {
 
 
 class Optional:
-    """A member that may be left out."""
+    """A member that may be left out. One that is empty or false is left out, but for some texts."""
 
-    def __init__(self, form):
-        self.form = form
+    def __init__(self, form, may_be_empty=False):
+        self.form, self.may_be_empty = form, may_be_empty
 
 
 class OneOf:
@@ -260,8 +260,20 @@ class OneOf:
         self.values = values
 
 
+class MapOf:
+    def __init__(self, form):
+        self.form = form
+
+
+RESOURCE = {
+    "name": Optional(str),
+    "uri": Optional(str),
+    "digest": Optional(MapOf(str)),
+    "mediaType": Optional(str),
+    "annotations": Optional(MapOf(object)),
+}
 KIND = OneOf("lint", "test_results", "build_log", "security_scan", "dependency_audit", "sbom")
-DIGEST = "digest"
+DIGEST, COUNT = "digest", "count"
 PRINCIPAL = {"kind": OneOf("user", "service_account", "agent", "node"), "name": str}
 BINDINGS = {
     "plan": DIGEST,
@@ -272,38 +284,43 @@ BINDINGS = {
     "dryRun": DIGEST,
 }
 CHANGE_FORM = {
-    "run": {"id": str, "seq": int, "head": DIGEST, "signedAt": str},
-    "title": str,
-    "submitter": PRINCIPAL,
-    "onBehalfOf": Optional([PRINCIPAL]),
-    "source": {"baseCommit": str, "tree": str, "commit": Optional(str)},
-    "bindings": BINDINGS,
-    "evidence": [
-        {
-            "kind": KIND,
-            "status": OneOf("passed", "failed", "skipped"),
-            "reason": Optional(str),
-            "summary": str,
-            "details": DIGEST,
-            "artifacts": Optional([dict]),
-        }
-    ],
-    "risk": {"level": OneOf("low", "medium", "high", "critical"), "reasons": [str]},
-    "gate": {"required": [KIND], "approvals": int, "decidedAt": str},
-    "approvals": [
-        {
-            "principal": PRINCIPAL,
-            "at": str,
-            "bound": BINDINGS,
-            "selfApproval": Optional(bool),
-            "reason": Optional(str),
-        }
-    ],
-    "sandbox": {"digest": DIGEST, "summary": str, "held": int, "escaped": int},
-    "deployment": Optional({"id": str, "target": str, "environment": Optional(str)}),
-    "release": Optional(str),
-    "artifacts": [dict],
-    "statements": Optional([{"digest": DIGEST, "predicateType": str}]),
+    "_type": str,
+    "subject": [RESOURCE],
+    "predicateType": str,
+    "predicate": {
+        "run": {"id": str, "seq": int, "head": DIGEST, "signedAt": str},
+        "title": str,
+        "submitter": PRINCIPAL,
+        "onBehalfOf": Optional([PRINCIPAL]),
+        "source": {"baseCommit": str, "tree": str, "commit": Optional(str, may_be_empty=True)},
+        "bindings": BINDINGS,
+        "evidence": [
+            {
+                "kind": KIND,
+                "status": OneOf("passed", "failed", "skipped"),
+                "reason": Optional(str, may_be_empty=True),
+                "summary": str,
+                "details": DIGEST,
+                "artifacts": Optional([RESOURCE]),
+            }
+        ],
+        "risk": {"level": OneOf("low", "medium", "high", "critical"), "reasons": [str]},
+        "gate": {"required": [KIND], "approvals": COUNT, "decidedAt": str},
+        "approvals": [
+            {
+                "principal": PRINCIPAL,
+                "at": str,
+                "bound": BINDINGS,
+                "selfApproval": Optional(bool),
+                "reason": Optional(str, may_be_empty=True),
+            }
+        ],
+        "sandbox": {"digest": DIGEST, "summary": str, "held": COUNT, "escaped": COUNT},
+        "deployment": Optional({"id": str, "target": str, "environment": Optional(str, may_be_empty=True)}),
+        "release": Optional(str, may_be_empty=True),
+        "artifacts": [RESOURCE],
+        "statements": [{"digest": DIGEST, "predicateType": str}],
+    },
 }
 
 
@@ -311,6 +328,12 @@ def check_form(value, form, where):
     """Refuses a member that is missing, of another type, or not in the form."""
     if isinstance(form, OneOf):
         good = isinstance(value, str) and value in form.values
+    elif isinstance(form, MapOf):
+        good = isinstance(value, dict)
+        for name, item in value.items() if good else []:
+            check_form(item, form.form, f"{where}.{name}")
+    elif form == COUNT:
+        good = type(value) is int and 0 <= value < 2**32
     elif form == DIGEST:
         good = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
     elif isinstance(form, list):
@@ -323,12 +346,14 @@ def check_form(value, form, where):
             if isinstance(inner, Optional):
                 if name in value:
                     check_form(value[name], inner.form, f"{where}.{name}")
+                    if not value[name] and not inner.may_be_empty:
+                        raise ValueError(f"{where}.{name} is there, but empty")
             elif name not in value:
                 raise ValueError(f"{where}.{name} is missing")
             else:
                 check_form(value[name], inner, f"{where}.{name}")
     elif form is int:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        good = type(value) is int and 0 <= value < 2**53
     else:
         good = isinstance(value, form)
     if not good:
@@ -345,9 +370,7 @@ def read_statement(number, payload):
         if not isinstance(kind, str) or not isinstance(subjects, list) or "predicate" not in value:
             raise ValueError("it is no statement")
         for subject in subjects:
-            check_form(subject.get("digest", {}), dict, "subject")
-            for algorithm in subject.get("digest", {}).values():
-                check_form(algorithm, str, "subject")
+            check_form(subject.get("digest", {}), MapOf(str), "subject")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Failure("BUNDLE-0005", f"line {number} is not a readable statement: {error}") from error
     if kind not in KNOWN:
@@ -355,8 +378,15 @@ def read_statement(number, payload):
         raise Failure("BUNDLE-0005", text)
     if not subjects or not all(subject.get("digest") for subject in subjects):
         raise Failure("BUNDLE-0007", f"line {number} is about nothing")
-    value["line"], value["digest"] = number, hashlib.sha256(payload).hexdigest()
-    return value
+    return {
+        "line": number,
+        "digest": hashlib.sha256(payload).hexdigest(),
+        "payload": payload,
+        "whole": value,
+        "predicateType": kind,
+        "subject": subjects,
+        "predicate": value["predicate"],
+    }
 
 
 def same_thing(a, b):
@@ -384,7 +414,10 @@ def check_statements(payloads):
         raise Failures([*failures, Failure("BUNDLE-0006", text)])
     own, change = changes[0], changes[0]["predicate"]
     try:
-        check_form(change, CHANGE_FORM, "change")
+        check_form(own["whole"], CHANGE_FORM, "change")
+        # One form only: what its maker writes for the same value.
+        if compact(own["whole"], sort=True) != own["payload"]:
+            raise ValueError("it is not in canonical form")
     except (ValueError, RecursionError) as error:
         text = f"line {own['line']} is not a readable statement: {error}"
         raise Failures([*failures, Failure("BUNDLE-0005", text)]) from error
@@ -402,7 +435,7 @@ def check_statements(payloads):
 
 
 def compare_sets(change, others):
-    named = [(item["digest"], item["predicateType"]) for item in change.get("statements", [])]
+    named = [(item["digest"], item["predicateType"]) for item in change["statements"]]
     there = {(item["digest"], item["predicateType"]): item["line"] for item in others}
     failures = []
     if len(set(named)) != len(named):
@@ -431,9 +464,9 @@ def check_published_forms(statements):
             elif kind == SUMMARY:
                 result = predicate["verificationResult"]
                 check_form(result, OneOf("PASSED", "FAILED"), "verificationResult")
-                check_form(predicate["policy"]["digest"], dict, "policy.digest")
+                check_form(predicate["policy"]["digest"], MapOf(str), "policy.digest")
                 for item in predicate.get("inputAttestations", []):
-                    check_form(item["digest"], dict, "inputAttestations")
+                    check_form(item["digest"], MapOf(str), "inputAttestations")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             text = f"line {statement['line']} is not a readable statement: {error!r}"
             failures.append(Failure("BUNDLE-0005", text))

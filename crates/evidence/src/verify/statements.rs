@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use matrix_core::Digest;
+use matrix_core::{Digest, canonical};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -60,7 +60,7 @@ pub(super) fn check(payloads: Vec<Payload>) -> Result<Checked, Vec<VerifyError>>
         errors.push(VerifyError::Changes { found });
         return Err(errors);
     };
-    let change: Change = match parse(own) {
+    let change = match parse_change(own) {
         Ok(change) => change,
         Err(error) => {
             errors.push(error);
@@ -145,6 +145,22 @@ fn parse<P: DeserializeOwned>(read: &Read) -> Result<P, VerifyError> {
             line: read.line,
             why: error.to_string(),
         })
+}
+
+/// The change statement has one form only, like the lines: what its maker writes for the same
+/// value. Members left out, doubled or set to null would be read differently by other readers.
+fn parse_change(read: &Read) -> Result<Change, VerifyError> {
+    let failure = |why: String| VerifyError::Statement {
+        line: read.line,
+        why,
+    };
+    let statement: Statement<Change> =
+        serde_json::from_slice(&read.bytes).map_err(|error| failure(error.to_string()))?;
+    match canonical::to_vec(&statement) {
+        Ok(bytes) if bytes == read.bytes => Ok(statement.predicate),
+        Ok(_) => Err(failure("it is not in canonical form".into())),
+        Err(error) => Err(failure(error.to_string())),
+    }
 }
 
 fn parse_all<P: DeserializeOwned + crate::statement::Predicate>(

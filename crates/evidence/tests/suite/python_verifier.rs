@@ -1,6 +1,6 @@
 //! The verifier for those who distrust us must agree with ours, code for code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use matrix_core::Digest;
@@ -60,6 +60,21 @@ fn resigned(name: &str, line: usize, edit: impl FnOnce(&mut Value)) -> Case {
     case(name, join(&parts))
 }
 
+/// The same signature with the group's order added to its scalar: equal to lax verifiers.
+fn unreduced(line: &[u8]) -> Vec<u8> {
+    let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+    let mut envelope = Envelope::from_json(line).unwrap();
+    let scalar = &mut envelope.signatures[0].bytes[32..];
+    let mut carry = 0_u16;
+    for (byte, add) in scalar.iter_mut().zip(hex::decode(order).unwrap()) {
+        carry += u16::from(*byte) + u16::from(add);
+        *byte = u8::try_from(carry & 0xff).unwrap();
+        carry >>= 8;
+    }
+    assert_eq!(carry, 0, "the sum still fits");
+    envelope.to_json().unwrap().into_bytes()
+}
+
 fn about_files() -> Vec<Case> {
     let whole = seal(change());
     let mut cut = whole.clone();
@@ -75,6 +90,8 @@ fn about_files() -> Vec<Case> {
     let envelope = Envelope::from_json(&other_type[1]).unwrap();
     let signed = Envelope::sign("text/plain", envelope.payload, &[&key(1)]).unwrap();
     other_type[1] = signed.to_json().unwrap().into();
+    let mut malleated = lines(&whole);
+    malleated[3] = unreduced(&malleated[3]);
     let mut mixed = lines(&whole);
     mixed[2] = resign(&mixed[2], &key(2), |_| {});
     let both = builder().seal(change(), &[&key(1), &key(2)]).unwrap();
@@ -84,6 +101,7 @@ fn about_files() -> Vec<Case> {
         case("cut", cut),
         case("flipped", flipped),
         case("spaced", join(&spaced)),
+        case("unreduced signature", join(&malleated)),
         case("other payload type", join(&other_type)),
         case("empty", Vec::new()),
         case("only a line end", b"\n".to_vec()),
@@ -329,5 +347,119 @@ fn both_verifiers_agree_on_approvals() {
     agree(
         &about_approvals(),
         &["self-approval", "critical, agreed to"],
+    );
+}
+
+/// Every place in a value, as JSON pointers.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                places(member, &format!("{at}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                places(item, &format!("{at}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The value with one place replaced, or taken out.
+fn with(value: &Value, at: &str, put: Option<&Value>) -> Value {
+    let mut value = value.clone();
+    if let Some(put) = put {
+        *value.pointer_mut(at).unwrap() = put.clone();
+        return value;
+    }
+    let (parent, name) = at.rsplit_once('/').unwrap();
+    match value.pointer_mut(parent).unwrap() {
+        Value::Object(members) => drop(members.remove(name)),
+        Value::Array(items) => drop(items.remove(name.parse().unwrap())),
+        _ => {}
+    }
+    value
+}
+
+/// One small bundle with every member that a change can have.
+fn fullest() -> Vec<Vec<u8>> {
+    let mut builder = Builder::new(subjects());
+    builder.state(support::tests()).unwrap();
+    builder.state(support::provenance()).unwrap();
+    builder.summarise(support::summary()).unwrap();
+    let mut full = change();
+    full.on_behalf_of = vec![user("desk")];
+    full.release = Some("rel_1".into());
+    if let Some(deployment) = &mut full.deployment {
+        deployment.environment = Some("staging".into());
+    }
+    lines(&builder.seal(full, &[&key(1)]).unwrap())
+}
+
+/// Each place of the change statement taken out and replaced by each kind of value, signed anew.
+#[test]
+fn both_verifiers_read_the_same_form() {
+    let parts = fullest();
+    let envelope = Envelope::from_json(&parts[0]).unwrap();
+    let statement: Value = serde_json::from_slice(&envelope.payload).unwrap();
+    let mut found = Vec::new();
+    places(&statement, "", &mut found);
+    let puts = [
+        None,
+        Some(json!(null)),
+        Some(json!(7)),
+        Some(json!(1.5)),
+        Some(json!(1_u64 << 40)),
+        Some(json!(false)),
+        Some(json!("")),
+        Some(json!("user")),
+        Some(json!([])),
+        Some(json!({"x": "y"})),
+    ];
+    let folder = TempDir::new().unwrap();
+    let bundles = folder.path().join("bundles");
+    std::fs::create_dir(&bundles).unwrap();
+    let mut expected = BTreeMap::new();
+    for (index, at) in found.iter().enumerate().skip(1) {
+        for (number, put) in puts.iter().enumerate() {
+            let edited = with(&statement, at, put.as_ref());
+            let mut parts = parts.clone();
+            parts[0] = resign(&parts[0], &key(1), |value| *value = edited);
+            let case = case(&format!("{index:04}-{number}"), join(&parts));
+            std::fs::write(bundles.join(&case.name), &case.bundle).unwrap();
+            expected.insert(case.name.clone(), (ours(&case), at, put));
+        }
+    }
+    let key_file = folder.path().join("key.pem");
+    std::fs::write(&key_file, key(1).public().to_pem().unwrap()).unwrap();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = tool("python");
+    command.args(["-I", "-S"]);
+    command.arg(manifest.join("tests/interop/differential.py"));
+    command.arg(manifest.join("../../examples/verify/verify.py"));
+    let output = command.arg(key_file).arg(bundles).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let theirs: BTreeMap<String, BTreeSet<String>> =
+        serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(theirs.len(), expected.len());
+    let differ: Vec<String> = expected
+        .iter()
+        .filter(|(name, (codes, ..))| {
+            // Which of several faults is met first may differ; the verdict may not.
+            codes.is_empty() != theirs[*name].is_empty()
+                || (!codes.is_empty() && codes.is_disjoint(&theirs[*name]))
+        })
+        .map(|(name, (codes, at, put))| format!("{at} = {put:?}: {codes:?} or {:?}", theirs[name]))
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "{} of {}: {differ:#?}",
+        differ.len(),
+        expected.len()
     );
 }
