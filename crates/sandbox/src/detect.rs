@@ -60,6 +60,19 @@ pub struct Sandbox {
     pub(crate) shared: Arc<Shared>,
 }
 
+impl Sandbox {
+    /// A sandbox on a machine that another process has found able to isolate.
+    pub(crate) fn trusted(options: Options, place: Option<Place>, users: UserRange) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                place,
+                users,
+            }),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) options: Options,
@@ -194,9 +207,12 @@ fn talk(socket: &mut UnixStream, job: &Job) -> Result<(), String> {
     let mut lines = Lines::default();
     let mut buffer = [0; 4096];
     loop {
-        let length = socket
-            .read(&mut buffer)
-            .map_err(|error| error.to_string())?;
+        let length = match socket.read(&mut buffer) {
+            Ok(length) => length,
+            // A timed read is not resumed by itself when another child of the host ends.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.to_string()),
+        };
         if length == 0 {
             return Err("the launcher ended without an answer".into());
         }

@@ -137,7 +137,7 @@ fn join(inner: &TcpStream, outer: &UnixStream) {
 }
 
 fn copy(from: &mut impl Read, to: &mut impl Write) {
-    let mut buffer = [0; 32 << 10];
+    let mut buffer = vec![0; 32 << 10];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,

@@ -24,12 +24,17 @@
 
 mod check;
 mod detect;
+pub mod egress;
 pub mod error;
 mod forward;
 pub mod launcher;
 mod limits;
+mod probe;
 mod run;
 mod seccomp;
+mod selftest;
+pub mod service;
+mod socket;
 pub mod spec;
 mod sys;
 mod wire;

@@ -14,7 +14,7 @@ use crate::detect::Sandbox;
 use crate::error::SandboxError;
 use crate::launcher::SANDBOX;
 use crate::spec::{Outcome, OutputSink, SandboxSpec, Stream};
-use crate::wire::{self, CANCEL, Failure, Lines, OUTPUT_FULL, Report, Stage};
+use crate::wire::{self, CANCEL, Failure, Lines, OUTPUT_FULL, Report, Stage, TERMINATE};
 
 /// Bytes read from a stream at once.
 const CHUNK: usize = 64 << 10;
@@ -36,6 +36,22 @@ impl Sandbox {
         spec: SandboxSpec,
         output: OutputSink,
         cancel: watch::Receiver<bool>,
+    ) -> Result<Outcome, SandboxError> {
+        let (_keep, terminate) = watch::channel(false);
+        let wishes = Wishes {
+            cancel,
+            terminate,
+            started: None,
+        };
+        self.execute(spec, output, wishes).await
+    }
+
+    /// Runs with everything a supervisor may wish.
+    pub(crate) async fn execute(
+        &self,
+        spec: SandboxSpec,
+        output: OutputSink,
+        wishes: Wishes,
     ) -> Result<Outcome, SandboxError> {
         let forbidden: Vec<&Path> = self
             .shared
@@ -59,7 +75,7 @@ impl Sandbox {
             output,
             seen: 0,
             limit,
-            cancel,
+            wishes,
             last: None,
         };
         let report = conversation.follow(child).await?;
@@ -131,13 +147,23 @@ fn lost(detail: &str) -> SandboxError {
     }
 }
 
+/// What may be asked of an execution while it runs.
+pub(crate) struct Wishes {
+    /// Kill everything.
+    pub(crate) cancel: watch::Receiver<bool>,
+    /// Ask the program to end by itself.
+    pub(crate) terminate: watch::Receiver<bool>,
+    /// Told the id of the first process inside once the program is started.
+    pub(crate) started: Option<tokio::sync::oneshot::Sender<i32>>,
+}
+
 struct Conversation {
     control: UnixStream,
     lines: Lines,
     output: OutputSink,
     seen: u64,
     limit: u64,
-    cancel: watch::Receiver<bool>,
+    wishes: Wishes,
     last: Option<Report>,
 }
 
@@ -148,7 +174,7 @@ impl Conversation {
         let mut stderr = child.stderr.take();
         let (mut from_out, mut from_err) = (vec![0; CHUNK], vec![0; CHUNK]);
         let mut words = vec![0; 4096];
-        let (mut listening, mut cancellable) = (true, true);
+        let (mut listening, mut cancellable, mut terminable) = (true, true, true);
         while listening || stdout.is_some() || stderr.is_some() {
             tokio::select! {
                 read = read_some(&mut stdout, &mut from_out), if stdout.is_some() => {
@@ -168,10 +194,16 @@ impl Conversation {
                     listening = length > 0;
                     self.hear(words.get(..length).unwrap_or_default())?;
                 }
-                changed = wait_for_cancel(&mut self.cancel), if cancellable => {
+                wished = wish(&mut self.wishes.cancel), if cancellable => {
                     cancellable = false;
-                    if changed {
+                    if wished {
                         self.tell(CANCEL).await;
+                    }
+                }
+                wished = wish(&mut self.wishes.terminate), if terminable => {
+                    terminable = false;
+                    if wished {
+                        self.tell(TERMINATE).await;
                     }
                 }
             }
@@ -188,7 +220,12 @@ impl Conversation {
             .push(bytes)
             .map_err(|error| lost(&error.to_string()))?;
         for report in reports {
-            if !matches!(report, Report::Started { .. }) {
+            if let Report::Started { pid } = report {
+                if let Some(started) = self.wishes.started.take() {
+                    // Whoever asked may no longer wait.
+                    let _ = started.send(pid);
+                }
+            } else {
                 self.last = Some(report);
             }
         }
@@ -223,7 +260,7 @@ async fn read_some<'a>(
     (length > 0).then(|| buffer.get(..length))?
 }
 
-/// True when asked to cancel; false when nobody can ask any more.
-async fn wait_for_cancel(cancel: &mut watch::Receiver<bool>) -> bool {
-    cancel.wait_for(|cancelled| *cancelled).await.is_ok()
+/// True when asked; false when nobody can ask any more.
+async fn wish(asked: &mut watch::Receiver<bool>) -> bool {
+    asked.wait_for(|asked| *asked).await.is_ok()
 }

@@ -86,8 +86,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            wall: Duration::from_secs(600),
-            cpu: Duration::from_secs(1200),
+            wall: Duration::from_mins(10),
+            cpu: Duration::from_mins(20),
             memory_bytes: 4 << 30,
             processes: 512,
             output_bytes: 64 << 20,

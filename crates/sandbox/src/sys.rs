@@ -125,10 +125,19 @@ pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 /// A system call by number, for probes that must see the kernel's own answer. The arguments are
 /// numbers only: a call that would follow a pointer gets null and fails by itself.
 pub(crate) fn raw(number: libc::c_long, arguments: [libc::c_long; 6]) -> Result<i64, Errno> {
-    let [a, b, c, d, e, f] = arguments;
     // SAFETY: the probes pass numbers, null, or addresses of live static strings; a call that
     // succeeds changes only this short-lived process.
-    check(unsafe { libc::syscall(number, a, b, c, d, e, f) })
+    check(unsafe {
+        libc::syscall(
+            number,
+            arguments[0],
+            arguments[1],
+            arguments[2],
+            arguments[3],
+            arguments[4],
+            arguments[5],
+        )
+    })
 }
 
 /// The address of a static C string, to hand to [`raw`].
@@ -136,19 +145,15 @@ pub(crate) fn address(text: &'static CStr) -> libc::c_long {
     text.as_ptr().addr().cast_signed() as libc::c_long
 }
 
-/// `getpid` through the 32-bit entry of an x86-64 kernel; `None` on other machines.
-pub(crate) fn getpid_32bit() -> Option<i64> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let mut result: i64 = 20;
-        // SAFETY: the old entry preserves all registers but rax (and r8 to r11 on old kernels),
-        // which are declared.
-        unsafe {
-            std::arch::asm!("int 0x80", inout("rax") result,
+/// `getpid` through the 32-bit entry of an x86-64 kernel: an id, or a negative error.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn getpid_32bit() -> i64 {
+    let mut result: i64 = 20;
+    // SAFETY: the old entry preserves all registers but rax (and r8 to r11 on old kernels),
+    // which are declared.
+    unsafe {
+        std::arch::asm!("int 0x80", inout("rax") result,
                 out("r8") _, out("r9") _, out("r10") _, out("r11") _);
-        }
-        Some(i64::from(result as i32))
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    None
+    result
 }

@@ -1,7 +1,7 @@
 //! What the host, the launcher and the sandbox's first process say to each other.
 //!
 //! The host starts the launcher with a socket as its standard input. It sends one [`Job`] with its
-//! length before it, and later at most single bytes ([`CANCEL`], [`OUTPUT_FULL`]); when the socket
+//! length before it, and later single bytes ([`CANCEL`], [`OUTPUT_FULL`], [`TERMINATE`]); when the socket
 //! closes, the host is gone and the launcher ends everything. The launcher answers with lines of
 //! JSON ([`Report`]). The first process inside speaks to the launcher in the same way
 //! ([`Inside`]), over a socket that the sandboxed program never holds.
@@ -18,6 +18,8 @@ use crate::spec::{Denial, Ending, Limit, SandboxSpec};
 pub(crate) const CANCEL: u8 = b'c';
 /// The host has seen as much output as it may keep.
 pub(crate) const OUTPUT_FULL: u8 = b'o';
+/// The program shall end by itself.
+pub(crate) const TERMINATE: u8 = b't';
 /// The launcher is watching: the first process inside may start the program.
 pub(crate) const GO: u8 = b'g';
 

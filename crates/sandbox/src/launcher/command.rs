@@ -12,7 +12,6 @@ use landlock::{
 use rustix::process::{Resource, Rlimit};
 
 use super::root::HOME;
-use crate::forward;
 use crate::spec::{Access as MountAccess, SandboxSpec};
 use crate::sys;
 use crate::wire::{Failure, Stage};
@@ -20,8 +19,10 @@ use crate::wire::{Failure, Stage};
 const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
 /// Executes the program. Returns only when that failed.
-pub(crate) fn execute(spec: &SandboxSpec) -> Failure {
-    match prepare(spec) {
+///
+/// `processes` is how many the user may have, ours included.
+pub(crate) fn execute(spec: &SandboxSpec, processes: u64) -> Failure {
+    match prepare(spec, processes) {
         Ok(mut command) => {
             let error = command.exec();
             let stage = match error.kind() {
@@ -37,9 +38,9 @@ pub(crate) fn execute(spec: &SandboxSpec) -> Failure {
     }
 }
 
-fn prepare(spec: &SandboxSpec) -> Result<Command, Failure> {
+fn prepare(spec: &SandboxSpec, processes: u64) -> Result<Command, Failure> {
     rustix::process::setsid().map_err(|error| Failure::isolation("start a session", error))?;
-    limit(spec).map_err(|error| Failure::isolation("set resource limits", error))?;
+    limit(spec, processes).map_err(|error| Failure::isolation("set resource limits", error))?;
     confine(spec)?;
     sys::close_on_exec_from(3)
         .map_err(|error| Failure::isolation("keep descriptors from the program", error))?;
@@ -72,7 +73,7 @@ fn search_path(spec: &SandboxSpec) -> OsString {
 }
 
 /// Limits of each process; those of the whole tree are kept by the control group or by measuring.
-fn limit(spec: &SandboxSpec) -> rustix::io::Result<()> {
+fn limit(spec: &SandboxSpec, processes: u64) -> rustix::io::Result<()> {
     let limits = &spec.limits;
     let exactly = |value: u64| Rlimit {
         current: Some(value),
@@ -91,14 +92,7 @@ fn limit(spec: &SandboxSpec) -> rustix::io::Result<()> {
         .maximum
         .map_or(limits.open_files, |most| most.min(limits.open_files));
     set(Resource::Nofile, exactly(most))?;
-    set(
-        Resource::Nproc,
-        exactly(
-            limits
-                .processes
-                .saturating_add(forward::threads(&spec.network)),
-        ),
-    )?;
+    set(Resource::Nproc, exactly(processes))?;
     set(Resource::Memlock, exactly(8 << 20))?;
     set(Resource::Msgqueue, exactly(819_200))?;
     set(Resource::Nice, exactly(0))?;

@@ -25,14 +25,6 @@ pub(crate) enum Identity {
     Own { user: u32 },
 }
 
-impl Identity {
-    pub(crate) const fn user(self) -> u32 {
-        match self {
-            Self::Dropped { user } | Self::Own { user } => user,
-        }
-    }
-}
-
 /// Network doors that were opened while the host's paths were in view.
 pub(crate) enum Door {
     /// None.
@@ -182,8 +174,7 @@ fn open_door(network: &Network) -> Result<Door, Failure> {
             })
         }
         Network::Publish { port, socket } => {
-            drop(fs::remove_file(socket));
-            let listener = UnixListener::bind(socket).map_err(|error| {
+            let listener = crate::socket::bind(socket).map_err(|error| {
                 Failure::spec(format!(
                     "cannot listen on the published socket `{}`: {error}",
                     socket.display()

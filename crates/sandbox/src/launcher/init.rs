@@ -19,13 +19,18 @@ use crate::forward;
 use crate::limits::processes;
 use crate::spec::{Ending, Limits};
 use crate::sys::{self, Forked};
-use crate::wire::{self, Failure, GO, Inside};
+use crate::wire::{self, Failure, GO, Inside, TERMINATE};
 
-/// How often the processes are looked at where there is no control group, and the reading of
-/// `/tmp` is passed on.
+/// How often the private places are looked at and orphans are reaped.
 const TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
+};
+/// How often the processes are looked at where there is no control group; a fork bomb comes and
+/// goes within a few of these.
+const MEASURING_TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
 };
 
 /// Runs as the first process; never returns.
@@ -47,22 +52,37 @@ fn run(entry: &Entry<'_>, door: Door, status: &mut UnixStream) -> Result<(), Fai
         .map_err(|error| Failure::isolation("listen on the loopback port inside", error))?;
     harden()?;
     await_launcher(status)?;
+    let (mut executed, executing) =
+        UnixStream::pair().map_err(|error| Failure::isolation("make a socket pair", error))?;
     let child = match sys::fork_single_threaded()
         .map_err(|error| Failure::isolation("start the program", error))?
     {
         Forked::Child => {
             drop(door);
-            let failure = command::execute(entry.spec);
+            let failure = command::execute(entry.spec, processes_allowed(entry));
             drop(wire::send(status, &Inside::Failed(failure)));
             sys::exit_now(127)
         }
         Forked::Parent(child) => child,
     };
-    wire::send(status, &Inside::Started).map_err(|error| Failure::isolation("report", error))?;
     quiet();
+    // The child's end closes when the program is executed, or when the child has said why not.
+    drop(executing);
+    drop(executed.read(&mut [0]));
+    wire::send(status, &Inside::Started).map_err(|error| Failure::isolation("report", error))?;
     forward::serve(door);
     let measured = entry.group.is_none().then_some(&entry.spec.limits);
     watch(child, measured, status)
+}
+
+/// What the kernel lets this user have. Whoever counts, the control group or we, is to see the
+/// limit passed and say so; the kernel's own count is the second line and stands further out.
+fn processes_allowed(entry: &Entry<'_>) -> u64 {
+    let limits = &entry.spec.limits;
+    let exact = limits
+        .processes
+        .saturating_add(forward::threads(&entry.spec.network));
+    exact.saturating_mul(2).saturating_add(64)
 }
 
 /// Gives up every right and closes the door behind.
@@ -119,13 +139,33 @@ fn quiet() {
     }
 }
 
-fn watch(child: Pid, measured: Option<&Limits>, status: &mut impl Write) -> Result<(), Failure> {
+fn watch(child: Pid, measured: Option<&Limits>, status: &mut UnixStream) -> Result<(), Failure> {
     let failed = |error| Failure::isolation("watch the program", error);
     let handle = rustix::process::pidfd_open(child, PidfdFlags::empty()).map_err(failed)?;
+    let tick = if measured.is_some() {
+        &MEASURING_TICK
+    } else {
+        &TICK
+    };
     let mut scratch_seen = 0;
     loop {
-        let mut poll = [PollFd::new(&handle, PollFlags::IN)];
-        let _ = rustix::event::poll(&mut poll, Some(&TICK));
+        let mut poll = [
+            PollFd::new(&handle, PollFlags::IN),
+            PollFd::new(&*status, PollFlags::IN),
+        ];
+        let _ = rustix::event::poll(&mut poll, Some(tick));
+        let [_, told] = poll.map(|one| !one.revents().is_empty());
+        if told {
+            let mut byte = [0];
+            match status.read(&mut byte) {
+                // The program leads a process group of its own.
+                Ok(1) if byte == [TERMINATE] => {
+                    let _ = rustix::process::kill_process_group(child, Signal::TERM);
+                }
+                // The launcher is gone, and so are we in a moment.
+                _ => return Ok(()),
+            }
+        }
         while let Ok(Some((pid, ended))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == child {
                 return tell(

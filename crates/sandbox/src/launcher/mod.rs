@@ -25,6 +25,9 @@ mod supervise;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::probe::{self, PROBE};
+use crate::service::{self, SERVICE};
+
 /// First argument of the launcher.
 pub(crate) const SANDBOX: &str = "__sandbox";
 
@@ -37,6 +40,8 @@ pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let first = args.next()?;
     match first.to_str()? {
         SANDBOX => Some(supervise::main()),
+        SERVICE => Some(service::main()),
+        PROBE => Some(probe::main(args)),
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::limits::cgroup::Group;
 use crate::limits::disk;
 use crate::spec::{Access, Ending, Limit, Limits, SandboxSpec};
 use crate::sys::{self, Forked};
-use crate::wire::{self, CANCEL, Failure, GO, Inside, Job, Lines, OUTPUT_FULL, Report};
+use crate::wire::{self, Failure, GO, Inside, Job, Lines, OUTPUT_FULL, Report, TERMINATE};
 
 /// How often control groups are looked at.
 const TICK: Duration = Duration::from_millis(25);
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
             UnixStream::pair().map_err(|error| Failure::isolation("make a socket pair", error))?;
         let group = make_group(job)?;
         let mut run = Self {
-            started_at: clock.now().as_micros() / 1_000_000 - 1,
+            started_at: 0,
             job,
             control,
             status,
@@ -114,6 +114,8 @@ impl<'a> Run<'a> {
 
     fn start(&mut self, inner: UnixStream) -> Result<(), Failure> {
         self.hand_over()?;
+        // Giving files away changes them too, so growth is counted from here.
+        self.started_at = self.clock.now().as_micros();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| Failure::isolation("adopt the first process", error))?;
         let entry = Entry {
@@ -229,8 +231,8 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            if from_host {
-                return Ok(Some(self.told()));
+            if from_host && let Some(ending) = self.told() {
+                return Ok(Some(ending));
             }
             if let Some(limit) = self.measured(&limits, &mut disk) {
                 return Ok(Some(exceeded(limit)));
@@ -278,12 +280,16 @@ impl<'a> Run<'a> {
     }
 
     /// The host's word, or its end.
-    fn told(&mut self) -> Ending {
+    fn told(&mut self) -> Option<Ending> {
         let mut byte = [0];
         match self.control.read(&mut byte) {
-            Ok(1) if byte == [OUTPUT_FULL] => exceeded(Limit::Output),
-            Ok(1) if byte == [CANCEL] => Ending::Cancelled,
-            _ => Ending::Cancelled,
+            Ok(1) if byte == [OUTPUT_FULL] => Some(exceeded(Limit::Output)),
+            Ok(1) if byte == [TERMINATE] => {
+                // If the first process is gone, its socket says so at the next poll.
+                drop(io::Write::write_all(&mut self.status, &[TERMINATE]));
+                None
+            }
+            _ => Some(Ending::Cancelled),
         }
     }
 
@@ -296,7 +302,7 @@ impl<'a> Run<'a> {
                 return Some(Limit::Cpu);
             }
         }
-        let grown = disk.grown(self.clock.monotonic(), self.started_at)?;
+        let grown = disk.grown(self.clock.monotonic(), self.started_at);
         (grown.saturating_add(self.scratch_bytes) > limits.disk_bytes).then_some(Limit::Disk)
     }
 
@@ -437,7 +443,7 @@ impl DiskWatch {
     }
 
     /// What the trees have grown by when last measured.
-    fn grown(&mut self, now: Duration, start: i64) -> Option<u64> {
+    fn grown(&mut self, now: Duration, start: i64) -> u64 {
         if self.next.is_zero() {
             self.next = now + DISK_TICK;
         }
@@ -451,6 +457,6 @@ impl DiskWatch {
             // At most a twentieth of the time goes into measuring.
             self.next = now + DISK_TICK.max(clock.monotonic() * 20);
         }
-        Some(self.grown)
+        self.grown
     }
 }

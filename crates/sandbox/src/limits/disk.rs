@@ -17,7 +17,7 @@ pub(crate) const PER_FILE: u64 = 4096;
 /// descriptor open.
 pub(crate) const DEPTH: usize = 400;
 
-/// Bytes written to the tree at `path` since `start` (seconds since 1970); `None` when the tree is
+/// Bytes written to the tree at `path` since `start` (microseconds since 1970); `None` when the tree is
 /// deeper than [`DEPTH`]. What cannot be read counts as nothing.
 pub(crate) fn grown(path: &Path, start: i64) -> Option<u64> {
     let Ok(root) = open(CWD, path) else {
@@ -54,7 +54,13 @@ fn sum(directory: &OwnedFd, start: i64, depth: usize, total: &mut u64) -> Result
         let Ok(status) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
-        if status.st_ctime >= start {
+        let nanos = i64::try_from(status.st_ctime_nsec).unwrap_or(0);
+        if status
+            .st_ctime
+            .saturating_mul(1_000_000)
+            .saturating_add(nanos / 1000)
+            > start
+        {
             let blocks = u64::try_from(status.st_blocks).unwrap_or(0);
             *total = total.saturating_add(blocks.saturating_mul(512).saturating_add(PER_FILE));
         }

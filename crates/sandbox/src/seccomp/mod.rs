@@ -42,7 +42,7 @@ const ARCHITECTURE: u32 = 0xC000_00B7;
 const X32_BIT: u32 = 0x4000_0000;
 
 const fn errno(code: i32) -> u32 {
-    libc::SECCOMP_RET_ERRNO | (code as u32 & libc::SECCOMP_RET_DATA)
+    libc::SECCOMP_RET_ERRNO | (code.cast_unsigned() & libc::SECCOMP_RET_DATA)
 }
 
 fn step(code: u16, jump_true: u8, jump_false: u8, k: u32) -> sock_filter {
