@@ -1,7 +1,7 @@
 //! Bundles: everything said about one change, one signed envelope a line (`.intoto.jsonl`).
 //!
 //! The file as a whole is not signed. What holds it together is the change statement, which names
-//! every other statement by digest; [`crate::verify`] checks that nothing is missing and nothing
+//! every other statement by digest; [`mod@crate::verify`] checks that nothing is missing and nothing
 //! was added. [`Builder`] therefore takes the change last:
 //!
 //! 1. [`Builder::new`] with the subjects that all statements share,

@@ -1,8 +1,8 @@
 //! Verification of a bundle, offline, trusting nothing but the keys given.
 //!
-//! The order matters and is the order of the files. [`envelopes`]: the file's form and every
-//! signature; nothing inside is looked at before. [`statements`]: exactly the statements that the
-//! change names, each about subjects that the change is about. [`contents`]: what they say:
+//! The order matters and is the order of the files. `envelopes`: the file's form and every
+//! signature; nothing inside is looked at before. `statements`: exactly the statements that the
+//! change names, each about subjects that the change is about. `contents`: what they say:
 //! evidence, approvals, the gate's verdict and the artifacts at hand. Each stage collects all its
 //! failures, and a later stage runs only if the one before found none, since a failure there makes
 //! later ones meaningless.
