@@ -21,7 +21,7 @@ use super::detect::Ecosystem;
 
 const ASK_TIME: Duration = Duration::from_secs(20);
 const ASK_BYTES: usize = 64 * 1024;
-/// What is shown to a shim; nothing else of the environment is.
+/// What is shown to a tool that is asked; nothing else of the environment is.
 const ASK_ENV: &[&str] = &[
     "HOME",
     "PATH",
@@ -40,6 +40,14 @@ const ASK_ENV: &[&str] = &[
     "VOLTA_HOME",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
+    "NPM_CONFIG_USERCONFIG",
+    "npm_config_userconfig",
+    "npm_config_registry",
+    "PIP_CONFIG_FILE",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_CERT",
+    "GOPROXY",
 ];
 
 /// Where to look; the binary fills it from its environment.
@@ -355,13 +363,31 @@ async fn python(search: &Search) -> Option<Toolchain> {
         ("PIP_NO_INDEX", "1"),
         ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
     ];
+    let mut env = owned(&env);
+    let libraries = facts.prefix.join("lib");
+    let shared = format!("libpython{}.so", facts.short);
+    if !mounts.is_empty() && holds(&libraries, &shared) {
+        // The program looks for its library where it was built; without this it would take the
+        // system's, which has other packages.
+        let inside = inside.join("lib").to_string_lossy().into_owned();
+        env.insert(String::from("LD_LIBRARY_PATH"), inside);
+    }
     Some(Toolchain {
         version: format!("Python {}", facts.version),
         mounts,
         path: vec![inside.join("bin")],
-        env: owned(&env),
+        env,
         tools: facts.tools,
         program: real,
+    })
+}
+
+/// Whether a directory has a file whose name begins so.
+fn holds(directory: &Path, prefix: &str) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
     })
 }
 

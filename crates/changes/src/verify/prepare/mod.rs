@@ -6,15 +6,30 @@
 //! user's own tool configuration names. Nothing that was fetched is executed: no install scripts,
 //! wheels only.
 
-use std::collections::BTreeMap;
+mod cargo;
+mod fetch;
+mod go;
+mod node;
+mod python;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use matrix_core::Digest;
-use matrix_sandbox::spec::Mount;
+use matrix_sandbox::egress::{Destination, Upstream};
+use matrix_sandbox::spec::{Limits, Mount};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use super::detect::Ecosystem;
+use super::detect::{self, Ecosystem};
+use super::error::VerifyError;
+use super::executor::Executor;
+use super::run::LogSink;
+use super::toolchain::{Search, Toolchains};
+use fetch::Need;
 
 /// What checks of one project directory get.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,5 +112,61 @@ impl Prepared {
             let _ = writeln!(text, "{place}\0{what}");
         }
         Digest::of(text)
+    }
+}
+
+/// Fetches what checks need.
+#[derive(Clone)]
+pub struct Preparer {
+    /// The sandbox.
+    pub executor: Arc<dyn Executor>,
+    /// The host's toolchains.
+    pub toolchains: Toolchains,
+    /// Where the tools' own configuration is asked for, outside.
+    pub search: Search,
+    /// Hosts that the operator allows beside those of the tools' configuration.
+    pub hosts: Vec<Destination>,
+    /// The host's own proxy.
+    pub upstream: Option<Upstream>,
+    /// What was fetched is kept here under the digest of what decided it.
+    pub cache: PathBuf,
+    /// A directory for throw-away copies and sockets; its path is short, for sockets' sake.
+    pub scratch: PathBuf,
+    /// Limits on one fetch.
+    pub limits: Limits,
+    /// Turns true when the change is not wanted any more.
+    pub cancel: watch::Receiver<bool>,
+    /// Where the log goes.
+    pub log: Option<LogSink>,
+}
+
+impl Preparer {
+    /// Fetches what the lock files of a tree name. What could not be had stands in the result with
+    /// its reason; the checks that need it are skipped.
+    ///
+    /// # Errors
+    /// When the machine failed, the sandbox did not start or the caller cancelled.
+    pub async fn prepare(&self, tree: &Path) -> Result<Prepared, VerifyError> {
+        let places: BTreeSet<(Ecosystem, String)> = detect::detect(tree)
+            .into_iter()
+            .map(|found| (found.ecosystem, found.directory))
+            .collect();
+        let mut prepared = Prepared::default();
+        for (ecosystem, directory) in places {
+            let need = match ecosystem {
+                Ecosystem::Cargo => cargo::need(self, tree, &directory),
+                Ecosystem::Node => node::need(self, tree, &directory).await,
+                Ecosystem::Python => python::need(self, tree, &directory).await,
+                Ecosystem::Go => go::need(self, tree, &directory).await,
+                Ecosystem::Make => Need::Nothing,
+            };
+            let provision = match need {
+                Need::Nothing => Provision::Nothing,
+                Need::Cannot(reason) => Provision::Unavailable { reason },
+                Need::Fetch(fetch) => fetch.provision(self).await?,
+            };
+            prepared.insert(ecosystem, &directory, provision);
+        }
+        Ok(prepared)
     }
 }

@@ -1,0 +1,236 @@
+//! Node packages: `npm ci` or `pnpm install` of what the lock file names, without any script.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use matrix_sandbox::egress::Destination;
+use matrix_sandbox::spec::{Access, Mount};
+use serde_json::Value;
+
+use super::fetch::{Fetch, Keep, Need, OURS};
+use super::{Preparer, Ready, source};
+use crate::verify::detect::{Ecosystem, own_files, text};
+use crate::verify::toolchain::Tool;
+
+pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
+    let here = tree.join(directory);
+    let pnpm = here.join("pnpm-lock.yaml").is_file();
+    let lock = ["npm-shrinkwrap.json", "package-lock.json", "pnpm-lock.yaml"]
+        .iter()
+        .find_map(|name| text(&here.join(name)));
+    let wanted = match &lock {
+        Some(lock) if pnpm => lock.lines().any(|line| line.trim_end() == "packages:"),
+        Some(lock) => match serde_json::from_str::<Value>(lock) {
+            Ok(lock) => foreign(&lock),
+            Err(_) => {
+                return Need::Cannot(String::from(
+                    "package-lock.json is not understood; make it anew with npm",
+                ));
+            }
+        },
+        None => declares(&here),
+    };
+    if !wanted {
+        return Need::Nothing;
+    }
+    if lock.is_none() {
+        return Need::Cannot(String::from(
+            "there are dependencies but no package-lock.json or pnpm-lock.yaml; commit the lock \
+             file, so that what is checked is what is meant",
+        ));
+    }
+    let tool = if pnpm {
+        (Tool::Pnpm, "pnpm")
+    } else {
+        (Tool::Npm, "npm")
+    };
+    let there = preparer
+        .toolchains
+        .get(Ecosystem::Node)
+        .is_some_and(|node| node.tools.contains(&tool.0));
+    if !there {
+        return Need::Cannot(format!(
+            "the lock file needs {}, which was not found; install it beside node",
+            tool.1
+        ));
+    }
+    match Config::ask(preparer).await {
+        Some(config) => Need::Fetch(Box::new(fetch(preparer, tree, directory, pnpm, config))),
+        None => Need::Cannot(String::from(
+            "npm did not say where it gets packages from; see `npm config list`",
+        )),
+    }
+}
+
+fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pnpm: bool, config: Config) -> Fetch {
+    let mut files = BTreeMap::new();
+    for path in own_files(tree) {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        let wanted = matches!(
+            name,
+            "package.json"
+                | "package-lock.json"
+                | "npm-shrinkwrap.json"
+                | "pnpm-lock.yaml"
+                | "pnpm-workspace.yaml"
+        );
+        if let (true, Some(text)) = (wanted, text(&tree.join(&path))) {
+            files.insert(path, text.into_bytes());
+        }
+    }
+    files.insert(format!("{OURS}/npmrc"), config.text.into_bytes());
+    let ours = |name: &str| format!("/work/{OURS}/{name}");
+    let mut env: BTreeMap<String, String> = [
+        ("npm_config_userconfig", ours("npmrc")),
+        ("npm_config_globalconfig", ours("none")),
+        ("npm_config_offline", String::from("false")),
+        ("npm_config_ignore_scripts", String::from("true")),
+        ("npm_config_cache", ours("cache")),
+        ("npm_config_store_dir", ours("store")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    let certificates = source::certificates(&preparer.search, config.certificates.as_deref());
+    source::trust(certificates, &mut files, &mut env);
+    let words: &[&str] = if pnpm {
+        &[
+            "pnpm",
+            "install",
+            "--frozen-lockfile",
+            "--ignore-scripts",
+            "--ignore-pnpmfile",
+            "--config.node-linker=hoisted",
+            "--config.package-import-method=copy",
+        ]
+    } else {
+        &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    };
+    Fetch {
+        ecosystem: Ecosystem::Node,
+        directory: directory.to_owned(),
+        files,
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        env,
+        hosts: source::destinations(config.hosts, &preparer.hosts),
+        keep: Keep::Named("node_modules"),
+        finish: |_, _, _| Ok(()),
+        show,
+    }
+}
+
+/// Whether a lock file of npm names a package that has to be fetched.
+fn foreign(lock: &Value) -> bool {
+    let packages = lock.get("packages").and_then(Value::as_object);
+    let from_packages = packages.is_some_and(|packages| {
+        packages.iter().any(|(path, package)| {
+            path.contains("node_modules/") && package.get("link") != Some(&Value::Bool(true))
+        })
+    });
+    let dependencies = lock.get("dependencies").and_then(Value::as_object);
+    from_packages || (packages.is_none() && dependencies.is_some_and(|all| !all.is_empty()))
+}
+
+/// Whether a manifest without lock file names dependencies.
+fn declares(here: &Path) -> bool {
+    let manifest = text(&here.join("package.json"))
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
+        .unwrap_or_default();
+    ["dependencies", "devDependencies", "optionalDependencies"]
+        .iter()
+        .any(|name| {
+            manifest
+                .get(name)
+                .and_then(Value::as_object)
+                .is_some_and(|all| !all.is_empty())
+        })
+}
+
+/// What is taken of the user's npm configuration.
+struct Config {
+    text: String,
+    hosts: BTreeSet<Destination>,
+    certificates: Option<String>,
+}
+
+impl Config {
+    async fn ask(preparer: &Preparer) -> Option<Self> {
+        let npm = preparer.search.program("npm")?;
+        let answer = preparer
+            .search
+            .ask(&npm, &["config", "list", "--json"])
+            .await?;
+        let answer: Value = serde_json::from_str(&answer).ok()?;
+        let mut config = Self {
+            text: String::new(),
+            hosts: BTreeSet::new(),
+            certificates: answer
+                .get("cafile")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        };
+        for (key, value) in answer.as_object()? {
+            let names_registry =
+                key == "registry" || (key.starts_with('@') && key.ends_with(":registry"));
+            let Some(value) = value.as_str().filter(|_| names_registry) else {
+                continue;
+            };
+            let (clean, destination) = source::cleaned(value)?;
+            config.hosts.insert(destination);
+            let _ = writeln!(config.text, "{key}={clean}");
+        }
+        (!config.hosts.is_empty()).then_some(config)
+    }
+}
+
+/// Every `node_modules` stands where the packages expect it.
+fn show(fetch: &Fetch, kept: &Path) -> Ready {
+    let mut ready = Ready::default();
+    let mut waiting = vec![kept.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name() != "node_modules" {
+                waiting.push(path);
+                continue;
+            }
+            if let Ok(relative) = path.strip_prefix(kept) {
+                ready.mounts.push(Mount {
+                    source: path.clone(),
+                    target: Path::new("/work").join(relative),
+                    access: Access::ReadOnly,
+                });
+            }
+        }
+    }
+    ready.mounts.sort_by(|a, b| a.target.cmp(&b.target));
+    let programs = Path::new("/work")
+        .join(&fetch.directory)
+        .join("node_modules/.bin");
+    ready.path.push(programs);
+    ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_packages_from_elsewhere_are_needed() {
+        assert!(!foreign(
+            &json!({"packages": {"": {}, "node_modules/own": {"link": true}}})
+        ));
+        assert!(foreign(
+            &json!({"packages": {"node_modules/x": {"version": "1.0.0"}}})
+        ));
+        assert!(foreign(&json!({"dependencies": {"x": {}}})));
+        assert!(!foreign(&json!({"packages": {"": {}}, "dependencies": {}})));
+    }
+}

@@ -1,0 +1,11 @@
+//! Verification in the real sandbox, from detection to evidence.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod bench;
+mod checks;
+mod lock_files;
+mod prepare;
