@@ -21,6 +21,7 @@ use crate::wire::{self, Job, Lines, Report, UserRange};
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The program to start as launcher; its `main` calls [`crate::launcher::dispatch`] first.
+    /// `/proc/self/exe` is the running program itself, also after its file was replaced.
     pub launcher: PathBuf,
     /// A private directory (it is made, mode 0700) for sockets and trial trees.
     pub scratch: PathBuf,
@@ -92,7 +93,11 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`Unavailable`] says what is missing and which setting changes it.
-    pub fn detect(options: Options) -> Result<Self, Unavailable> {
+    pub fn detect(mut options: Options) -> Result<Self, Unavailable> {
+        // The launcher is started in another directory than ours.
+        if let Ok(absolute) = std::path::absolute(&options.launcher) {
+            options.launcher = absolute;
+        }
         let unavailable = |reason: String| Unavailable {
             reason,
             fix: "give the sandbox a directory that this user may write".into(),

@@ -216,6 +216,12 @@ impl Sandbox {
             .collect())
     }
 
+    /// The launcher's own file, which `/proc/self/exe` only points to.
+    fn launcher_file(&self) -> PathBuf {
+        let launcher = &self.shared.options.launcher;
+        launcher.canonicalize().unwrap_or_else(|_| launcher.clone())
+    }
+
     fn probe_spec(&self, profile: Profile, tree: &Path) -> SandboxSpec {
         SandboxSpec {
             profile,
@@ -224,7 +230,7 @@ impl Sandbox {
             env: BTreeMap::new(),
             work_tree: tree.into(),
             mounts: vec![Mount {
-                source: self.shared.options.launcher.clone(),
+                source: self.launcher_file(),
                 target: INSIDE.into(),
                 access: Access::ReadOnly,
             }],
@@ -241,14 +247,13 @@ impl Sandbox {
 
     async fn burn(&self, burn: &Burn, root: &Path, profile: Profile) -> ProbeResult {
         let tree = root.join(burn.what);
-        let finding = match make_private_directory(&tree) {
-            Err(error) => Err(error.to_string()),
-            Ok(()) => {
-                let mut spec = self.probe_spec(profile, &tree);
-                spec.command.extend(["burn".into(), burn.what.into()]);
-                (burn.shape)(&mut spec.limits);
-                self.judge(burn, spec, &tree).await
-            }
+        let finding = if let Err(error) = make_private_directory(&tree) {
+            Err(error.to_string())
+        } else {
+            let mut spec = self.probe_spec(profile, &tree);
+            spec.command.extend(["burn".into(), burn.what.into()]);
+            (burn.shape)(&mut spec.limits);
+            self.judge(burn, spec, &tree).await
         };
         let (held, detail) = match finding {
             Ok(detail) => (true, detail),

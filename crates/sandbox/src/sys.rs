@@ -8,7 +8,7 @@
 )]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -120,6 +120,66 @@ pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
         libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request)
     }))?;
     Ok(())
+}
+
+/// Puts a system-call filter on this process for good and returns the descriptor on which the calls
+/// arrive that the filter leaves to somebody else to answer.
+pub(crate) fn filter(program: &[seccompiler::sock_filter]) -> Result<OwnedFd, Errno> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
+    rustix::thread::set_no_new_privs(true)?;
+    let described = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, whose length is given; the two structures have the
+    // kernel's layout, and it does not write to them.
+    let descriptor = check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const described,
+        )
+    })?;
+    let descriptor = i32::try_from(descriptor).map_err(|_| Errno::BADF)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Takes one refused call from a filter's descriptor and answers it with "operation not
+/// permitted"; returns its number. Waits if there is none.
+pub(crate) fn refuse_one(listener: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // SAFETY: an all-zero notification is what the kernel asks for.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is borrowed and the structure has the size in the request's number.
+    check(
+        unsafe {
+            libc::ioctl(
+                listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_RECV,
+                &raw mut call,
+            )
+        }
+        .into(),
+    )?;
+    let mut answer = libc::seccomp_notif_resp {
+        id: call.id,
+        val: 0,
+        error: -libc::EPERM,
+        flags: 0,
+    };
+    // SAFETY: as above. A caller that was killed meanwhile needs no answer.
+    let _ = check(
+        unsafe {
+            libc::ioctl(
+                listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SEND,
+                &raw mut answer,
+            )
+        }
+        .into(),
+    );
+    Ok(call.data.nr)
 }
 
 /// A system call by number, for probes that must see the kernel's own answer. The arguments are

@@ -75,6 +75,8 @@ pub(crate) enum Inside {
     Started,
     /// Bytes in use in the private writable places.
     Scratch { bytes: u64 },
+    /// A system call was refused, for the first time.
+    Refused { number: i32 },
     /// A limit that is measured inside was passed.
     Exceeded { limit: Limit },
 }

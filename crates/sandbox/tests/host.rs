@@ -1,5 +1,12 @@
 //! What happens when somebody else dies: the host, the launcher.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,12 @@
 //! Each limit ends what passes it, with control groups and with measuring.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod common;
 
 use std::time::Duration;
@@ -25,7 +32,7 @@ const BOMB: &str = "bomb() { bomb | bomb & }; bomb; sleep 1000";
 async fn processor_time() {
     for harness in [Harness::new(), Harness::measured()] {
         let ran = passes(&harness, SPIN, |limits| {
-            limits.cpu = Duration::from_millis(200)
+            limits.cpu = Duration::from_millis(200);
         })
         .await;
         assert_limit(&ran, Limit::Cpu);
@@ -37,7 +44,7 @@ async fn processor_time_of_children_counts() {
     for harness in [Harness::new(), Harness::measured()] {
         let script = "while :; do sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'; done";
         let ran = passes(&harness, script, |limits| {
-            limits.cpu = Duration::from_millis(500)
+            limits.cpu = Duration::from_millis(500);
         })
         .await;
         assert_limit(&ran, Limit::Cpu);
@@ -99,7 +106,7 @@ async fn a_gigabyte_of_output() {
 async fn output_up_to_the_limit_is_no_offence() {
     let harness = Harness::new();
     let ran = passes(&harness, "head -c 65536 /dev/zero", |limits| {
-        limits.output_bytes = 65536
+        limits.output_bytes = 65536;
     })
     .await;
     assert!(ran.outcome.success(), "{ran:?}");
@@ -127,7 +134,7 @@ async fn a_tree_that_was_large_before_is_no_offence() {
     let harness = Harness::new();
     std::fs::write(harness.tree().join("large"), vec![0_u8; 4 << 20]).unwrap();
     let ran = passes(&harness, "sleep 1.2; echo x > small", |limits| {
-        limits.disk_bytes = 1 << 20
+        limits.disk_bytes = 1 << 20;
     })
     .await;
     assert!(ran.outcome.success(), "{ran:?}");
@@ -137,7 +144,7 @@ async fn a_tree_that_was_large_before_is_no_offence() {
 async fn one_file() {
     let harness = Harness::new();
     let ran = passes(&harness, "head -c 3000000 /dev/zero > big", |limits| {
-        limits.file_bytes = 1 << 20
+        limits.file_bytes = 1 << 20;
     })
     .await;
     assert!(!ran.outcome.success());
@@ -148,7 +155,7 @@ async fn one_file() {
 async fn open_files() {
     let harness = Harness::new();
     let ran = passes(&harness, "ulimit -n; ulimit -Hn; ulimit -c", |limits| {
-        limits.open_files = 64
+        limits.open_files = 64;
     })
     .await;
     assert_eq!(ran.out, "64\n64\n0\n");

@@ -1,5 +1,12 @@
 //! No network, but for the one declared door.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,12 @@
 //! The self-test holds, and would not if there were nothing to hold.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod common;
 
 use std::collections::BTreeSet;

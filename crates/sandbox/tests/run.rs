@@ -1,5 +1,12 @@
 //! One execution, end to end, through the real launcher.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -369,6 +376,30 @@ async fn set_id_bits_do_not_come_back_to_the_host() {
     let mode = std::fs::metadata(harness.tree().join("a")).unwrap().mode();
     assert_eq!(mode & 0o6000, 0);
     assert_eq!(*ran.ending(), Ending::Exited { code: 0 });
+}
+
+#[tokio::test]
+async fn refused_system_calls_are_told_as_denials() {
+    let harness = Harness::new();
+    let ran = harness
+        .run(
+            harness
+                .spec("unshare -U true 2>&1; chroot / true 2>&1; chroot / true 2>&1; echo went on"),
+        )
+        .await
+        .unwrap();
+    assert!(
+        ran.out.contains("not permitted") && ran.out.ends_with("went on\n"),
+        "{ran:?}"
+    );
+    let denials: Vec<_> = ran
+        .outcome
+        .denials
+        .iter()
+        .filter(|one| one.what == "syscall")
+        .collect();
+    assert_eq!(denials.len(), 1, "once for each call: {denials:?}");
+    assert!(denials[0].reason.contains("`chroot`"), "{denials:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,12 @@
 //! Services: started, reached, asked, stopped; they outlive who started them and nobody else.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod common;
 
 use std::net::TcpListener;

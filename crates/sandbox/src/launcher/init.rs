@@ -4,7 +4,9 @@
 //! and no process inside can look into it. It holds no capability and stands behind the same
 //! system-call filter as the program.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -50,7 +52,7 @@ fn run(entry: &Entry<'_>, door: Door, status: &mut UnixStream) -> Result<(), Fai
     root::enter(matches!(entry.identity, Identity::Dropped { .. }))?;
     let door = forward::listen(door)
         .map_err(|error| Failure::isolation("listen on the loopback port inside", error))?;
-    harden()?;
+    let refusals = harden()?;
     await_launcher(status)?;
     let (mut executed, executing) =
         UnixStream::pair().map_err(|error| Failure::isolation("make a socket pair", error))?;
@@ -58,7 +60,7 @@ fn run(entry: &Entry<'_>, door: Door, status: &mut UnixStream) -> Result<(), Fai
         .map_err(|error| Failure::isolation("start the program", error))?
     {
         Forked::Child => {
-            drop(door);
+            drop((door, refusals));
             let failure = command::execute(entry.spec, processes_allowed(entry));
             drop(wire::send(status, &Inside::Failed(failure)));
             sys::exit_now(127)
@@ -72,7 +74,12 @@ fn run(entry: &Entry<'_>, door: Door, status: &mut UnixStream) -> Result<(), Fai
     wire::send(status, &Inside::Started).map_err(|error| Failure::isolation("report", error))?;
     forward::serve(door);
     let measured = entry.group.is_none().then_some(&entry.spec.limits);
-    watch(child, measured, status)
+    let watched = Watched {
+        child,
+        measured,
+        refusals,
+    };
+    watch(&watched, status)
 }
 
 /// What the kernel lets this user have. Whoever counts, the control group or we, is to see the
@@ -86,7 +93,7 @@ fn processes_allowed(entry: &Entry<'_>) -> u64 {
 }
 
 /// Gives up every right and closes the door behind.
-fn harden() -> Result<(), Failure> {
+fn harden() -> Result<OwnedFd, Failure> {
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
@@ -102,7 +109,7 @@ fn harden() -> Result<(), Failure> {
         .map_err(|error| Failure::isolation("drop capabilities", error))?;
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|error| Failure::isolation("hide the first process", error))?;
-    seccompiler::apply_filter(&crate::seccomp::program())
+    sys::filter(&crate::seccomp::program())
         .map_err(|error| Failure::isolation("filter system calls", error))
 }
 
@@ -139,7 +146,18 @@ fn quiet() {
     }
 }
 
-fn watch(child: Pid, measured: Option<&Limits>, status: &mut UnixStream) -> Result<(), Failure> {
+/// What the first process looks after.
+struct Watched<'a> {
+    child: Pid,
+    /// Limits to keep by measuring, where there is no control group.
+    measured: Option<&'a Limits>,
+    /// Where refused system calls arrive.
+    refusals: OwnedFd,
+}
+
+fn watch(watched: &Watched<'_>, status: &mut UnixStream) -> Result<(), Failure> {
+    let (child, measured) = (watched.child, watched.measured);
+    let mut refused = BTreeSet::new();
     let failed = |error| Failure::isolation("watch the program", error);
     let handle = rustix::process::pidfd_open(child, PidfdFlags::empty()).map_err(failed)?;
     let tick = if measured.is_some() {
@@ -152,9 +170,18 @@ fn watch(child: Pid, measured: Option<&Limits>, status: &mut UnixStream) -> Resu
         let mut poll = [
             PollFd::new(&handle, PollFlags::IN),
             PollFd::new(&*status, PollFlags::IN),
+            PollFd::new(&watched.refusals, PollFlags::IN),
         ];
         let _ = rustix::event::poll(&mut poll, Some(tick));
-        let [_, told] = poll.map(|one| !one.revents().is_empty());
+        let [_, told, _] = poll.each_ref().map(|one| !one.revents().is_empty());
+        // Nobody holds the filter any more when this only hangs up.
+        let asked = poll[2].revents().contains(PollFlags::IN);
+        if asked
+            && let Ok(number) = sys::refuse_one(watched.refusals.as_fd())
+            && refused.insert(number)
+        {
+            tell(status, &Inside::Refused { number })?;
+        }
         if told {
             let mut byte = [0];
             match status.read(&mut byte) {

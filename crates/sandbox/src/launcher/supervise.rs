@@ -18,7 +18,7 @@ use super::owner::{self, Change};
 use crate::forward;
 use crate::limits::cgroup::Group;
 use crate::limits::disk;
-use crate::spec::{Access, Ending, Limit, Limits, SandboxSpec};
+use crate::spec::{Access, Denial, Ending, Limit, Limits, SandboxSpec};
 use crate::sys::{self, Forked};
 use crate::wire::{self, Failure, GO, Inside, Job, Lines, OUTPUT_FULL, Report, TERMINATE};
 
@@ -81,6 +81,7 @@ struct Run<'a> {
     clock: SystemClock,
     init: Option<(Pid, OwnedFd)>,
     scratch_bytes: u64,
+    refused: Vec<i32>,
     started_at: i64,
 }
 
@@ -101,6 +102,7 @@ impl<'a> Run<'a> {
             clock,
             init: None,
             scratch_bytes: 0,
+            refused: Vec::new(),
         };
         match run.start(inner) {
             Ok(()) => Ok(run),
@@ -190,15 +192,37 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What was refused on the way, as far as it can be seen.
+    fn denials(&self, ending: &Ending) -> Vec<Denial> {
+        let mut denials: Vec<Denial> = self
+            .refused
+            .iter()
+            .map(|number| crate::seccomp::denial(*number))
+            .collect();
+        if *ending
+            == (Ending::Signalled {
+                signal: libc::SIGSYS,
+            })
+        {
+            denials.push(Denial {
+                what: "syscall".into(),
+                reason: "the program used the system calls of another architecture; build it for \
+                         this machine"
+                    .into(),
+            });
+        }
+        denials
+    }
+
     fn ended(&self, ending: Ending) -> Report {
         Report::Ended {
+            denials: self.denials(&ending),
             ending,
             mechanism: self
                 .group
                 .as_ref()
                 .map_or("supervisor", Group::mechanism)
                 .into(),
-            denials: Vec::new(),
         }
     }
 
@@ -262,6 +286,10 @@ impl<'a> Run<'a> {
             Inside::Ended { ending } => Ok(Some(ending)),
             Inside::Exceeded { limit } => Ok(Some(exceeded(limit))),
             Inside::Failed(failure) => Err(failure),
+            Inside::Refused { number } => {
+                self.refused.push(number);
+                Ok(None)
+            }
             Inside::Scratch { bytes } => {
                 self.scratch_bytes = bytes;
                 Ok(None)

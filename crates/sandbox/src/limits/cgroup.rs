@@ -188,10 +188,17 @@ impl Group {
         }
     }
 
-    /// Moves the calling process in.
+    /// Moves the calling process, which has one thread, in.
+    ///
+    /// Version 1 can move a thread that moves itself without the lock that every other move
+    /// waits some ten milliseconds for.
     pub(crate) fn join(&self) -> io::Result<()> {
+        let file = match self.version {
+            Version::One => "tasks",
+            Version::Two => "cgroup.procs",
+        };
         for directory in &self.directories {
-            fs::write(directory.join("cgroup.procs"), "0")?;
+            fs::write(directory.join(file), "0")?;
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ pub(super) fn probes() -> Vec<Probe> {
             Finding::of(fs::read_dir("/proc/1/fd"), "its descriptors were listed")
         }),
         kernel("kill_first_process", kill_first).only_inside(),
+        kernel("landlock", landlock).fast().only_inside(),
         kernel("kill_everything", kill_host).only_inside(),
         kernel("real_time", real_time),
         kernel("negative_nice", || {
@@ -212,6 +213,23 @@ fn kill_first() -> Finding {
         let _ = rustix::process::kill_process(first, signal);
     }
     Finding::held("it is still there")
+}
+
+/// The first process has our user, so only Landlock's border keeps a signal from it.
+fn landlock() -> Finding {
+    const ASK_VERSION: libc::c_long = 1;
+    let version = crate::sys::raw(
+        libc::SYS_landlock_create_ruleset,
+        [0, 0, ASK_VERSION, 0, 0, 0],
+    );
+    let Some(first) = Pid::from_raw(1) else {
+        return Finding::open("no such id");
+    };
+    match (version, rustix::process::test_kill_process(first)) {
+        (_, Err(error)) => Finding::held(error.to_string()),
+        (Ok(version), Ok(())) if version >= 6 => Finding::open("its border is not drawn"),
+        (version, Ok(())) => Finding::held(format!("this kernel draws no border ({version:?})")),
+    }
 }
 
 /// Signals a range of ids that exist on every host; nothing outside can be named.

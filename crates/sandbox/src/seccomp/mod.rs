@@ -1,7 +1,8 @@
 //! Which system calls the sandboxed program may make.
 //!
 //! The filter is an allow-list. A call on it passes, some only with harmless arguments; a call
-//! that is known to be dangerous is answered with "operation not permitted"; anything else, such
+//! that is known to be dangerous is answered with "operation not permitted" by the first process
+//! inside, which keeps its name as a denial; anything else, such
 //! as a call newer than this list, is answered with "not implemented", which programs take as a
 //! sign to use the older way. Three doors of the processor are closed as a whole: another
 //! architecture's entry (32-bit calls on a 64-bit kernel) kills the process, the x32 numbers are
@@ -17,6 +18,8 @@ use std::collections::BTreeSet;
 
 use seccompiler::{BpfProgram, sock_filter};
 
+use crate::spec::Denial;
+
 pub(crate) use table::Check;
 
 const LOAD: u16 = 0x20;
@@ -27,6 +30,8 @@ const JUMP_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+/// The first process inside answers with "operation not permitted" and keeps what was asked.
+const REFUSED: u32 = libc::SECCOMP_RET_USER_NOTIF;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
 const OFFSET_NUMBER: u32 = 0;
@@ -76,7 +81,7 @@ pub(crate) fn program() -> BpfProgram {
         add_checked(&mut code, number, &checks);
     }
     add_ranges(&mut code, &table::allowed(), ALLOW);
-    add_ranges(&mut code, &table::refused(), errno(libc::EPERM));
+    add_ranges(&mut code, &table::refused(), REFUSED);
     code.push(step(RETURN, 0, 0, errno(libc::ENOSYS)));
     code
 }
@@ -141,6 +146,19 @@ fn add_ranges(code: &mut BpfProgram, numbers: &BTreeSet<u32>, answer: u32) {
         code.push(step(JUMP_AT_LEAST, 0, 2, first));
         code.push(step(JUMP_GREATER, 1, 0, last));
         code.push(step(RETURN, 0, 0, answer));
+    }
+}
+
+/// The denial of a refused call.
+pub(crate) fn denial(number: i32) -> Denial {
+    let name = u32::try_from(number).ok().and_then(table::name_of);
+    Denial {
+        what: "syscall".into(),
+        reason: format!(
+            "the system call {} is refused in a sandbox with \"operation not permitted\"; \
+             work inside has no use for it, and no setting allows it",
+            name.map_or_else(|| number.to_string(), |name| format!("`{name}`"))
+        ),
     }
 }
 

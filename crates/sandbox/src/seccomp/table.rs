@@ -160,74 +160,41 @@ fn personality_checks() -> Vec<Check> {
     checks
 }
 
+macro_rules! named {
+    ($($name:ident)*) => { &[$((stringify!($name), l::$name)),*] };
+}
+
 /// Known dangerous calls: answered with "operation not permitted".
+#[rustfmt::skip]
+const REFUSED: &[(&str, l::c_long)] = named![
+    SYS_acct SYS_add_key SYS_adjtimex SYS_bpf SYS_chroot SYS_clock_adjtime SYS_clock_settime
+    SYS_delete_module SYS_fanotify_init SYS_fanotify_mark SYS_finit_module SYS_fsconfig
+    SYS_fsmount SYS_fsopen SYS_fspick SYS_init_module SYS_io_uring_enter SYS_io_uring_register
+    SYS_io_uring_setup SYS_kcmp SYS_kexec_load SYS_keyctl SYS_lookup_dcookie SYS_memfd_secret
+    SYS_migrate_pages SYS_mount SYS_mount_setattr SYS_move_mount SYS_move_pages
+    SYS_name_to_handle_at SYS_nfsservctl SYS_open_by_handle_at SYS_open_tree SYS_perf_event_open
+    SYS_pidfd_getfd SYS_pivot_root SYS_process_madvise SYS_process_mrelease SYS_process_vm_readv
+    SYS_process_vm_writev SYS_ptrace SYS_quotactl SYS_quotactl_fd SYS_reboot SYS_request_key
+    SYS_setdomainname SYS_sethostname SYS_setns SYS_settimeofday SYS_swapoff SYS_swapon SYS_syslog
+    SYS_umount2 SYS_userfaultfd SYS_vhangup
+];
+
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[(&str, l::c_long)] =
+    named![SYS_ioperm SYS_iopl SYS_kexec_file_load SYS_modify_ldt SYS_uselib];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: &[(&str, l::c_long)] = &[];
+
 pub(super) fn refused() -> BTreeSet<u32> {
-    let mut all = vec![
-        l::SYS_acct,
-        l::SYS_add_key,
-        l::SYS_adjtimex,
-        l::SYS_bpf,
-        l::SYS_chroot,
-        l::SYS_clock_adjtime,
-        l::SYS_clock_settime,
-        l::SYS_delete_module,
-        l::SYS_fanotify_init,
-        l::SYS_fanotify_mark,
-        l::SYS_finit_module,
-        l::SYS_fsconfig,
-        l::SYS_fsmount,
-        l::SYS_fsopen,
-        l::SYS_fspick,
-        l::SYS_init_module,
-        l::SYS_io_uring_enter,
-        l::SYS_io_uring_register,
-        l::SYS_io_uring_setup,
-        l::SYS_kcmp,
-        l::SYS_kexec_load,
-        l::SYS_keyctl,
-        l::SYS_lookup_dcookie,
-        l::SYS_memfd_secret,
-        l::SYS_migrate_pages,
-        l::SYS_mount,
-        l::SYS_mount_setattr,
-        l::SYS_move_mount,
-        l::SYS_move_pages,
-        l::SYS_name_to_handle_at,
-        l::SYS_nfsservctl,
-        l::SYS_open_by_handle_at,
-        l::SYS_open_tree,
-        l::SYS_perf_event_open,
-        l::SYS_pidfd_getfd,
-        l::SYS_pivot_root,
-        l::SYS_process_madvise,
-        l::SYS_process_mrelease,
-        l::SYS_process_vm_readv,
-        l::SYS_process_vm_writev,
-        l::SYS_ptrace,
-        l::SYS_quotactl,
-        l::SYS_quotactl_fd,
-        l::SYS_reboot,
-        l::SYS_request_key,
-        l::SYS_setdomainname,
-        l::SYS_sethostname,
-        l::SYS_setns,
-        l::SYS_settimeofday,
-        l::SYS_swapoff,
-        l::SYS_swapon,
-        l::SYS_syslog,
-        l::SYS_umount2,
-        l::SYS_userfaultfd,
-        l::SYS_vhangup,
-    ];
-    #[cfg(target_arch = "x86_64")]
-    all.extend([
-        l::SYS_ioperm,
-        l::SYS_iopl,
-        l::SYS_kexec_file_load,
-        l::SYS_modify_ldt,
-        l::SYS_uselib,
-    ]);
-    all.into_iter().filter_map(number).collect()
+    let all = REFUSED.iter().chain(REFUSED_HERE);
+    all.filter_map(|(_, call)| number(*call)).collect()
+}
+
+/// The name of a refused call.
+pub(super) fn name_of(wanted: u32) -> Option<&'static str> {
+    let mut all = REFUSED.iter().chain(REFUSED_HERE);
+    let (name, _) = all.find(|(_, call)| number(*call) == Some(wanted))?;
+    name.strip_prefix("SYS_")
 }
 
 /// Calls that pass whatever their arguments are.

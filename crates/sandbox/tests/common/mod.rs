@@ -1,8 +1,4 @@
 //! What the end-to-end tests share: a sandbox, a tree, and one run.
-#![expect(
-    clippy::allow_attributes,
-    reason = "one test binary uses all of it, others a part"
-)]
 #![allow(
     dead_code,
     unreachable_pub,
@@ -79,7 +75,7 @@ impl Harness {
             path: Vec::new(),
             network: Network::None,
             limits: Limits {
-                wall: Duration::from_secs(60),
+                wall: Duration::from_mins(1),
                 memory_bytes: 512 << 20,
                 ..Limits::default()
             },
