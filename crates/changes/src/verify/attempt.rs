@@ -272,6 +272,7 @@ fn finish(
             mechanism: outcome.mechanism.clone(),
             tools: planned.tools.clone(),
             notes,
+            weakening: None,
             cached: false,
             duration_ms: outcome.duration_ms,
         },

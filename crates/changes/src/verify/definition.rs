@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::detect::text;
+use super::detect::{directories, text};
 
 /// Files that are nothing but configuration of checks.
 const WHOLE: &[&str] = &[
@@ -98,7 +98,11 @@ const PYTHON_MEMBERS: &[&[&str]] = &[
 /// What differs, as `FILE` or `FILE: MEMBER`, in the order of names.
 pub(crate) fn changed(base: &Path, head: &Path) -> Vec<String> {
     let mut names = BTreeSet::new();
-    for directory in places(base).union(&places(head)) {
+    let places: BTreeSet<PathBuf> = directories(base)
+        .into_iter()
+        .chain(directories(head))
+        .collect();
+    for directory in &places {
         let (before, after) = (base.join(directory), head.join(directory));
         let mut say = |what: String| {
             names.insert(directory.join(what).to_string_lossy().into_owned());
@@ -131,21 +135,6 @@ pub(crate) fn changed(base: &Path, head: &Path) -> Vec<String> {
         }
     }
     names.into_iter().collect()
-}
-
-/// The root and its direct directories; deeper manifests belong to a workspace above them.
-fn places(root: &Path) -> BTreeSet<PathBuf> {
-    let mut places = BTreeSet::from([PathBuf::new()]);
-    let Ok(entries) = std::fs::read_dir(root) else {
-        return places;
-    };
-    let directories = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| PathBuf::from(entry.file_name()))
-        .filter(|name| name.as_os_str() != ".git");
-    places.extend(directories.take(1000));
-    places
 }
 
 fn lookup<'a>(value: &'a serde_json::Value, path: &[&str]) -> Option<&'a serde_json::Value> {

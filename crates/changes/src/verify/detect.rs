@@ -204,7 +204,7 @@ fn entry(kind: Kind, ecosystem: Ecosystem, directory: &Path, recipe: Recipe) -> 
 }
 
 /// The root and its directories down to [`DEPTH`], parents first, in the order of their names.
-fn directories(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn directories(root: &Path) -> Vec<PathBuf> {
     let mut all = vec![PathBuf::new()];
     let mut level = vec![PathBuf::new()];
     for _ in 0..DEPTH {

@@ -1,7 +1,8 @@
 //! The port through which a check reaches its sandbox.
 //!
-//! Two things stand behind it: the real sandbox and, in tests of everything that happens around
-//! an execution, a recorded one. There is no third that runs a command without isolation.
+//! Behind it stand the sandbox itself, whoever limits how many sandboxes run at once, and, in tests
+//! of what happens around an execution, one that refuses. Nothing behind it runs a command without
+//! isolation.
 
 use async_trait::async_trait;
 use matrix_sandbox::spec::{Outcome, OutputSink, SandboxSpec};

@@ -20,6 +20,10 @@ pub struct Facts {
     pub removes_test: Vec<String>,
     /// Executed before, skipped now; or a marker that skips tests was added.
     pub skips_test: Vec<String>,
+    /// Added lines that silence a linter, as `PATH:LINE`.
+    pub silences_linter: Vec<String>,
+    /// Files of tests that assert less than before.
+    pub asserts_less: Vec<String>,
     /// Red at first, green when run again.
     pub flaky: Vec<String>,
     /// Red before and now.
@@ -68,6 +72,8 @@ impl Facts {
         join(&mut self.fails_new_test, other.fails_new_test);
         join(&mut self.removes_test, other.removes_test);
         join(&mut self.skips_test, other.skips_test);
+        join(&mut self.silences_linter, other.silences_linter);
+        join(&mut self.asserts_less, other.asserts_less);
         join(&mut self.flaky, other.flaky);
         join(&mut self.red_on_both, other.red_on_both);
         join(&mut self.new_vulnerabilities, other.new_vulnerabilities);

@@ -10,8 +10,8 @@
 //! 3. [`run_check`] executes one attempt of one [`CheckJob`] on one [`Side`], in a sandbox of its
 //!    own on a throw-away copy of its own, and gives a small [`CheckResult`] with the bytes behind
 //!    it. [`needs_second_attempt`] says whether a red result is to be tried again.
-//! 4. [`judge()`] turns all results of a kind into `Evidence` and [`Facts`]; [`weakening`] and
-//!    [`Facts::of_project`] add what the diff and the definitions of the checks say.
+//! 4. [`judge()`] turns all results of a kind into `Evidence` and [`Facts`], what the diff does to
+//!    the tests among them; [`Facts::of_project`] adds what the checks' definitions say.
 //!
 //! What holds here: nothing of a repository runs outside a sandbox; what cannot run is skipped
 //! with the reason and never passed; a change is judged by the checks of its base; and output of

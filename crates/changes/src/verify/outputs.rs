@@ -91,7 +91,7 @@ pub(crate) fn artifacts(root: &Path, globs: &[String]) -> Result<Vec<Produced>, 
     }
     match used.iter().position(|used| !used) {
         Some(index) => Err(format!(
-            "the build left nothing that `{}` in matrix.yaml names",
+            "there is nothing that `{}` in matrix.yaml names",
             globs.get(index).map_or("", String::as_str)
         )),
         None => Ok(found),

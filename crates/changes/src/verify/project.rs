@@ -47,6 +47,8 @@ pub enum Work {
         /// On the change.
         head: Option<Invocation>,
     },
+    /// Takes the artifacts from the change's tree, where nothing has to be built.
+    Artifacts,
     /// Reads the diff for secrets and dangerous constructs.
     SecurityScan,
     /// Looks the lock files' components up in the vulnerability database.
@@ -74,7 +76,7 @@ impl CheckJob {
                 .filter_map(|(side, invocation)| invocation.is_some().then_some(side))
                 .collect(),
             Work::DependencyAudit => vec![Side::Base, Side::Head],
-            Work::SecurityScan | Work::Sbom => vec![Side::Head],
+            Work::Artifacts | Work::SecurityScan | Work::Sbom => vec![Side::Head],
         }
     }
 
@@ -143,12 +145,22 @@ impl Project {
                 work: Work::Command { base, head },
             })
             .collect();
+        let artifacts = base_config
+            .map(|config| config.artifacts.clone())
+            .unwrap_or_default();
+        let builds =
+            |job: &CheckJob| job.kind == Kind::BuildLog && job.invocation(Side::Head).is_some();
+        if !artifacts.is_empty() && !jobs.iter().any(builds) {
+            jobs.push(CheckJob {
+                id: String::from("build_log/artifacts"),
+                kind: Kind::BuildLog,
+                work: Work::Artifacts,
+            });
+        }
         jobs.extend(own_jobs());
         Self {
             jobs,
-            artifacts: base_config
-                .map(|config| config.artifacts.clone())
-                .unwrap_or_default(),
+            artifacts,
             checks_removed: [checks_removed, lockfiles::removed(base, head)].concat(),
             checks_changed: definition::changed(base, head),
         }

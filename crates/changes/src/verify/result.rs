@@ -12,6 +12,8 @@ use matrix_evidence::{ArtifactRef, Kind};
 use matrix_sandbox::spec::Denial;
 use serde::{Deserialize, Serialize};
 
+use super::security::Weakening;
+
 /// Which revision a check ran on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,6 +112,9 @@ pub struct CheckResult {
     /// Things a reader should know, such as files that were not understood.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How the diff weakens the repository's checks; only the security scan looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weakening: Option<Weakening>,
     /// Whether an earlier result for the same tree, command and tools was taken.
     #[serde(default)]
     pub cached: bool,
@@ -134,6 +139,7 @@ impl CheckResult {
             mechanism: String::new(),
             tools: BTreeMap::new(),
             notes: Vec::new(),
+            weakening: None,
             cached: false,
             duration_ms: 0,
         }
@@ -172,8 +178,6 @@ pub enum State {
         /// What is missing and how to get it.
         reason: String,
     },
-    /// This revision does not have the check.
-    Absent,
 }
 
 /// What a check found.

@@ -13,9 +13,10 @@ use super::audit;
 use super::command;
 use super::error::VerifyError;
 use super::executor::Executor;
+use super::outputs;
 use super::prepare::Prepared;
 use super::project::{CheckJob, Work};
-use super::result::{CheckResult, Checked, Produced, Side};
+use super::result::{CheckResult, Checked, Produced, Side, State};
 use super::sbom;
 use super::security;
 use super::toolchain::Toolchains;
@@ -105,6 +106,7 @@ pub async fn run_check(
     let began = context.clock.monotonic();
     let mut checked = match &job.work {
         Work::Command { .. } => command_check(job, side, attempt, context).await?,
+        Work::Artifacts => artifacts(job, attempt, context).await,
         Work::SecurityScan => security::check(job, attempt, context).await,
         Work::DependencyAudit => audit::check(job, side, attempt, context).await?,
         Work::Sbom => sbom::check(job, attempt, context).await,
@@ -117,6 +119,23 @@ pub async fn run_check(
         }
     }
     Ok(checked)
+}
+
+/// What `matrix.yaml` names, where the repository has no build: files of the change itself.
+async fn artifacts(job: &CheckJob, attempt: u32, context: &Context) -> Checked {
+    let reason = String::from("no build was found; the artifacts are files of the repository");
+    let mut result = CheckResult::not_run(&job.id, job.kind, Side::Head, attempt, reason);
+    let (root, globs) = (context.head.path.clone(), context.artifacts.clone());
+    let found = tokio::task::spawn_blocking(move || outputs::artifacts(&root, &globs)).await;
+    let produced = match found.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(produced) => produced,
+        Err(reason) => {
+            result.state = State::Broken { reason };
+            Vec::new()
+        }
+    };
+    result.artifacts = produced.iter().map(Produced::reference).collect();
+    Checked { result, produced }
 }
 
 async fn command_check(
@@ -197,7 +216,7 @@ fn cache_directory(context: &Context, key: Digest) -> Option<PathBuf> {
 
 /// Keeps a complete base result. A cache that cannot be written costs time, not the change.
 fn keep(job: &CheckJob, context: &Context, checked: &Checked) {
-    let complete = checked.result.state == super::result::State::Completed;
+    let complete = checked.result.state == State::Completed;
     let small = checked
         .produced
         .iter()

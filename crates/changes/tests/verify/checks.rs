@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use matrix_changes::verify::{
-    Context, ProjectConfig, Side, State, Toolchains, VerifyError, run_check,
+    Context, Executor, NotExecuted, ProjectConfig, Side, State, Toolchains, VerifyError, run_check,
 };
 use matrix_evidence::{Kind, Status};
+use matrix_sandbox::spec::{Outcome, OutputSink, SandboxSpec};
 use tokio::sync::watch;
 
 use crate::bench::Bench;
@@ -265,4 +266,56 @@ async fn a_missing_toolchain_skips_and_says_what_to_install() {
             .contains("install")
     );
     assert!(!tests.facts.no_tests_found);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_of_a_repository_without_build_are_its_own_files() {
+    let files = [("src/a.js", "a"), ("src/b.txt", "b")];
+    let mut bench = Bench::new(&files, &files).await;
+    let config = ProjectConfig::parse(b"artifacts: ['src/*.js']").unwrap();
+    bench.context.artifacts.clone_from(&config.artifacts);
+    let project = bench.project(Some(&config));
+    let (build, results) = bench.verify(&project, Kind::BuildLog).await;
+    assert_eq!(build.evidence.status, Status::Skipped, "{results:#?}");
+    let names: Vec<_> = build
+        .outputs
+        .iter()
+        .map(|file| file.name.as_str())
+        .collect();
+    assert_eq!(names, ["src/a.js"]);
+    bench.context.artifacts = vec![String::from("dist/*")];
+    let (build, _) = bench.verify(&project, Kind::BuildLog).await;
+    assert_eq!(build.evidence.status, Status::Failed);
+}
+
+struct Refuses;
+
+#[async_trait::async_trait]
+impl Executor for Refuses {
+    async fn execute(
+        &self,
+        _: SandboxSpec,
+        _: OutputSink,
+        _: watch::Receiver<bool>,
+    ) -> Result<Outcome, NotExecuted> {
+        Err(NotExecuted {
+            reason: String::from("no namespaces"),
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_sandbox_nothing_is_learnt_and_nothing_runs() {
+    let mut bench = Bench::new(&[], &[]).await;
+    bench.context.executor = Arc::new(Refuses);
+    let config = b"checks: [{name: t, kind: test_results, run: 'true'}]";
+    let project = bench.project(Some(&ProjectConfig::parse(config).unwrap()));
+    let job = project.of_kind(Kind::TestResults).next().unwrap();
+    let error = run_check(job, Side::Head, 1, &bench.context)
+        .await
+        .unwrap_err();
+    let problem = matrix_core::Problem::from(error);
+    assert_eq!(problem.code.text, "VERIFY-0002");
+    assert!(problem.detail.contains("no namespaces"), "{problem}");
+    bench.nothing_is_left();
 }

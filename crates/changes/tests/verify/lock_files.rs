@@ -131,14 +131,15 @@ async fn a_change_that_spoils_or_drops_its_lock_file_does_not_slip_through() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scan_reads_the_lines_that_the_diff_adds() {
-    let diff = "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1,2 @@\n-x = 1\n+x = eval(text)\n+# pytest.skip('x')\n";
+    let diff = "diff --git a/test_a.py b/test_a.py\n--- a/test_a.py\n+++ b/test_a.py\n@@ -1 +1,2 @@\n-x = 1\n+x = eval(text)\n+# pytest.skip('x')\n";
     let mut bench = Bench::new(&[], &[]).await;
     bench.context.diff = Arc::from(diff.as_bytes());
     let project: Project = bench.project(None);
     let (scan, results) = bench.verify(&project, Kind::SecurityScan).await;
     assert_eq!(scan.evidence.status, Status::Failed, "{results:#?}");
     assert_eq!(scan.facts.dangerous_constructs, 1);
-    assert_eq!(weakening(diff.as_bytes()).skips_added, ["a.py:2"]);
+    assert_eq!(scan.facts.skips_test, ["test_a.py:2"]);
+    assert_eq!(weakening(diff.as_bytes()).skips_added, ["test_a.py:2"]);
     bench.context.diff = Arc::from(&b""[..]);
     let (scan, _) = bench.verify(&project, Kind::SecurityScan).await;
     assert_eq!(scan.evidence.status, Status::Passed);

@@ -39,6 +39,10 @@ pub(super) fn judge(kind: Kind, pairs: &[Pair<'_>], moved: &BTreeMap<String, Str
             let secrets = new.iter().filter(secret).count();
             opinion.facts.secrets_found = secrets as u64;
             opinion.facts.dangerous_constructs = (new.len() - secrets) as u64;
+            let heads = pairs.iter().filter_map(|pair| pair.head.last());
+            for weakening in heads.filter_map(|head| head.weakening.as_ref()) {
+                opinion.facts.add(weakening.facts());
+            }
         }
         Kind::DependencyAudit => {
             let names = new.iter().map(|finding| {
@@ -61,7 +65,7 @@ impl Totals {
                 return;
             }
             State::Broken { reason } => self.broken.push(format!("{}: {reason}", pair.job)),
-            State::Completed | State::Absent => self.ran += 1,
+            State::Completed => self.ran += 1,
         }
         let before = pair.base.map(CheckResult::findings).unwrap_or_default();
         let compared = compare(before, head.findings(), moved);

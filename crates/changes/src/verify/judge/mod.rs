@@ -207,7 +207,7 @@ fn build(pairs: &[Pair<'_>]) -> Opinion {
             State::NotRun { reason } => not_run.push(reason.clone()),
             State::Broken { reason } => failed.push(format!("{}: {reason}", pair.job)),
             State::Completed if head.report == (Report::Build { success: true }) => {}
-            State::Completed | State::Absent => {
+            State::Completed => {
                 let words = head.notes.first().cloned().unwrap_or_default();
                 failed.push(format!("{} failed{before}: {words}", pair.job));
             }

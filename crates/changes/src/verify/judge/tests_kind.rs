@@ -25,6 +25,7 @@ fn report(result: Option<&CheckResult>) -> TestReport {
 struct Totals {
     comparison: Comparison,
     passed: usize,
+    passed_names: Vec<String>,
     red: usize,
     skipped: usize,
     broken: Vec<String>,
@@ -37,7 +38,15 @@ pub(super) fn judge(pairs: &[Pair<'_>]) -> Opinion {
         totals.add(pair, pairs.len() > 1);
     }
     let mut opinion = totals.opinion();
-    let Totals { comparison, .. } = totals;
+    let Totals {
+        comparison,
+        passed,
+        passed_names,
+        red,
+        skipped,
+        ..
+    } = totals;
+    opinion.names("passed_tests", &passed_names);
     opinion.names("fixed", &comparison.fixed);
     opinion.names("broken", &comparison.broken);
     opinion.names("new_failing", &comparison.new_failing);
@@ -46,9 +55,9 @@ pub(super) fn judge(pairs: &[Pair<'_>]) -> Opinion {
     opinion.names("newly_skipped", &comparison.newly_skipped);
     opinion.names("red_on_both", &comparison.red_on_both);
     opinion.names("flaky", &comparison.flaky);
-    opinion.detail("passed", json!(totals.passed));
-    opinion.detail("failed", json!(totals.red));
-    opinion.detail("skipped", json!(totals.skipped));
+    opinion.detail("passed", json!(passed));
+    opinion.detail("failed", json!(red));
+    opinion.detail("skipped", json!(skipped));
     let facts = &mut opinion.facts;
     facts.fixes_failing_test = comparison.fixed;
     facts.breaks_passing_test = comparison.broken;
@@ -72,7 +81,7 @@ impl Totals {
                     return;
                 }
                 State::Broken { reason } => self.broken.push(format!("{}: {reason}", pair.job)),
-                State::Completed | State::Absent => {}
+                State::Completed => {}
             }
             now = report(Some(first));
         }
@@ -82,7 +91,10 @@ impl Totals {
         }
         for case in &now.cases {
             match case.outcome {
-                Outcome::Passed => self.passed += 1,
+                Outcome::Passed => {
+                    self.passed += 1;
+                    self.passed_names.push(case.id());
+                }
                 Outcome::Failed | Outcome::Error => self.red += 1,
                 Outcome::Skipped => self.skipped += 1,
             }

@@ -36,7 +36,7 @@ pub(crate) fn is_secret(rule: &str) -> bool {
 
 pub(crate) async fn check(job: &CheckJob, attempt: u32, context: &Context) -> Checked {
     let diff = Arc::clone(&context.diff);
-    let scanned = tokio::task::spawn_blocking(move || scan(&diff)).await;
+    let scanned = tokio::task::spawn_blocking(move || (scan(&diff), weakening(&diff))).await;
     let mut result = CheckResult::not_run(
         &job.id,
         Kind::SecurityScan,
@@ -45,7 +45,8 @@ pub(crate) async fn check(job: &CheckJob, attempt: u32, context: &Context) -> Ch
         String::new(),
     );
     match scanned {
-        Ok((findings, notes)) => {
+        Ok(((findings, notes), weakening)) => {
+            result.weakening = Some(weakening);
             result.state = State::Completed;
             result.notes = notes;
             result.report = Report::Findings { findings };
