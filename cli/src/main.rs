@@ -1,1 +1,45 @@
-fn main() {}
+//! `matrix`: the one binary. It composes the rooms, becomes host of a data directory when a command
+//! needs one, and speaks to a person.
+//!
+//! * [`environment`], [`config`] — what the operator decides, each value with its origin.
+//! * [`args`] — the command line.
+//! * [`host`] — owning a data directory: lock, socket, engine.
+//! * [`door`] — how a command reaches the host, in this process or in another.
+//! * [`reader`] — commands that only read never become host.
+//! * [`watch`] — following a run through its journal.
+//! * [`commands`] — one file for each noun.
+//! * [`output`] — the only place that prints.
+
+mod args;
+mod authority;
+mod commands;
+mod config;
+mod door;
+mod environment;
+mod exit;
+mod failure;
+mod host;
+mod logging;
+mod output;
+mod reader;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // A sandbox's launcher, its probes and a service's supervisor are this program too.
+    if let Some(code) = matrix_sandbox::launcher::dispatch(std::env::args_os()) {
+        return code;
+    }
+    let parsed = match args::Args::try_parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return output::usage(&error),
+    };
+    let environment = environment::Environment::read();
+    match commands::run(parsed, environment) {
+        Ok(code) => code.into(),
+        Err(failure) => output::failure(&failure),
+    }
+}

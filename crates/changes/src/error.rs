@@ -126,8 +126,9 @@ impl From<ChangeError> for Problem {
             ChangeError::NothingToDecide(_) => {
                 Problem::new(NOTHING_TO_DECIDE, text).help("see `matrix change show`")
             }
-            ChangeError::OwnChange { .. } => Problem::new(OWN_CHANGE, text)
-                .help("ask another user, or see `matrix user list`"),
+            ChangeError::OwnChange { .. } => {
+                Problem::new(OWN_CHANGE, text).help("ask another user, or see `matrix user list`")
+            }
             ChangeError::NoArtifact { .. } => {
                 Problem::new(NO_ARTIFACT, text).help("see `matrix artifact list`")
             }

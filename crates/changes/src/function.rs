@@ -5,13 +5,13 @@ use matrix_engine::{DurableFunction, Run, RunError, Step, StepError};
 use serde_json::Value;
 
 use crate::error::later;
-use crate::stage::deploy::{self, Deployed, Names};
+use crate::stage::ChangeRequest;
+use crate::stage::deploy::{self, Delivery, Deployed, Names};
 use crate::stage::gate::{self, Decisions, Passed};
-use crate::stage::patch::{self, Patch};
+use crate::stage::patch;
 use crate::stage::publish::{self, Release, Story};
 use crate::stage::verify::{self, Verified};
-use crate::stage::ChangeRequest;
-use crate::target::{Applied, Payload};
+use crate::target::Applied;
 use crate::workshop::Workshop;
 
 /// The kind of runs that are changes.
@@ -41,37 +41,24 @@ impl DurableFunction for ChangeFunction {
     }
 
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
-        let workshop = &self.workshop;
         let request: ChangeRequest = serde_json::from_value(input)
             .map_err(|error| StepError::permanent("input", error.to_string()))?;
-        tracing::info!(stage = "plan", title = request.plan.title);
-        plan(&run, workshop, &request).await?;
-        tracing::info!(stage = "patch");
-        let patch = patch::patch(&run, workshop, &request).await?;
-        tracing::info!(stage = "verify");
-        let (sandbox, verified) = verify::verify(&run, workshop, &request, &patch).await?;
-        let payload =
-            deploy::payload(workshop, &request, run.id(), &patch, &verified.outputs).await?;
-        let names = deploy::names(&run, workshop).await?;
-        let change = Change { run: &run, workshop, request: &request, patch: &patch };
-        let (passed, applied) = change.release(&verified, &payload, names).await?;
-        // From here on the world has changed: a request to cancel comes too late.
-        let run = run.shielded();
-        tracing::info!(stage = "publish");
-        let story = Story {
+        let change = Change {
+            run: &run,
+            workshop: &self.workshop,
             request: &request,
-            patch: &patch,
-            verified: &verified,
-            sandbox: &sandbox,
-            passed: &passed,
-            applied: &applied,
-            names,
         };
-        let release: Release = publish::publish(&run, workshop, &story).await?;
-        if let Err(error) = patch::remove(&workshop.layout().work(run.id())).await {
-            tracing::warn!(%error, "the work trees could not be removed");
+        let outcome = change.bring_through().await;
+        if matches!(
+            outcome,
+            Ok(_) | Err(RunError::Failed(_) | RunError::Cancelled(_))
+        ) {
+            let work = self.workshop.layout().work(run.id());
+            if let Err(error) = patch::remove(&work).await {
+                tracing::warn!(%error, "the work trees could not be removed");
+            }
         }
-        serde_json::to_value(release)
+        serde_json::to_value(outcome?)
             .map_err(|error| StepError::permanent("not_json", error.to_string()).into())
     }
 }
@@ -91,26 +78,63 @@ struct Change<'a> {
     run: &'a Run,
     workshop: &'a Workshop,
     request: &'a ChangeRequest,
-    patch: &'a Patch,
 }
 
 impl Change<'_> {
+    async fn bring_through(&self) -> Result<Release, RunError> {
+        let Self {
+            run,
+            workshop,
+            request,
+        } = *self;
+        tracing::info!(stage = "plan", title = request.plan.title);
+        plan(run, workshop, request).await?;
+        tracing::info!(stage = "patch");
+        let patch = patch::patch(run, workshop, request).await?;
+        tracing::info!(stage = "verify");
+        let (sandbox, verified) = verify::verify(run, workshop, request, &patch).await?;
+        let names = deploy::names(run, workshop).await?;
+        let outputs = &verified.outputs;
+        let delivery = Delivery {
+            run,
+            workshop,
+            request,
+            patch: &patch,
+            outputs,
+        };
+        let (passed, applied) = self.release(&delivery, &verified, names).await?;
+        tracing::info!(stage = "publish");
+        let story = Story {
+            request,
+            patch: &patch,
+            verified: &verified,
+            sandbox: &sandbox,
+            passed: &passed,
+            applied: &applied,
+            names,
+        };
+        // From the deployment on the world has changed: a request to cancel comes too late.
+        publish::publish(&run.shielded(), workshop, &story).await
+    }
+
     /// GATE and DEPLOY, until what was approved is what is there, works, or is refused.
     async fn release(
         &self,
+        delivery: &Delivery<'_>,
         verified: &Verified,
-        payload: &Payload,
         names: Names,
     ) -> Result<(Passed, Applied), RunError> {
-        let Self { run, workshop, request, patch } = *self;
+        let Self {
+            run,
+            workshop,
+            request,
+        } = *self;
         let mut taken = Decisions::new();
         loop {
             tracing::info!(stage = "gate");
-            let passed =
-                gate::gate(run, workshop, request, (patch, verified), payload, &mut taken).await?;
+            let passed = gate::gate(delivery, verified, &mut taken).await?;
             tracing::info!(stage = "deploy");
-            let deployed =
-                deploy::apply(run, workshop, request, payload, &passed.dry_run, names).await?;
+            let deployed = deploy::apply(delivery, &passed.dry_run, names).await?;
             let Deployed::Applied(applied) = deployed else {
                 tracing::warn!("the target changed after the gate, which is asked again");
                 continue;

@@ -16,11 +16,19 @@
 //! depends on a file of the change itself: configuration is read at the base revision and policy
 //! from the data directory.
 
+pub mod error;
+pub mod function;
 pub mod layout;
 pub mod plan;
 pub mod risk;
+pub mod service;
 pub mod signing;
+pub mod stage;
 pub mod target;
 pub mod verify;
+pub mod view;
+pub mod workshop;
 
+pub use function::ChangeFunction;
 pub use layout::Layout;
+pub use workshop::{Settings, Workshop};

@@ -6,8 +6,8 @@ use matrix_evidence::{Evidence, Kind, Status};
 use matrix_identity::GateVerdict;
 use matrix_store::tables::approvals::ApprovalRow;
 use matrix_store::tables::runs::RunRow;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::stage::ChangeRequest;
@@ -99,10 +99,19 @@ pub struct StageLine {
 const STAGES: [(&str, &[&str]); 6] = [
     ("plan", &["plan#"]),
     ("patch", &["patch#"]),
-    ("verify", &["evidence#", "sandbox#", "checks#", "prepare#", "verify/"]),
-    ("gate", &["deploy#", "dry_run#", "gate#", "names#"]),
+    (
+        "verify",
+        &["evidence#", "sandbox#", "checks#", "prepare#", "verify/"],
+    ),
+    (
+        "gate",
+        &["deploy#", "dry_run#", "gate#", "names#", "payload#"],
+    ),
     ("deploy", &["health#", "deploy#", "rollback#"]),
-    ("publish", &["release#", "commit_time#", "publish#", "attest#"]),
+    (
+        "publish",
+        &["release#", "commit_time#", "publish#", "attest#"],
+    ),
 ];
 
 /// The stage that a step belongs to, for progress.
@@ -155,18 +164,33 @@ impl ChangeView {
             risk: gate.as_ref().map(|gate| gate.risk.level.to_string()),
             risk_reasons: gate.as_ref().map(reasons).unwrap_or_default(),
             verdict: gate.as_ref().map(|gate| gate.verdict.as_str()),
-            verdict_reasons: gate.map(|gate| verdict_reasons(&gate.verdict)).unwrap_or_default(),
-            evidence: verified.map(|found| found.evidence.iter().map(line).collect()).unwrap_or_default(),
-            release: release.as_ref().map(|release| release.names.release.to_string()),
+            verdict_reasons: gate
+                .map(|gate| verdict_reasons(&gate.verdict))
+                .unwrap_or_default(),
+            evidence: verified
+                .map(|found| found.evidence.iter().map(line).collect())
+                .unwrap_or_default(),
+            release: release
+                .as_ref()
+                .map(|release| release.names.release.to_string()),
             deployment: applied
                 .as_ref()
                 .filter(|_| !rolled_back)
                 .and_then(|applied| text(&applied["deployment"])),
-            bundle: release.as_ref().map(|release| release.attested.path.clone()),
-            key: release.as_ref().map(|release| release.attested.key_path.clone()),
-            location: applied.as_ref().and_then(|applied| text(&applied["location"])),
+            bundle: release
+                .as_ref()
+                .map(|release| release.attested.path.clone()),
+            key: release
+                .as_ref()
+                .map(|release| release.attested.key_path.clone()),
+            location: applied
+                .as_ref()
+                .and_then(|applied| text(&applied["location"])),
             commit: release.map(|release| release.committed.commit),
-            waiting: row.waiting.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            waiting: row
+                .waiting
+                .as_deref()
+                .and_then(|text| serde_json::from_str(text).ok()),
             approval: open.map(|approval| approval.approval.to_string()),
             ending,
             reason,
@@ -193,7 +217,11 @@ fn state(state: &str) -> &'static str {
 }
 
 fn reasons(gate: &GateDecision) -> Vec<String> {
-    gate.risk.reasons.iter().map(|(level, text)| format!("{level}: {text}")).collect()
+    gate.risk
+        .reasons
+        .iter()
+        .map(|(level, text)| format!("{level}: {text}"))
+        .collect()
 }
 
 fn verdict_reasons(verdict: &GateVerdict) -> Vec<String> {
@@ -215,7 +243,9 @@ fn stages(history: &History) -> Vec<StageLine> {
     let mut lines: Vec<StageLine> = STAGES
         .iter()
         .map(|(stage, names)| {
-            let of_stage = steps.iter().filter(|(path, _)| stage_of(path) == Some(stage));
+            let of_stage = steps
+                .iter()
+                .filter(|(path, _)| stage_of(path) == Some(stage));
             let done = steps.iter().any(|(path, step)| {
                 path.starts_with(names[0]) && matches!(step.outcome, Some(Ok(_)))
             });
@@ -227,9 +257,7 @@ fn stages(history: &History) -> Vec<StageLine> {
             StageLine { stage, state }
         })
         .collect();
-    if failed
-        && let Some(line) = lines.iter_mut().rev().find(|line| line.state == "running")
-    {
+    if failed && let Some(line) = lines.iter_mut().rev().find(|line| line.state == "running") {
         line.state = "failed";
     }
     lines

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use matrix_core::{Clock, Entropy, Principal, Scope};
 use matrix_identity::principals::Accounts;
 use matrix_identity::{PolicyEngine, Role};
+use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::{Limits, Outcome, OutputSink, ProbeSet, Profile, SandboxSpec, SelfTest};
 use matrix_sandbox::{Sandbox, SandboxError, Unavailable};
 use matrix_store::{Blobs, Database, StoreError};
 use matrix_worktree::Git;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
 
 use crate::layout::Layout;
 use crate::signing::Keyring;
@@ -34,6 +35,10 @@ pub struct Settings {
     pub vulnerabilities: Option<PathBuf>,
     /// Sandboxes at once.
     pub sandboxes: usize,
+    /// Further hosts that dependencies may be fetched from.
+    pub fetch_hosts: Vec<Destination>,
+    /// The proxy that this machine must use to get out.
+    pub upstream: Option<Upstream>,
     /// Limits on one command of a check.
     pub limits: Limits,
 }
@@ -55,11 +60,15 @@ pub(crate) struct Shared {
     tested: OnceCell<SelfTest>,
     toolchains: OnceCell<Toolchains>,
     places: Arc<Semaphore>,
+    /// Held while work trees are made, so that checks side by side make them once.
+    pub(crate) making: Mutex<()>,
 }
 
 impl std::fmt::Debug for Workshop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Workshop").field("settings", &self.shared.settings).finish_non_exhaustive()
+        f.debug_struct("Workshop")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,8 +94,11 @@ impl Workshop {
             tested: OnceCell::new(),
             toolchains: OnceCell::new(),
             places,
+            making: Mutex::new(()),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Where things lie.
@@ -134,7 +146,9 @@ impl Workshop {
         self.shared
             .sandbox
             .get_or_try_init(|| async {
-                let Settings { launcher, layout, .. } = &self.shared.settings;
+                let Settings {
+                    launcher, layout, ..
+                } = &self.shared.settings;
                 let clock = Arc::clone(&self.shared.clock);
                 let options = matrix_sandbox::Options::new(launcher, layout.sandbox(), clock)
                     .forbid(layout.keys());
@@ -145,7 +159,9 @@ impl Workshop {
 
     /// The sandbox's test of itself in this process; it is made once, before the first work.
     pub async fn self_test(&self) -> Result<&SelfTest, SandboxError> {
-        let sandbox = self.sandbox().await.map_err(SandboxError::from)?;
+        let sandbox = self.sandbox().await.map_err(|error| SandboxError::Setup {
+            detail: format!("{error}; {}", error.fix),
+        })?;
         self.shared
             .tested
             .get_or_try_init(|| sandbox.self_test(Profile::Check, ProbeSet::Fast))
@@ -174,7 +190,10 @@ impl Workshop {
             Arc::clone(&self.shared.entropy),
             Scope::local(),
         );
-        let roles = accounts.find(who)?.map(|account| account.roles).unwrap_or_default();
+        let roles = accounts
+            .find(who)?
+            .map(|account| account.roles)
+            .unwrap_or_default();
         Ok((roles, accounts.single_user()?))
     }
 }
@@ -189,7 +208,10 @@ impl Executor for Workshop {
         cancel: watch::Receiver<bool>,
     ) -> Result<Outcome, NotExecuted> {
         let refused = |reason: String| NotExecuted { reason };
-        let sandbox = self.sandbox().await.map_err(|error| refused(error.to_string()))?;
+        let sandbox = self
+            .sandbox()
+            .await
+            .map_err(|error| refused(error.to_string()))?;
         let place = self.shared.places.acquire().await;
         let outcome = sandbox.run(spec, output, cancel).await;
         drop(place);

@@ -43,8 +43,10 @@ pub fn artifact(
     request: &Authorised<ArtifactRead>,
     name: &str,
 ) -> Result<(ArtifactRow, Vec<u8>), ChangeError> {
-    let missing =
-        || ChangeError::NoArtifact { run: request.action().run.to_string(), name: name.to_owned() };
+    let missing = || ChangeError::NoArtifact {
+        run: request.action().run.to_string(),
+        name: name.to_owned(),
+    };
     let row = artifacts(database, request)?
         .into_iter()
         .find(|row| row.name == name)

@@ -69,8 +69,8 @@ pub async fn approve(
     let row = question(engine, *asked, request.caller())?;
     let question: Question = serde_json::from_str(&row.subject).map_err(StoreError::corrupt)?;
     let caller = request.caller();
-    let own = question.submitter == caller.principal
-        || caller.on_behalf_of.contains(&question.submitter);
+    let own =
+        question.submitter == caller.principal || caller.on_behalf_of.contains(&question.submitter);
     if own && !question.self_approval_allowed {
         let (caller, run) = (caller.principal.to_string(), row.run.to_string());
         return Err(ChangeError::OwnChange { caller, run });
@@ -81,8 +81,8 @@ pub async fn approve(
         reason: reason.clone(),
         self_approval: own,
     };
-    let decision = Authorised::obtain(authorizer, caller.clone(), decision)
-        .map_err(RequestError::Denied)?;
+    let decision =
+        Authorised::obtain(authorizer, caller.clone(), decision).map_err(RequestError::Denied)?;
     engine_runs::decide(engine, &decision).await?;
     Ok(row.run)
 }
@@ -115,9 +115,9 @@ fn question(
     let found = engine.database().read_now::<_, StoreError, _>(|tx| {
         let row = match asked {
             Asked::Approval(id) => approvals::get(tx, id)?,
-            Asked::Run(run) => {
-                approvals::of_run(tx, run)?.into_iter().find(|row| row.state == "open")
-            }
+            Asked::Run(run) => approvals::of_run(tx, run)?
+                .into_iter()
+                .find(|row| row.state == "open"),
         };
         // A question of another scope is one that is not there.
         let Some(row) = row else { return Ok(None) };

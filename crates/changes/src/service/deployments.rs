@@ -2,8 +2,8 @@
 
 use matrix_core::id::DeploymentId;
 use matrix_core::{Action, Authorised};
-use matrix_store::tables::releases::{self, DeploymentRow};
 use matrix_store::tables::audit;
+use matrix_store::tables::releases::{self, DeploymentRow};
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
@@ -65,7 +65,10 @@ pub fn deployments(
     request: &Authorised<DeploymentList>,
 ) -> Result<Vec<DeploymentRow>, ChangeError> {
     let DeploymentList { target, limit } = request.action();
-    let (scope, limit) = (&request.caller().scope, i64::from((*limit).clamp(1, PAGE_MAX)));
+    let (scope, limit) = (
+        &request.caller().scope,
+        i64::from((*limit).clamp(1, PAGE_MAX)),
+    );
     let rows = database
         .read_now::<_, StoreError, _>(|tx| releases::deployments(tx, scope, target, limit))?;
     Ok(rows)
@@ -79,7 +82,11 @@ pub async fn rollback(
     let id = request.action().deployment;
     let row = find(workshop.database(), id, request.caller())?;
     let (target, epoch) = target_of(workshop, &row)?;
-    let order = Order { deployment: id, run: row.run, epoch };
+    let order = Order {
+        deployment: id,
+        run: row.run,
+        epoch,
+    };
     let previous = target.rollback(order).await?;
     let (caller, at) = (request.caller().clone(), workshop.clock().now());
     workshop
@@ -87,9 +94,24 @@ pub async fn rollback(
         .write::<_, StoreError, _>(move |tx| {
             let detail = json!({ "rolled_back_to": previous }).to_string();
             let state = "rolled_back".into();
-            releases::put_deployment(tx, &DeploymentRow { state, detail, updated_at: at, ..row })?;
+            releases::put_deployment(
+                tx,
+                &DeploymentRow {
+                    state,
+                    detail,
+                    updated_at: at,
+                    ..row
+                },
+            )?;
             activate(tx, previous, at)?;
-            audit::insert(tx, &caller, at, DeploymentRollback::NAME, &id.to_string(), "")
+            audit::insert(
+                tx,
+                &caller,
+                at,
+                DeploymentRollback::NAME,
+                &id.to_string(),
+                "",
+            )
         })
         .await?;
     Ok(previous)
@@ -109,7 +131,14 @@ pub async fn stop(
         .database()
         .write::<_, StoreError, _>(move |tx| {
             let state = "stopped".into();
-            releases::put_deployment(tx, &DeploymentRow { state, updated_at: at, ..row })?;
+            releases::put_deployment(
+                tx,
+                &DeploymentRow {
+                    state,
+                    updated_at: at,
+                    ..row
+                },
+            )?;
             audit::insert(tx, &caller, at, DeploymentStop::NAME, &id.to_string(), "")
         })
         .await?;
@@ -134,8 +163,7 @@ fn target_of(
     row: &DeploymentRow,
 ) -> Result<(std::sync::Arc<dyn crate::target::Target>, i64), ChangeError> {
     use matrix_engine::history::History;
-    let entries =
-        matrix_engine::journal::read(workshop.database(), workshop.blobs(), row.run, -1)?;
+    let entries = matrix_engine::journal::read(workshop.database(), workshop.blobs(), row.run, -1)?;
     let history = History::replay(&entries);
     let request: ChangeRequest = history
         .started

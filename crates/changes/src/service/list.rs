@@ -43,7 +43,10 @@ pub fn list(
     request: &Authorised<ChangeList>,
 ) -> Result<Vec<RunRow>, ChangeError> {
     let ChangeList { before, limit } = request.action();
-    let (scope, limit) = (&request.caller().scope, i64::from((*limit).clamp(1, PAGE_MAX)));
+    let (scope, limit) = (
+        &request.caller().scope,
+        i64::from((*limit).clamp(1, PAGE_MAX)),
+    );
     let rows =
         database.read_now::<_, StoreError, _>(|tx| runs::list(tx, scope, *before, KIND, limit))?;
     Ok(rows)
@@ -55,7 +58,10 @@ pub fn approvals(
     request: &Authorised<ApprovalList>,
 ) -> Result<Vec<ApprovalRow>, ChangeError> {
     let ApprovalList { state, limit } = request.action();
-    let (scope, limit) = (&request.caller().scope, i64::from((*limit).clamp(1, PAGE_MAX)));
+    let (scope, limit) = (
+        &request.caller().scope,
+        i64::from((*limit).clamp(1, PAGE_MAX)),
+    );
     let rows =
         database.read_now::<_, StoreError, _>(|tx| approvals::list(tx, scope, state, limit))?;
     Ok(rows)

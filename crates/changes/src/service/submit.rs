@@ -12,9 +12,7 @@ use crate::error::ChangeError;
 use crate::function::KIND;
 use crate::plan::Plan;
 use crate::stage::ChangeRequest;
-use crate::verify::config::{
-    Environment, FILE_NAME, ProjectConfig, TargetConfig, TargetKind,
-};
+use crate::verify::config::{Environment, FILE_NAME, ProjectConfig, TargetConfig, TargetKind};
 use crate::workshop::Workshop;
 
 /// The target there always is: a release directory of the data directory.
@@ -54,7 +52,10 @@ pub async fn submit(
     let repository = Repository::open(workshop.git(), &submit.repository).await?;
     let base = repository.resolve(&plan.base).await?;
     let config = config_at(&repository, &base).await?;
-    let name = submit.target.or_else(|| plan.target.clone()).unwrap_or_else(|| LOCAL.into());
+    let name = submit
+        .target
+        .or_else(|| plan.target.clone())
+        .unwrap_or_else(|| LOCAL.into());
     let target_config = target_of(config, &name)?;
     workshop.sandbox().await?;
     let plan_digest = plan.digest().map_err(StoreError::corrupt)?;
@@ -85,7 +86,10 @@ async fn config_at(
     };
     ProjectConfig::parse(&bytes)
         .map(Some)
-        .map_err(|source| ChangeError::Config { commit: base.to_string(), source })
+        .map_err(|source| ChangeError::Config {
+            commit: base.to_string(),
+            source,
+        })
 }
 
 fn target_of(config: Option<ProjectConfig>, name: &str) -> Result<TargetConfig, ChangeError> {
@@ -106,5 +110,8 @@ fn target_of(config: Option<ProjectConfig>, name: &str) -> Result<TargetConfig, 
     }
     let mut known: Vec<&str> = targets.keys().map(String::as_str).collect();
     known.push(LOCAL);
-    Err(ChangeError::Target { name: name.to_owned(), known: known.join(", ") })
+    Err(ChangeError::Target {
+        name: name.to_owned(),
+        known: known.join(", "),
+    })
 }

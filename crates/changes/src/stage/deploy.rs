@@ -1,11 +1,12 @@
 //! DEPLOY: exactly what was approved is put on the target, once, and taken back if it does not
 //! work.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use matrix_core::Digest;
 use matrix_core::id::{DeploymentId, ReleaseId};
-use matrix_core::{Digest, RunId};
 use matrix_engine::{RetryPolicy, Run, RunError, Step, StepContext, StepError};
 use matrix_evidence::ArtifactRef;
 use matrix_store::tables::releases::{self, DeploymentRow};
@@ -25,7 +26,7 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(30);
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The ids of what a change will leave behind.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     /// The deployment.
     pub deployment: DeploymentId,
@@ -46,37 +47,69 @@ pub enum Deployed {
     },
 }
 
-/// Everything that is deployed: the change's files, with the outputs of its build.
-pub async fn payload(
-    workshop: &Workshop,
-    request: &ChangeRequest,
-    run: RunId,
-    patch: &Patch,
-    outputs: &[ArtifactRef],
-) -> Result<Payload, StepError> {
-    let trees = patch::ensure(workshop, request, run, patch).await?;
-    let directory = workshop.layout().work(run).join("outputs");
-    std::fs::create_dir_all(&directory).map_err(later)?;
-    let mut over = Vec::new();
-    for output in outputs {
-        let file = directory.join(output.digest.to_string());
-        if !file.exists() {
-            std::fs::write(&file, patch::kept(workshop, &output.digest)?).map_err(later)?;
-            executable(&file).map_err(later)?;
-        }
-        over.push((PathBuf::from(&output.name), file));
-    }
-    let Trees { head, .. } = trees;
-    tokio::task::spawn_blocking(move || Payload::of(&head, &over))
-        .await
-        .map_err(later)?
-        .map_err(later)
+/// What a change puts on its target: its files, with the outputs of its build over them.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// The stages' tools.
+    pub workshop: &'a Workshop,
+    /// What was asked.
+    pub request: &'a ChangeRequest,
+    /// What it made.
+    pub patch: &'a Patch,
+    /// What its build gave.
+    pub outputs: &'a [ArtifactRef],
 }
 
+impl Delivery<'_> {
+    /// The digest of everything that is delivered.
+    pub async fn manifest(&self) -> Result<Digest, RunError> {
+        let step = Step::read("payload").input(&(&self.patch.tree, self.outputs));
+        self.run
+            .step(step, |_| async {
+                self.payload().await?.manifest.digest().map_err(later)
+            })
+            .await
+    }
+
+    /// The files themselves; they are laid out again if a crash or a person removed them.
+    pub async fn payload(&self) -> Result<Payload, StepError> {
+        let Self {
+            run,
+            workshop,
+            request,
+            patch,
+            outputs,
+        } = *self;
+        let trees = patch::ensure(workshop, request, run.id(), patch).await?;
+        let directory = workshop.layout().work(run.id()).join("outputs");
+        std::fs::create_dir_all(&directory).map_err(later)?;
+        let mut over = Vec::new();
+        for output in outputs {
+            let file = directory.join(output.digest.to_string());
+            if !file.exists() {
+                let bytes = patch::kept(workshop, &output.digest)?;
+                lay_out(&directory, &file, &bytes).map_err(later)?;
+            }
+            over.push((PathBuf::from(&output.name), file));
+        }
+        let Trees { head, .. } = trees;
+        tokio::task::spawn_blocking(move || Payload::of(&head, &over))
+            .await
+            .map_err(later)?
+            .map_err(later)
+    }
+}
+
+/// Writes an output beside its place and renames it, so that half of one is never taken for it.
 /// Outputs of a build are programs as a rule; a mode is not kept with an artifact's bytes.
-fn executable(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+fn lay_out(directory: &Path, place: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let file = tempfile::NamedTempFile::new_in(directory)?;
+    std::fs::write(file.path(), bytes)?;
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o755))?;
+    file.persist(place)?;
+    Ok(())
 }
 
 /// Chooses the ids once.
@@ -93,13 +126,16 @@ pub async fn names(run: &Run, workshop: &Workshop) -> Result<Names, RunError> {
 
 /// Applies what was approved. A target that changed since the gate is left as it is.
 pub async fn apply(
-    run: &Run,
-    workshop: &Workshop,
-    request: &ChangeRequest,
-    payload: &Payload,
+    delivery: &Delivery<'_>,
     approved: &DryRun,
     names: Names,
 ) -> Result<Deployed, RunError> {
+    let Delivery {
+        run,
+        workshop,
+        request,
+        ..
+    } = *delivery;
     let approved = approved.digest()?;
     let target = workshop.target(&request.target, &request.target_config);
     let order = move |context: &StepContext| Order {
@@ -124,10 +160,22 @@ pub async fn apply(
                     && let Some(old) = releases::get_deployment(tx, before)?
                 {
                     let state = "superseded".into();
-                    releases::put_deployment(tx, &DeploymentRow { state, updated_at: at, ..old })?;
+                    releases::put_deployment(
+                        tx,
+                        &DeploymentRow {
+                            state,
+                            updated_at: at,
+                            ..old
+                        },
+                    )?;
                 }
                 let detail = serde_json::to_string(&applied).unwrap_or_default();
-                let new = DeploymentRow { detail, created_at: at, updated_at: at, ..row.clone() };
+                let new = DeploymentRow {
+                    detail,
+                    created_at: at,
+                    updated_at: at,
+                    ..row.clone()
+                };
                 releases::put_deployment(tx, &new)
             }
             Deployed::Stale { .. } => Ok(()),
@@ -135,11 +183,21 @@ pub async fn apply(
     run.step(step, |context| {
         let target = std::sync::Arc::clone(&target);
         async move {
-            let now = target.dry_run(payload).await.map_err(refused)?.digest().map_err(later)?;
+            let payload = delivery.payload().await?;
+            let now = target
+                .dry_run(&payload)
+                .await
+                .map_err(refused)?
+                .digest()
+                .map_err(later)?;
             if now != approved {
                 return Ok(Deployed::Stale { dry_run: now });
             }
-            target.apply(payload, order(&context)).await.map(Deployed::Applied).map_err(refused)
+            target
+                .apply(&payload, order(&context))
+                .await
+                .map(Deployed::Applied)
+                .map_err(refused)
         }
     })
     .await
@@ -191,7 +249,10 @@ pub async fn health(
         })
         .await;
     match report {
-        Err(RunError::NeedsPerson(why)) => Ok(HealthReport { healthy: false, detail: why }),
+        Err(RunError::NeedsPerson(why)) => Ok(HealthReport {
+            healthy: false,
+            detail: why,
+        }),
         other => other,
     }
 }
@@ -206,17 +267,29 @@ pub async fn roll_back(
 ) -> Result<RunError, RunError> {
     let target = workshop.target(&request.target, &request.target_config);
     let row = deployment_row(run, request, names.deployment);
-    let patient = RetryPolicy { attempts: 8, ..RetryPolicy::default() };
-    let step = Step::idempotent("rollback").input(&names.deployment).retry(patient).project(
-        move |tx, previous: Option<DeploymentId>, at| {
+    let patient = RetryPolicy {
+        attempts: 8,
+        ..RetryPolicy::default()
+    };
+    let step = Step::idempotent("rollback")
+        .input(&names.deployment)
+        .retry(patient)
+        .project(move |tx, previous: Option<DeploymentId>, at| {
             let detail = json!({ "rolled_back_to": previous }).to_string();
             let known = releases::get_deployment(tx, row.deployment)?;
             let state = "rolled_back".into();
             let base = known.unwrap_or_else(|| row.clone());
-            releases::put_deployment(tx, &DeploymentRow { state, detail, updated_at: at, ..base })?;
+            releases::put_deployment(
+                tx,
+                &DeploymentRow {
+                    state,
+                    detail,
+                    updated_at: at,
+                    ..base
+                },
+            )?;
             activate(tx, previous, at)
-        },
-    );
+        });
     let previous: Option<DeploymentId> = run
         .step(step, |context| {
             let target = std::sync::Arc::clone(&target);
@@ -230,7 +303,10 @@ pub async fn roll_back(
             }
         })
         .await?;
-    let to = previous.map_or_else(|| "nothing was there before".into(), |id| format!("{id} is back"));
+    let to = previous.map_or_else(
+        || "nothing was there before".into(),
+        |id| format!("{id} is back"),
+    );
     let text = format!("the deployment does not work ({why}); {to}");
     Ok(StepError::permanent(ending::ROLLED_BACK, text).into())
 }
@@ -245,9 +321,15 @@ pub(crate) fn activate(
     match releases::get_deployment(tx, id)? {
         Some(row) => {
             let state = "active".into();
-            releases::put_deployment(tx, &DeploymentRow { state, updated_at: at, ..row })
+            releases::put_deployment(
+                tx,
+                &DeploymentRow {
+                    state,
+                    updated_at: at,
+                    ..row
+                },
+            )
         }
         None => Ok(()),
     }
 }
-

@@ -8,16 +8,17 @@ use matrix_evidence::predicate::change::{Bindings, EvidenceEntry, evidence_root}
 use matrix_evidence::{Evidence, Kind, Status};
 use matrix_identity::policy::Tests;
 use matrix_identity::{
-    Ballot, Choice, EvidenceStatus, GateFacts, GateVerdict, Risk, Role, Tally, Vote,
+    Ballot, Choice, EvidenceStatus, GateFacts, GateVerdict, PolicyEngine, Risk, Role, Tally, Vote,
 };
 use serde::{Deserialize, Serialize};
 
 use super::ChangeRequest;
+use super::deploy::Delivery;
 use super::patch::Patch;
 use super::verify::Verified;
 use crate::error::{ending, later};
 use crate::risk::{Assessment, RiskInput, assess};
-use crate::target::{DryRun, Payload};
+use crate::target::DryRun;
 use crate::workshop::Workshop;
 
 /// What the gate decided with, and what an approval is shown and bound to.
@@ -65,6 +66,8 @@ pub struct GateDecision {
     pub risk: Assessment,
     /// Kinds that had to pass.
     pub required: Vec<String>,
+    /// How many people must have agreed in all.
+    pub approvals: u32,
     /// When.
     pub at: Timestamp,
 }
@@ -88,17 +91,22 @@ pub type Decisions = BTreeMap<Digest, Vec<Decision>>;
 /// Asks until the gate lets the change through or refuses it. Everything that may have changed is
 /// looked at anew each time round; decisions bound to other digests do not count.
 pub async fn gate(
-    run: &Run,
-    workshop: &Workshop,
-    request: &ChangeRequest,
-    (patch, verified): (&Patch, &Verified),
-    payload: &Payload,
+    delivery: &Delivery<'_>,
+    verified: &Verified,
     taken: &mut Decisions,
 ) -> Result<Passed, RunError> {
+    let Delivery {
+        run,
+        workshop,
+        request,
+        patch,
+        ..
+    } = *delivery;
+    let manifest = delivery.manifest().await?;
     let entries = EvidenceEntry::all(&verified.evidence)?;
     let evidence = evidence_root(&entries)?;
     loop {
-        let now = circumstances(run, workshop, request, payload).await?;
+        let now = circumstances(delivery, manifest).await?;
         let bindings = Bindings {
             plan: request.plan_digest,
             patch: patch.facts.digest,
@@ -113,15 +121,32 @@ pub async fn gate(
         let decision: GateDecision = run
             .step(step, |_| async {
                 let votes = votes(decisions, bound_to);
-                decide(run, workshop, request, (patch, verified), &now, &votes, bound_to)
+                decide(
+                    run,
+                    workshop,
+                    request,
+                    (patch, verified),
+                    &now,
+                    &votes,
+                    bound_to,
+                )
             })
             .await?;
         match &decision.verdict {
             GateVerdict::Pass { .. } => {
                 let decisions = decisions.clone();
-                return Ok(Passed { bindings, dry_run: now.dry_run, decision, decisions });
+                return Ok(Passed {
+                    bindings,
+                    dry_run: now.dry_run,
+                    decision,
+                    decisions,
+                });
             }
-            GateVerdict::NeedsApproval { approvals, self_approval_allowed, reasons } => {
+            GateVerdict::NeedsApproval {
+                approvals,
+                self_approval_allowed,
+                reasons,
+            } => {
                 let question = Question {
                     title: request.plan.title.clone(),
                     bindings,
@@ -138,7 +163,11 @@ pub async fn gate(
             }
             GateVerdict::Deny { reasons } => {
                 let rejected = decisions.iter().any(|d| d.verdict == Verdict::Reject);
-                let code = if rejected { ending::REJECTED } else { ending::DENIED };
+                let code = if rejected {
+                    ending::REJECTED
+                } else {
+                    ending::DENIED
+                };
                 return Err(StepError::permanent(code, reasons.join("; ")).into());
             }
         }
@@ -155,17 +184,22 @@ fn line(evidence: &Evidence) -> String {
 }
 
 async fn circumstances(
-    run: &Run,
-    workshop: &Workshop,
-    request: &ChangeRequest,
-    payload: &Payload,
+    delivery: &Delivery<'_>,
+    manifest: Digest,
 ) -> Result<Circumstances, RunError> {
-    let manifest = payload.manifest.digest()?;
-    run.step(Step::read("dry_run").input(&(&request.target, manifest)), |_| async {
+    let Delivery {
+        run,
+        workshop,
+        request,
+        ..
+    } = *delivery;
+    let step = Step::read("dry_run").input(&(&request.target, manifest));
+    run.step(step, |_| async {
         let target = workshop.target(&request.target, &request.target_config);
+        let payload = delivery.payload().await?;
         let (roles, single_user) = workshop.standing(&run.caller().principal)?;
         Ok(Circumstances {
-            dry_run: target.dry_run(payload).await.map_err(later)?,
+            dry_run: target.dry_run(&payload).await.map_err(later)?,
             policy: workshop.policy().digest(),
             roles,
             single_user,
@@ -180,13 +214,24 @@ fn votes(decisions: &[Decision], bound_to: Digest) -> Vec<Vote> {
         .iter()
         .filter_map(|decision| {
             let name = decision.actor.strip_prefix("user:")?.to_owned();
-            let principal = Principal { kind: PrincipalKind::User, name };
-            let by = Caller { principal, scope: Scope::local(), on_behalf_of: Vec::new() };
+            let principal = Principal {
+                kind: PrincipalKind::User,
+                name,
+            };
+            let by = Caller {
+                principal,
+                scope: Scope::local(),
+                on_behalf_of: Vec::new(),
+            };
             let choice = match decision.verdict {
                 Verdict::Approve => Choice::Approve,
                 Verdict::Reject => Choice::Reject,
             };
-            Some(Vote { by, choice, bound_to })
+            Some(Vote {
+                by,
+                choice,
+                bound_to,
+            })
         })
         .collect()
 }
@@ -212,15 +257,50 @@ fn decide(
         environment: request.target_config.environment,
         raised: raised.map(|risk| (risk.raise, risk.because.as_str())),
     });
-    let ballot = Ballot { submitter: run.caller(), bound_to, single_user: now.single_user };
-    let facts = facts(run, request, (patch, verified), now, &risk, ballot.tally(votes));
+    let ballot = Ballot {
+        submitter: run.caller(),
+        bound_to,
+        single_user: now.single_user,
+    };
+    let facts = facts(
+        run,
+        request,
+        (patch, verified),
+        now,
+        &risk,
+        ballot.tally(votes),
+    );
+    let approvals = approvals_asked(&policy, &facts);
     let mut verdict = policy.gate(&facts);
     let mut required = policy.required_kinds(&facts);
     let missing = wanted_by_plan(&request.plan.checks, &verified.evidence, &mut required);
     if !missing.is_empty() {
         verdict = GateVerdict::Deny { reasons: missing };
     }
-    Ok(GateDecision { verdict, risk, required, at: workshop.clock().now() })
+    Ok(GateDecision {
+        verdict,
+        risk,
+        required,
+        approvals,
+        at: workshop.clock().now(),
+    })
+}
+
+/// How many people the policy asks for: what it would say if nobody had voted yet. An explicit
+/// self-approval, where it serves, is one person's.
+fn approvals_asked(policy: &PolicyEngine, facts: &GateFacts) -> u32 {
+    let unasked = GateFacts {
+        votes: Tally::default(),
+        ..facts.clone()
+    };
+    match policy.gate(&unasked) {
+        GateVerdict::NeedsApproval {
+            self_approval_allowed: true,
+            ..
+        } if facts.votes.self_approval => 1,
+        GateVerdict::NeedsApproval { approvals, .. } => approvals,
+        GateVerdict::Pass { .. } | GateVerdict::Deny { .. } => 0,
+    }
 }
 
 /// A plan may require more than the policy does; what it requires must have passed.
@@ -238,7 +318,9 @@ fn wanted_by_plan(
         if found.is_none_or(|evidence| evidence.status != Status::Passed) {
             let why = found.and_then(|evidence| evidence.reason.clone());
             let why = why.unwrap_or_else(|| "there is none".into());
-            missing.push(format!("the plan requires {kind}, which did not pass: {why}"));
+            missing.push(format!(
+                "the plan requires {kind}, which did not pass: {why}"
+            ));
         }
     }
     missing
@@ -271,7 +353,10 @@ fn facts(
     } else {
         Tests::Ran
     };
-    let build = verified.evidence.iter().find(|evidence| evidence.kind == Kind::BuildLog);
+    let build = verified
+        .evidence
+        .iter()
+        .find(|evidence| evidence.kind == Kind::BuildLog);
     let lines = patch.facts.added_lines() + patch.facts.deleted_lines();
     GateFacts {
         change: run.id().to_string(),
@@ -295,7 +380,10 @@ fn facts(
 
 /// A repository has a build unless its build check was skipped because there is none.
 fn has_build(evidence: &Evidence) -> bool {
-    let commands = evidence.details.get("commands").and_then(|value| value.as_object());
+    let commands = evidence
+        .details
+        .get("commands")
+        .and_then(|value| value.as_object());
     evidence.status != Status::Skipped || commands.is_some_and(|commands| !commands.is_empty())
 }
 

@@ -30,4 +30,3 @@ pub struct ChangeRequest {
     /// The target as the base revision configures it.
     pub target_config: TargetConfig,
 }
-

@@ -37,7 +37,10 @@ impl Trees {
     /// Where a run's work trees lie.
     pub fn of(workshop: &Workshop, run: RunId) -> Self {
         let work = workshop.layout().work(run);
-        Self { base: work.join("base"), head: work.join("head") }
+        Self {
+            base: work.join("base"),
+            head: work.join("head"),
+        }
     }
 }
 
@@ -64,16 +67,21 @@ pub async fn ensure(
     patch: &Patch,
 ) -> Result<Trees, StepError> {
     let trees = Trees::of(workshop, run);
+    let making = workshop.shared.making.lock().await;
     if whole_marker(&trees.head).is_file() {
         return Ok(trees);
     }
     let again = make(workshop, request, run).await?;
+    drop(making);
     if again.tree == patch.tree && again.facts.digest == patch.facts.digest {
         Ok(trees)
     } else {
         Err(StepError::permanent(
             "tree_changed",
-            format!("the plan gave tree {} and now gives {}", patch.tree, again.tree),
+            format!(
+                "the plan gave tree {} and now gives {}",
+                patch.tree, again.tree
+            ),
         ))
     }
 }
@@ -90,10 +98,16 @@ async fn make(
     let trees = Trees::of(workshop, run);
     remove(&workshop.layout().work(run)).await?;
     let path = Path::new(&request.repository);
-    let repository = Repository::open(workshop.git(), path).await.map_err(later)?;
+    let repository = Repository::open(workshop.git(), path)
+        .await
+        .map_err(later)?;
     let commit: CommitId = request.base.parse().map_err(later)?;
-    clone_at(&repository, &commit, &trees.base).await.map_err(later)?;
-    let head = clone_at(&repository, &commit, &trees.head).await.map_err(later)?;
+    clone_at(&repository, &commit, &trees.base)
+        .await
+        .map_err(later)?;
+    let head = clone_at(&repository, &commit, &trees.head)
+        .await
+        .map_err(later)?;
     let applied = head
         .apply(&request.plan.operations, &Limits::default())
         .await
@@ -102,7 +116,9 @@ async fn make(
     if digest != applied.facts.digest {
         return Err(later("the diff's digest does not match its bytes"));
     }
-    tokio::fs::write(whole_marker(&trees.head), b"").await.map_err(later)?;
+    tokio::fs::write(whole_marker(&trees.head), b"")
+        .await
+        .map_err(later)?;
     Ok(Patch {
         base_tree: head.base_tree().to_string(),
         tree: applied.tree.to_string(),
@@ -127,15 +143,24 @@ pub async fn head(
     trees: &Trees,
 ) -> Result<WorkTree, StepError> {
     let commit: CommitId = request.base.parse().map_err(later)?;
-    WorkTree::open(workshop.git(), &trees.head, &commit).await.map_err(later)
+    WorkTree::open(workshop.git(), &trees.head, &commit)
+        .await
+        .map_err(later)
 }
 
 /// A blob that an earlier step kept.
 pub(crate) fn kept(workshop: &Workshop, digest: &Digest) -> Result<Vec<u8>, StepError> {
-    workshop.blobs().get(digest)?.ok_or_else(|| later(format_args!("blob {digest} is missing")))
+    workshop
+        .blobs()
+        .get(digest)?
+        .ok_or_else(|| later(format_args!("blob {digest} is missing")))
 }
 
 /// Removes a directory of ours, whatever is in it.
 pub async fn remove(path: &Path) -> Result<(), StepError> {
-    if path.exists() { copy::remove_tree(path).await.map_err(later) } else { Ok(()) }
+    if path.exists() {
+        copy::remove_tree(path).await.map_err(later)
+    } else {
+        Ok(())
+    }
 }

@@ -103,7 +103,11 @@ pub async fn publish(
             async move { attest(run, workshop, story, committed, &context).await }
         })
         .await?;
-    let release = Release { names: story.names, committed, attested };
+    let release = Release {
+        names: story.names,
+        committed,
+        attested,
+    };
     let row = ReleaseRow {
         release: story.names.release,
         run: run.id(),
@@ -112,22 +116,34 @@ pub async fn publish(
         detail: String::new(),
         created_at: Timestamp::default(),
     };
-    let step = Step::read("release").input(&release).project(move |tx, release: Release, at| {
-        let detail = json!({
-            "commit": release.committed.commit,
-            "tag": release.committed.tag,
-            "branch": release.committed.branch,
-            "bundle": release.attested.bundle.digest,
+    let step = Step::read("release")
+        .input(&release)
+        .project(move |tx, release: Release, at| {
+            let detail = json!({
+                "commit": release.committed.commit,
+                "tag": release.committed.tag,
+                "branch": release.committed.branch,
+                "bundle": release.attested.bundle.digest,
+            });
+            let detail = detail.to_string();
+            releases::put_release(
+                tx,
+                &ReleaseRow {
+                    detail,
+                    created_at: at,
+                    ..row.clone()
+                },
+            )
         });
-        let detail = detail.to_string();
-        releases::put_release(tx, &ReleaseRow { detail, created_at: at, ..row.clone() })
-    });
     run.step(step, |_| async { Ok(release.clone()) }).await
 }
 
 /// The time that stands in the commit, chosen once.
 async fn workshop_time(run: &Run, workshop: &Workshop) -> Result<Timestamp, RunError> {
-    run.step(Step::read("commit_time"), |_| async { Ok(workshop.clock().now()) }).await
+    run.step(Step::read("commit_time"), |_| async {
+        Ok(workshop.clock().now())
+    })
+    .await
 }
 
 type Project<T> = Box<
@@ -172,13 +188,17 @@ async fn commit(
     let trees = patch::ensure(workshop, request, context.run, patch).await?;
     let work_tree = patch::head(workshop, request, &trees).await?;
     // The private copy has every object that is needed, so the source may be gone by now.
-    let source =
-        Repository::open(workshop.git(), &trees.head).await.map_err(later)?;
-    let registry =
-        Registry::open(workshop.git(), &workshop.layout().registry(), source.object_format())
-            .await
-            .map_err(later)?;
-    let branch = format!("release/{}", request.target);
+    let source = Repository::open(workshop.git(), &trees.head)
+        .await
+        .map_err(later)?;
+    let registry = Registry::open(
+        workshop.git(),
+        &workshop.layout().registry(),
+        source.object_format(),
+    )
+    .await
+    .map_err(later)?;
+    let branch = format!("change/{}", story.names.release);
     let tag = story.names.release.to_string();
     let publication = Publication {
         key: story.names.release.to_string(),
@@ -186,14 +206,23 @@ async fn commit(
         tree: patch.tree.parse().map_err(later)?,
         parent: request.base.parse().map_err(later)?,
         author: author(request),
-        committer: Person { name: "Matrix".into(), email: "matrix@localhost".into() },
+        committer: Person {
+            name: "Matrix".into(),
+            email: "matrix@localhost".into(),
+        },
         time,
         branch: branch.clone(),
         tag: tag.clone(),
     };
-    let published = registry.publish(&publication, &work_tree, &source).await.map_err(later)?;
+    let published = registry
+        .publish(&publication, &work_tree, &source)
+        .await
+        .map_err(later)?;
     let archive = workshop.layout().work(context.run).join("source.tar");
-    registry.archive(&published.commit, "source", &archive).await.map_err(later)?;
+    registry
+        .archive(&published.commit, "source", &archive)
+        .await
+        .map_err(later)?;
     let (digest, size) = workshop.blobs().put_file(&archive)?;
     let archive = ArtifactRef {
         name: "source.tar".into(),
@@ -202,18 +231,30 @@ async fn commit(
         size,
     };
     let artifacts = artifacts(workshop, story, &archive)?;
-    Ok(Committed { commit: published.commit.to_string(), branch, tag, artifacts, archive })
+    Ok(Committed {
+        commit: published.commit.to_string(),
+        branch,
+        tag,
+        artifacts,
+        archive,
+    })
 }
 
 fn message(request: &ChangeRequest, context: &StepContext) -> String {
     let goal = request.plan.goal.trim();
     let title = request.plan.title.trim();
-    format!("{title}\n\n{goal}\n\nMatrix-Run: {}\nMatrix-Plan: {}\n", context.run, request.plan_digest)
+    format!(
+        "{title}\n\n{goal}\n\nMatrix-Run: {}\nMatrix-Plan: {}\n",
+        context.run, request.plan_digest
+    )
 }
 
 fn author(request: &ChangeRequest) -> Person {
     let author = &request.plan.author;
-    Person { name: author.name.clone(), email: author.email.clone() }
+    Person {
+        name: author.name.clone(),
+        email: author.email.clone(),
+    }
 }
 
 /// Everything that is kept of a change, by name: source, plan, diff, evidence, outputs.
@@ -222,12 +263,28 @@ fn artifacts(
     story: &Story<'_>,
     archive: &ArtifactRef,
 ) -> Result<Vec<ArtifactRef>, StepError> {
-    let Story { request, patch, verified, sandbox, .. } = story;
+    let Story {
+        request,
+        patch,
+        verified,
+        sandbox,
+        ..
+    } = story;
     let json = "application/json";
     let mut artifacts = vec![
         archive.clone(),
-        keep(workshop, "plan.json", json, &serde_json::to_vec(&request.plan).map_err(later)?)?,
-        keep(workshop, "sandbox.json", json, &serde_json::to_vec(sandbox).map_err(later)?)?,
+        keep(
+            workshop,
+            "plan.json",
+            json,
+            &serde_json::to_vec(&request.plan).map_err(later)?,
+        )?,
+        keep(
+            workshop,
+            "sandbox.json",
+            json,
+            &serde_json::to_vec(sandbox).map_err(later)?,
+        )?,
         ArtifactRef {
             name: "patch.diff".into(),
             media_type: "text/x-diff".into(),
@@ -281,7 +338,10 @@ async fn attest(
     committed: &Committed,
     context: &StepContext,
 ) -> Result<Attested, StepError> {
-    let signer = workshop.keyring().signer(&**workshop.entropy()).map_err(later)?;
+    let signer = workshop
+        .keyring()
+        .signer(&**workshop.entropy())
+        .map_err(later)?;
     let bytes = statements::bundle(run, workshop, story, committed, &signer)?;
     let bundle = keep(
         workshop,
@@ -296,7 +356,11 @@ async fn attest(
         bundle,
         path: path.display().to_string(),
         key: public.key_id().to_string(),
-        key_path: workshop.keyring().public_path(&public).display().to_string(),
+        key_path: workshop
+            .keyring()
+            .public_path(&public)
+            .display()
+            .to_string(),
     })
 }
 

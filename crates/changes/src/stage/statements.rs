@@ -45,17 +45,26 @@ pub(super) fn bundle(
     ];
     subjects.extend(artifacts.iter().cloned());
     let mut builder = Builder::new(subjects);
-    builder.state(provenance(run, story, now.into())).map_err(later)?;
+    builder
+        .state(provenance(run, story, now.into()))
+        .map_err(later)?;
     if let Some(tests) = test_result(&story.verified.evidence) {
         builder.state(tests).map_err(later)?;
     }
-    let kinds = [Kind::Lint, Kind::BuildLog, Kind::SecurityScan, Kind::DependencyAudit];
+    let kinds = [
+        Kind::Lint,
+        Kind::BuildLog,
+        Kind::SecurityScan,
+        Kind::DependencyAudit,
+    ];
     let report = AttributeReport::of(&story.verified.evidence, &kinds, &story.request.base);
     if let Some(report) = report {
         builder.state(report).map_err(later)?;
     }
     bills(workshop, story, &mut builder)?;
-    builder.summarise(summary(story, now.into())).map_err(later)?;
+    builder
+        .summarise(summary(story, now.into()))
+        .map_err(later)?;
     let change = change(run, workshop, story, committed, artifacts, now.into())?;
     builder.seal(change, &[signer]).map_err(later)
 }
@@ -66,7 +75,11 @@ fn provenance(run: &Run, story: &Story<'_>, finished: Time) -> Provenance {
     parameters.insert("plan".into(), json!({ "sha256": request.plan_digest }));
     parameters.insert("base".into(), json!(request.plan.base));
     parameters.insert("target".into(), json!(request.target));
-    let logs = story.verified.evidence.iter().flat_map(|evidence| &evidence.artifacts);
+    let logs = story
+        .verified
+        .evidence
+        .iter()
+        .flat_map(|evidence| &evidence.artifacts);
     Provenance {
         build_definition: BuildDefinition {
             build_type: BUILD_TYPE.into(),
@@ -99,7 +112,9 @@ fn names(evidence: &Evidence, key: &str) -> Vec<String> {
 }
 
 fn test_result(evidence: &[Evidence]) -> Option<TestResult> {
-    let tests = evidence.iter().find(|evidence| evidence.kind == Kind::TestResults)?;
+    let tests = evidence
+        .iter()
+        .find(|evidence| evidence.kind == Kind::TestResults)?;
     if tests.status == Status::Skipped {
         return None;
     }
@@ -115,21 +130,32 @@ fn test_result(evidence: &[Evidence]) -> Option<TestResult> {
         configuration: tests.artifacts.iter().map(Resource::from).collect(),
         passed_tests: names(tests, "passed_tests"),
         warned_tests: warned,
-        failed_tests: names(tests, "failed_tests"),
+        failed_tests: [names(tests, "broken"), names(tests, "new_failing")].concat(),
     })
 }
 
 fn bills(workshop: &Workshop, story: &Story<'_>, builder: &mut Builder) -> Result<(), StepError> {
     let tree = vec![Resource::git_tree("tree", &story.patch.tree)];
-    let bills = story.verified.evidence.iter().filter(|evidence| evidence.kind == Kind::Sbom);
+    let bills = story
+        .verified
+        .evidence
+        .iter()
+        .filter(|evidence| evidence.kind == Kind::Sbom);
     for artifact in bills.flat_map(|evidence| &evidence.artifacts) {
         let parse = || -> Result<Value, StepError> {
             serde_json::from_slice(&kept(workshop, &artifact.digest)?).map_err(later)
         };
-        if artifact.media_type.starts_with("application/vnd.cyclonedx+json") {
-            builder.state_about(tree.clone(), CycloneDxBom(parse()?)).map_err(later)?;
+        if artifact
+            .media_type
+            .starts_with("application/vnd.cyclonedx+json")
+        {
+            builder
+                .state_about(tree.clone(), CycloneDxBom(parse()?))
+                .map_err(later)?;
         } else if artifact.media_type.starts_with("application/spdx+json") {
-            builder.state_about(tree.clone(), SpdxDocument(parse()?)).map_err(later)?;
+            builder
+                .state_about(tree.clone(), SpdxDocument(parse()?))
+                .map_err(later)?;
         }
     }
     Ok(())
@@ -147,7 +173,7 @@ fn summary(story: &Story<'_>, now: Time) -> VerificationSummary {
         },
         input_attestations: Vec::new(),
         verification_result: Verdict::Passed,
-        verified_levels: vec!["SLSA_BUILD_LEVEL_2".into()],
+        verified_levels: vec!["SLSA_BUILD_LEVEL_1".into()],
         slsa_version: Some("1.2".into()),
     }
 }
@@ -160,7 +186,15 @@ fn change(
     artifacts: Vec<Resource>,
     now: Time,
 ) -> Result<Change, StepError> {
-    let Story { request, patch, verified, sandbox, passed, applied, names } = story;
+    let Story {
+        request,
+        patch,
+        verified,
+        sandbox,
+        passed,
+        applied,
+        names,
+    } = story;
     let (seq, head) = head(workshop, run.id())?;
     let environment = serde_json::to_value(request.target_config.environment).ok();
     let held = sandbox.probes.iter().filter(|probe| probe.held).count();
@@ -184,14 +218,26 @@ fn change(
         evidence: EvidenceEntry::all(&verified.evidence).map_err(later)?,
         risk: Risk {
             level: predicate_level(passed.decision.risk.level),
-            reasons: passed.decision.risk.reasons.iter().map(|(_, text)| text.clone()).collect(),
+            reasons: passed
+                .decision
+                .risk
+                .reasons
+                .iter()
+                .map(|(_, text)| text.clone())
+                .collect(),
         },
         gate: Gate {
             required: Kind::ALL
                 .into_iter()
-                .filter(|kind| passed.decision.required.iter().any(|name| name == kind.as_str()))
+                .filter(|kind| {
+                    passed
+                        .decision
+                        .required
+                        .iter()
+                        .any(|name| name == kind.as_str())
+                })
                 .collect(),
-            approvals: approvals_needed(story),
+            approvals: passed.decision.approvals,
             decided_at: passed.decision.at.into(),
         },
         approvals: approvals(story),
@@ -227,7 +273,8 @@ fn approving<'a>(story: &'a Story<'_>) -> impl Iterator<Item = &'a matrix_engine
     for decision in &story.passed.decisions {
         last.insert(decision.actor.as_str(), decision);
     }
-    last.into_values().filter(|decision| decision.verdict == Vote::Approve)
+    last.into_values()
+        .filter(|decision| decision.verdict == Vote::Approve)
 }
 
 fn approvals(story: &Story<'_>) -> Vec<Approval> {
@@ -243,9 +290,4 @@ fn approvals(story: &Story<'_>) -> Vec<Approval> {
             reason: (!decision.reason.is_empty()).then(|| decision.reason.clone()),
         })
         .collect()
-}
-
-/// How many people had to agree: as many as the risk asks for, which is at most how many did.
-fn approvals_needed(story: &Story<'_>) -> u32 {
-    u32::try_from(approving(story).count()).unwrap_or(u32::MAX)
 }

@@ -16,7 +16,7 @@ use crate::error::{ending, later};
 use crate::verify::config::ProjectConfig;
 use crate::verify::facts::Facts;
 use crate::verify::judge::{Judged, judge, needs_second_attempt};
-use crate::verify::prepare::Prepared;
+use crate::verify::prepare::{Prepared, Preparer};
 use crate::verify::project::{CheckJob, Project};
 use crate::verify::result::{CheckResult, Side};
 use crate::verify::run::{Context, LogSink, Tree, run_check};
@@ -52,13 +52,24 @@ pub async fn verify(
         })
         .await?;
     let prepared: Preparation = run
-        .step(Step::read("prepare").input(&patch.tree), |context| async {
-            prepare(workshop, request, patch, &project, &context).await
-        })
+        .step(
+            Step::read("prepare").input(&patch.tree),
+            |context| async move { prepare(workshop, request, patch, &context).await },
+        )
         .await?;
-    let items = project.jobs.iter().map(|job| (job.id.clone(), job)).collect();
+    let items = project
+        .jobs
+        .iter()
+        .map(|job| (job.id.clone(), job))
+        .collect();
     let limit = workshop.shared.settings.sandboxes.max(1) * 2;
-    let bench = Bench { workshop, request, patch, project: &project, prepared: &prepared };
+    let bench = Bench {
+        workshop,
+        request,
+        patch,
+        project: &project,
+        prepared: &prepared,
+    };
     let results = run
         .join("verify", limit, items, |branch, job| {
             let bench = &bench;
@@ -83,7 +94,10 @@ async fn sandbox(run: &Run, workshop: &Workshop) -> Result<SelfTest, RunError> {
         }
         let escaped = tested.probes.iter().filter(|probe| !probe.held);
         let names: Vec<_> = escaped.map(|probe| probe.name.as_str()).collect();
-        let text = format!("the sandbox did not hold its own test: {}", names.join(", "));
+        let text = format!(
+            "the sandbox did not hold its own test: {}",
+            names.join(", ")
+        );
         Err(StepError::permanent(ending::UNSAFE, text))
     })
     .await
@@ -95,7 +109,10 @@ fn base_config(base: &std::path::Path) -> Result<Option<ProjectConfig>, StepErro
         Ok(data) if data.is_file() => {
             let bytes = std::fs::read(path).map_err(later)?;
             ProjectConfig::parse(&bytes).map(Some).map_err(|error| {
-                StepError::permanent("config", format!("matrix.yaml at the base revision, {error}"))
+                StepError::permanent(
+                    "config",
+                    format!("matrix.yaml at the base revision, {error}"),
+                )
             })
         }
         _ => Ok(None),
@@ -113,12 +130,27 @@ async fn prepare(
     workshop: &Workshop,
     request: &ChangeRequest,
     patch: &Patch,
-    project: &Project,
     step: &StepContext,
 ) -> Result<Preparation, StepError> {
     let trees = patch::ensure(workshop, request, step.run, patch).await?;
-    let _ = (&trees, project);
-    Ok(Preparation::default())
+    let scratch = workshop.layout().work(step.run).join("fetch");
+    tokio::fs::create_dir_all(&scratch).await.map_err(later)?;
+    let settings = &workshop.shared.settings;
+    let preparer = Preparer {
+        executor: Arc::new(workshop.clone()),
+        toolchains: workshop.toolchains().await.clone(),
+        search: settings.search.clone(),
+        hosts: settings.fetch_hosts.clone(),
+        upstream: settings.upstream.clone(),
+        cache: workshop.layout().cache(),
+        scratch,
+        limits: settings.limits.clone(),
+        cancel: step.cancelled.clone(),
+        log: log_sink(workshop, step, "prepare"),
+    };
+    let base = preparer.prepare(&trees.base).await.map_err(later)?;
+    let head = preparer.prepare(&trees.head).await.map_err(later)?;
+    Ok(Preparation { base, head })
 }
 
 /// Everything one check needs.
@@ -164,7 +196,9 @@ impl Bench<'_> {
         branch
             .step(step, |step| async move {
                 let context = self.context(job, side, number, &step).await?;
-                let checked = run_check(job, side, number, &context).await.map_err(later)?;
+                let checked = run_check(job, side, number, &context)
+                    .await
+                    .map_err(later)?;
                 for file in &checked.produced {
                     self.workshop.blobs().put(&file.bytes)?;
                 }
@@ -190,8 +224,15 @@ impl Bench<'_> {
             toolchains: workshop.toolchains().await.clone(),
             base_prepared: self.prepared.base.clone(),
             head_prepared: self.prepared.head.clone(),
-            base: Tree { path: trees.base, id: self.patch.base_tree.clone() },
-            head: Tree { path: trees.head, id: self.patch.tree.clone() },
+            subject: repository_name(&self.request.repository),
+            base: Tree {
+                path: trees.base,
+                id: self.patch.base_tree.clone(),
+            },
+            head: Tree {
+                path: trees.head,
+                id: self.patch.tree.clone(),
+            },
             diff: patch::kept(workshop, &self.patch.facts.digest)?.into(),
             artifacts: self.project.artifacts.clone(),
             scratch,
@@ -203,6 +244,15 @@ impl Bench<'_> {
             log: log_sink(workshop, step, &log),
         })
     }
+}
+
+/// What a repository is called: its directory, without git's ending.
+fn repository_name(path: &str) -> String {
+    let name = std::path::Path::new(path)
+        .file_name()
+        .map(|name| name.to_string_lossy());
+    let name = name.unwrap_or_else(|| "repository".into());
+    name.strip_suffix(".git").unwrap_or(&name).to_owned()
 }
 
 /// A file that the check's output goes to while it runs. A log that cannot be written costs the
@@ -236,7 +286,11 @@ fn collect(
     moved: &BTreeMap<String, String>,
 ) -> Verified {
     let of = |side: Side| -> Vec<CheckResult> {
-        results.iter().filter(|result| result.side == side).cloned().collect()
+        results
+            .iter()
+            .filter(|result| result.side == side)
+            .cloned()
+            .collect()
     };
     let (base, head) = (of(Side::Base), of(Side::Head));
     let mut verified = Verified {
@@ -245,7 +299,11 @@ fn collect(
         outputs: Vec::new(),
     };
     for kind in Kind::ALL {
-        let Judged { evidence, facts, outputs } = judge(kind, &base, &head, moved);
+        let Judged {
+            evidence,
+            facts,
+            outputs,
+        } = judge(kind, &base, &head, moved);
         verified.evidence.push(evidence);
         verified.facts.add(facts);
         verified.outputs.extend(outputs);

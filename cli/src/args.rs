@@ -1,0 +1,338 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use matrix_core::RunId;
+use matrix_core::id::DeploymentId;
+
+use crate::config::LogFormat;
+
+/// Takes a change from a plan to a signed release, and keeps the proof.
+#[derive(Debug, Parser)]
+#[command(name = "matrix", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Global {
+    /// Where everything is kept.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The result as JSON; the last line of standard output is one object.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Which log lines there are, such as `info` or `matrix_engine=debug`.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// How log lines look.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take an example with a real defect from a plan to a signed release.
+    Demo {
+        /// Keep everything in this directory instead of a new temporary one.
+        #[arg(long, value_name = "PATH")]
+        keep: Option<PathBuf>,
+    },
+    /// Changes: submit, look at, decide.
+    #[command(subcommand)]
+    Change(ChangeCommand),
+    /// Runs: look at, steer, resume.
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Check a bundle offline.
+    Verify(VerifyArgs),
+    /// The journal.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// What changes published.
+    #[command(subcommand)]
+    Artifact(ArtifactCommand),
+    /// What is deployed.
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
+    /// The keys that bundles are signed with.
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
+    /// People and their tokens.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// The rules that decide.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Stay, and answer HTTP on loopback.
+    Serve {
+        /// The address to listen on.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<std::net::SocketAddr>,
+    },
+    /// What this machine can do.
+    Doctor {
+        /// Try every way out of the sandbox.
+        #[arg(long)]
+        sandbox: bool,
+    },
+    /// The configuration as it is used.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// A completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// The background host; started by `--detach`.
+    #[command(name = "__host", hide = true)]
+    Host,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChangeCommand {
+    /// Check a plan; starts nothing.
+    Plan {
+        /// The repository.
+        #[arg(long, value_name = "PATH", default_value = ".")]
+        repo: PathBuf,
+        /// The plan, YAML or JSON.
+        #[arg(long, value_name = "FILE")]
+        plan: PathBuf,
+    },
+    /// Take a plan through to its release.
+    Run(ChangeRunArgs),
+    /// One change, with evidence, risk, verdict and release.
+    Show {
+        /// The change.
+        run: RunId,
+    },
+    /// What the checks of a change printed.
+    Logs {
+        /// The change.
+        run: RunId,
+        /// Only checks whose name has this text in it.
+        #[arg(long, value_name = "TEXT")]
+        check: Option<String>,
+    },
+    /// Changes, the newest first.
+    List {
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Agree to a change as it is now.
+    Approve(DecideArgs),
+    /// End a change that waits for a person.
+    Reject(DecideArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ChangeRunArgs {
+    /// The repository.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) repo: PathBuf,
+    /// The plan, YAML or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: PathBuf,
+    /// Where to deploy; wins over the plan's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// Follow it until it ends or waits (this is the default).
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) watch: bool,
+    /// Leave it to a background host and return at once.
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DecideArgs {
+    /// The change (`run_…`) or its open question (`apr_…`).
+    pub(crate) id: String,
+    /// Why.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Leave the rest to a background host and return at once.
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunCommand {
+    /// Runs, the newest first.
+    List {
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// One run with its steps.
+    Show {
+        /// The run.
+        run: RunId,
+        /// Every entry of its journal.
+        #[arg(long)]
+        journal: bool,
+    },
+    /// What a run waits for, since when, and why.
+    Why {
+        /// The run.
+        run: RunId,
+    },
+    /// Follow a run until it ends or waits.
+    Watch {
+        /// The run.
+        run: RunId,
+    },
+    /// End a run at its next step.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a run rest at its next step.
+    Pause {
+        /// The run.
+        run: RunId,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Go on after a crash (without a run: with all) or after a pause.
+    Resume {
+        /// The run; a paused run is resumed only when it is named.
+        run: Option<RunId>,
+    },
+    /// Do a step, and everything after it, again.
+    Retry {
+        /// The run.
+        run: RunId,
+        /// The step; by default the last that failed or was interrupted.
+        #[arg(long, value_name = "PATH")]
+        step: Option<String>,
+    },
+    /// Send a named value to a run.
+    Signal {
+        /// The run.
+        run: RunId,
+        /// The signal's name.
+        name: String,
+        /// The value, JSON.
+        #[arg(default_value = "null")]
+        value: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct VerifyArgs {
+    /// The bundle (`.intoto.jsonl`).
+    pub(crate) bundle: PathBuf,
+    /// A public key to trust, PEM; without one, this data directory's keys.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// A file that the bundle must speak about.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) artifact: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Recompute the chain of a run, or of all.
+    Verify {
+        /// The run.
+        run: Option<RunId>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactCommand {
+    /// The artifacts of a change.
+    List {
+        /// The change.
+        run: RunId,
+    },
+    /// The bytes of an artifact.
+    Get {
+        /// The change.
+        run: RunId,
+        /// The artifact's name.
+        name: String,
+        /// The file to write instead of standard output.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeploymentCommand {
+    /// Deployments, the newest first.
+    List {
+        /// Only those of this target.
+        #[arg(long, default_value = "")]
+        target: String,
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Go back to what a deployment replaced.
+    Rollback {
+        /// The deployment.
+        deployment: DeploymentId,
+    },
+    /// End a deployment's process.
+    Stop {
+        /// The deployment.
+        deployment: DeploymentId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SigningKeyCommand {
+    /// Every public key, the current one first.
+    List,
+    /// Sign with a new key from now on.
+    Rotate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user and show their token once.
+    Add {
+        /// The name.
+        name: String,
+    },
+    /// Users and service accounts.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Which rules decided about a change, and what they ask for.
+    Explain {
+        /// The change; without one, the policy itself.
+        run: Option<RunId>,
+        /// The policy of a data directory that has none of its own.
+        #[arg(long)]
+        built_in: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Every value.
+    Show {
+        /// Where each value came from.
+        #[arg(long)]
+        origin: bool,
+    },
+}

@@ -1,0 +1,89 @@
+//! The background host of `--detach`: it ends when nothing can go on without a person.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use matrix_core::Problem;
+use matrix_server::HostMode;
+use matrix_store::StoreError;
+use matrix_store::tables::runs;
+
+use super::{Context, signalled};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::host::{Host, UNUSABLE, try_lock};
+use crate::reader;
+
+/// How long a host with nothing to do waits for the command that started it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether something is left to do.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Starts a host that outlives this process.
+pub(crate) fn spawn(config: &Config) -> Result<(), Problem> {
+    let failed = |error: std::io::Error| {
+        Problem::new(
+            UNUSABLE,
+            format!("a background host could not be started: {error}"),
+        )
+    };
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut command = Command::new(program);
+    command
+        .arg("__host")
+        .arg("--data-dir")
+        .arg(&config.data_dir.value)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    command.spawn().map_err(failed)?;
+    Ok(())
+}
+
+/// Hosts until nothing is runnable.
+pub(super) async fn host(context: &Context) -> Result<Exit, Failure> {
+    // The terminal that started it may close; a new session does not hear of it.
+    if let Err(error) = rustix::process::setsid() {
+        tracing::debug!(%error, "this process leads its session already");
+    }
+    let layout = reader::layout(&context.config);
+    let Some(lock) = try_lock(&layout)? else {
+        return Ok(Exit::Done);
+    };
+    let host = Host::start(
+        &context.config,
+        &context.environment,
+        HostMode::Background,
+        lock,
+    )
+    .await?;
+    let began = context.clock.monotonic();
+    let engine = host.engine.clone();
+    let idle = async {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let unfinished = engine
+                .database()
+                .read_now::<_, StoreError, _>(|tx| runs::unfinished(tx, 100_000));
+            let runnable = unfinished.is_ok_and(|rows| {
+                rows.iter()
+                    .any(|row| matches!(&*row.state, "ready" | "running") || row.wake_at.is_some())
+            });
+            let patient = context.clock.monotonic().saturating_sub(began) < PATIENCE;
+            if !runnable && !patient {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = idle => {}
+        () = engine.stopped() => {}
+        signal = signalled() => tracing::info!(signal, "the background host ends"),
+    }
+    host.end().await;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,319 @@
+//! `matrix change`.
+
+use std::path::Path;
+
+use matrix_changes::plan::Plan;
+use matrix_changes::service::{self, ChangeList, ChangeRead};
+use matrix_changes::view::ChangeView;
+use matrix_core::{Authorised, Code, Problem, RunId};
+use matrix_evidence::Status;
+use matrix_store::tables::runs::RunRow;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::args::{ChangeCommand, ChangeRunArgs, DecideArgs};
+use crate::door::Door;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+use crate::reader::Reader;
+
+/// A file that was named cannot be read.
+pub(crate) const UNREADABLE: Code = Code::new("CLI-0001", 422, 2, "file cannot be read");
+/// The host answered something that this program does not understand.
+const STRANGE_HOST: Code = Code::new("CLI-0002", 502, 1, "host not understood");
+
+/// The most bytes of a plan that are read at all.
+const PLAN_BYTES: u64 = 4 << 20;
+
+pub(super) async fn change(context: &Context, command: ChangeCommand) -> Result<Exit, Failure> {
+    match command {
+        ChangeCommand::Plan { repo, plan } => check(context, &repo, &plan).await,
+        ChangeCommand::Run(arguments) => run(context, &arguments).await,
+        ChangeCommand::Show { run } => show(context, run),
+        ChangeCommand::Logs { run, check } => logs(context, run, check.as_deref()),
+        ChangeCommand::List { limit } => list(context, limit),
+        ChangeCommand::Approve(arguments) => decide(context, &arguments, "approve").await,
+        ChangeCommand::Reject(arguments) => decide(context, &arguments, "reject").await,
+    }
+}
+
+fn read_plan(path: &Path) -> Result<(String, String), Problem> {
+    use std::io::Read as _;
+    let unreadable = |why: String| {
+        Problem::new(
+            UNREADABLE,
+            format!("{} cannot be read: {why}", path.display()),
+        )
+        .help("name a plan file with --plan")
+    };
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(PLAN_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(error.to_string()))?;
+    let name = path
+        .file_name()
+        .map_or_else(|| "plan".into(), |name| name.to_string_lossy());
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
+    Ok((text, name.into_owned()))
+}
+
+async fn check(context: &Context, repository: &Path, path: &Path) -> Result<Exit, Failure> {
+    let (text, name) = read_plan(path)?;
+    let plan = Plan::parse(text.as_bytes(), &name)?;
+    let digest = plan.digest().map_err(matrix_store::StoreError::corrupt)?;
+    let git = matrix_worktree::Git::find(context.environment.path()).await?;
+    let repository = matrix_worktree::Repository::open(&git, repository).await?;
+    let base = repository.resolve(&plan.base).await?;
+    if context.json {
+        output::json(&json!({ "plan": plan, "digest": digest, "base": base.to_string() }));
+    } else {
+        output::line(format_args!("{}", plan.title));
+        output::line(format_args!(
+            "  {} operations on {base}",
+            plan.operations.len()
+        ));
+        output::line(format_args!("  digest {digest}"));
+    }
+    Ok(Exit::Done)
+}
+
+async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failure> {
+    let (plan, plan_name) = read_plan(&arguments.plan)?;
+    // What is wrong with a plan is said without touching a data directory.
+    Plan::parse(plan.as_bytes(), &plan_name)?;
+    let repository = std::path::absolute(&arguments.repo)
+        .map_err(|error| Problem::new(UNREADABLE, error.to_string()))?;
+    let body = json!({
+        "repository": repository,
+        "plan": plan,
+        "plan_name": plan_name,
+        "target": arguments.target,
+    });
+    let door = if arguments.detach {
+        Door::background(&context.config).await?
+    } else {
+        Door::open(&context.config, &context.environment).await?
+    };
+    let answer = match door.post("/api/v1/execute", &body).await {
+        Ok(answer) => answer,
+        Err(problem) => {
+            door.close().await;
+            return Err(problem);
+        }
+    };
+    let run = run_of(&answer)?;
+    if arguments.detach {
+        if context.json {
+            output::json(&json!({ "run": run }));
+        } else {
+            output::line(run);
+        }
+        return Ok(Exit::Done);
+    }
+    context.see_through(door, run).await
+}
+
+/// The run that an answer of the host names.
+pub(super) fn run_of(answer: &Value) -> Result<RunId, Problem> {
+    answer
+        .get("run")
+        .or_else(|| answer.get("id"))
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Problem::new(STRANGE_HOST, "the host's answer names no run"))
+}
+
+async fn decide(context: &Context, arguments: &DecideArgs, verb: &str) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let approval = open_question(&reader, &arguments.id)?;
+    drop(reader);
+    let door = if arguments.detach {
+        Door::background(&context.config).await?
+    } else {
+        Door::open(&context.config, &context.environment).await?
+    };
+    let path = format!("/api/v1/approvals/{approval}/{verb}");
+    match door
+        .post(&path, &json!({ "reason": arguments.reason }))
+        .await
+    {
+        Ok(answer) if arguments.detach => {
+            output::line(run_of(&answer)?);
+            Ok(Exit::Done)
+        }
+        Ok(answer) => {
+            let run = run_of(&answer)?;
+            context.see_through(door, run).await
+        }
+        Err(problem) => {
+            door.close().await;
+            Err(problem)
+        }
+    }
+}
+
+/// The open question of a change, or the question itself.
+fn open_question(reader: &Reader, id: &str) -> Result<String, Problem> {
+    if id.starts_with("apr_") {
+        return Ok(id.to_owned());
+    }
+    let run: RunId = id.parse().map_err(|error| {
+        Problem::new(UNREADABLE, format!("{error}")).help("see `matrix change list`")
+    })?;
+    let view = view(reader, run)?;
+    view.approval
+        .ok_or_else(|| matrix_changes::error::ChangeError::NothingToDecide(run.to_string()).into())
+}
+
+/// A change as its journal tells it.
+pub(super) fn view(reader: &Reader, run: RunId) -> Result<ChangeView, Problem> {
+    let read = reader.may(ChangeRead { run })?;
+    Ok(service::show(
+        &reader.database,
+        &reader.blobs,
+        &reader.authority,
+        &read,
+    )?)
+}
+
+fn show(context: &Context, run: RunId) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let view = view(&reader, run)?;
+    if context.json {
+        output::json(&view);
+    } else {
+        print(&view);
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows how a followed run ended; a run of another kind in one line.
+pub(super) fn show_end(context: &Context, reader: &Reader, row: &RunRow) -> Result<(), Problem> {
+    if row.kind != matrix_changes::function::KIND {
+        if context.json {
+            output::json(&json!({ "run": row.run, "state": row.state }));
+        } else {
+            output::line(format_args!("{} {}", row.run, row.state));
+        }
+        return Ok(());
+    }
+    let view = view(reader, row.run)?;
+    if context.json {
+        output::json(&view);
+    } else {
+        print(&view);
+    }
+    Ok(())
+}
+
+fn print(view: &ChangeView) {
+    output::line(format_args!("{} {}", view.run, view.title));
+    output::line(format_args!("state     {}{}", view.state, ending(view)));
+    if !view.evidence.is_empty() {
+        output::line("");
+        let rows: Vec<Vec<String>> = view
+            .evidence
+            .iter()
+            .map(|evidence| {
+                let status = match evidence.status {
+                    Status::Passed => "passed",
+                    Status::Failed => "failed",
+                    Status::Skipped => "skipped",
+                };
+                let text = match &evidence.reason {
+                    Some(reason) if evidence.status != Status::Passed => reason.clone(),
+                    _ => evidence.summary.clone(),
+                };
+                vec![evidence.kind.to_string(), status.to_owned(), text]
+            })
+            .collect();
+        output::table(&["evidence", "status", "what was found"], &rows);
+        output::line("");
+    }
+    if let Some(risk) = &view.risk {
+        output::line(format_args!(
+            "risk      {risk}: {}",
+            view.risk_reasons.join("; ")
+        ));
+    }
+    if let Some(verdict) = view.verdict {
+        output::line(format_args!(
+            "verdict   {verdict}: {}",
+            view.verdict_reasons.join("; ")
+        ));
+    }
+    for (name, value) in [
+        ("approval", &view.approval),
+        ("deployed", &view.location),
+        ("release", &view.release),
+        ("commit", &view.commit),
+        ("bundle", &view.bundle),
+        ("key", &view.key),
+    ] {
+        if let Some(value) = value {
+            output::line(format_args!("{name:<9} {value}"));
+        }
+    }
+    if let Some(approval) = &view.approval {
+        output::line(format_args!(
+            "\nit waits for a person: `matrix change approve {approval}`"
+        ));
+    } else if let Some(waiting) = &view.waiting {
+        output::line(format_args!(
+            "\nit waits: {}",
+            waiting["because"].as_str().unwrap_or("")
+        ));
+    }
+    if let (Some(bundle), Some(key)) = (&view.bundle, &view.key) {
+        output::line(format_args!(
+            "\nverify it: matrix verify {bundle} --key {key}"
+        ));
+    }
+}
+
+fn ending(view: &ChangeView) -> String {
+    match (&view.ending, &view.reason) {
+        (Some(ending), Some(reason)) => format!(" ({ending}): {reason}"),
+        _ => String::new(),
+    }
+}
+
+fn logs(context: &Context, run: RunId, check: Option<&str>) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    view(&reader, run)?;
+    let directory = reader.layout.logs(run);
+    let mut names: Vec<_> = std::fs::read_dir(&directory)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    names.sort();
+    for path in names {
+        let name = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        if check.is_some_and(|text| !name.contains(text)) {
+            continue;
+        }
+        let bytes = std::fs::read(&path)
+            .map_err(|error| Problem::new(UNREADABLE, format!("{}: {error}", path.display())))?;
+        output::line(format_args!("── {name}"));
+        output::bytes(&bytes);
+        if !bytes.ends_with(b"\n") && !bytes.is_empty() {
+            output::line("");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn list(context: &Context, limit: u32) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let request: Authorised<ChangeList> = reader.may(ChangeList {
+        before: None,
+        limit,
+    })?;
+    let rows = service::list(&reader.database, &request)?;
+    super::run::print_rows(context, &rows);
+    Ok(Exit::Done)
+}

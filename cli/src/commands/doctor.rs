@@ -1,0 +1,94 @@
+//! `matrix doctor`: what this machine can do.
+
+use matrix_changes::verify::toolchain::{Search, Toolchains};
+use matrix_core::Problem;
+use matrix_sandbox::Sandbox;
+use matrix_sandbox::spec::{ProbeSet, Profile};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::{output, reader};
+
+pub(super) async fn doctor(context: &Context, full: bool) -> Result<Exit, Failure> {
+    let mut report = serde_json::Map::new();
+    let mut good = true;
+    match matrix_worktree::Git::find(context.environment.path()).await {
+        Ok(git) => say(context, &mut report, "git", true, git.version()),
+        Err(error) => {
+            good = false;
+            say(context, &mut report, "git", false, &error.to_string());
+        }
+    }
+    let search = Search {
+        env: context.environment.all().clone(),
+    };
+    let toolchains = Toolchains::find(&search).await;
+    for (ecosystem, toolchain) in toolchains.all() {
+        say(
+            context,
+            &mut report,
+            &format!("{ecosystem:?}").to_lowercase(),
+            true,
+            &toolchain.version,
+        );
+    }
+    good &= sandbox(context, full, &mut report).await?;
+    if context.json {
+        report.insert("good".into(), good.into());
+        output::json(&report);
+    }
+    Ok(if good { Exit::Done } else { Exit::Failed })
+}
+
+fn say(
+    context: &Context,
+    report: &mut serde_json::Map<String, Value>,
+    what: &str,
+    good: bool,
+    detail: &str,
+) {
+    report.insert(what.into(), json!({ "good": good, "detail": detail }));
+    if !context.json {
+        let mark = if good { "✓" } else { "✗" };
+        output::line(format_args!("{mark} {what:<10} {detail}"));
+    }
+}
+
+async fn sandbox(
+    context: &Context,
+    full: bool,
+    report: &mut serde_json::Map<String, Value>,
+) -> Result<bool, Problem> {
+    let scratch = reader::layout(&context.config).sandbox();
+    let clock = std::sync::Arc::clone(&context.clock);
+    let options = matrix_sandbox::Options::new("/proc/self/exe", scratch, clock);
+    let sandbox = match Sandbox::detect(options) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            say(context, report, "sandbox", false, &error.to_string());
+            return Ok(false);
+        }
+    };
+    let set = if full { ProbeSet::Full } else { ProbeSet::Fast };
+    let test = sandbox.self_test(Profile::Check, set).await?;
+    let held = test.probes.iter().filter(|probe| probe.held).count();
+    let detail = format!(
+        "{held} of {} ways out are shut ({} ms)",
+        test.probes.len(),
+        test.duration_ms
+    );
+    say(context, report, "sandbox", test.held(), &detail);
+    if !context.json {
+        for (name, mechanism) in &test.mechanisms {
+            output::line(format_args!("    {name}: {mechanism}"));
+        }
+        for probe in test.probes.iter().filter(|probe| full || !probe.held) {
+            let mark = if probe.held { "✓" } else { "✗" };
+            output::line(format_args!("    {mark} {} {}", probe.name, probe.detail));
+        }
+    }
+    report.insert("sandbox_test".into(), json!(test));
+    Ok(test.held())
+}

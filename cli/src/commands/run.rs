@@ -1,0 +1,277 @@
+//! `matrix run`.
+
+use matrix_core::{Code, Problem, RunId};
+use matrix_engine::runs::{self, RunList, RunRead};
+use matrix_store::StoreError;
+use matrix_store::tables::runs::{self as table, RunRow};
+use serde_json::{Value, json};
+
+use super::{Context, change};
+use crate::args::RunCommand;
+use crate::door::Door;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+use crate::reader::Reader;
+use crate::watch::{Followed, Show, follow, row};
+
+/// A value on the command line is not JSON.
+const NOT_JSON: Code = Code::new("CLI-0003", 422, 2, "not JSON");
+
+/// The most runs that one `resume` takes up.
+const RESUME_MAX: i64 = 10_000;
+
+pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, Failure> {
+    match command {
+        RunCommand::List { limit } => list(context, limit),
+        RunCommand::Show { run, journal } => show(context, run, journal),
+        RunCommand::Why { run } => why(context, run),
+        RunCommand::Watch { run } => watch(context, run).await,
+        RunCommand::Cancel { run, reason } => {
+            steer(context, run, "cancel", json!({ "reason": reason })).await
+        }
+        RunCommand::Pause { run, reason } => {
+            steer(context, run, "pause", json!({ "reason": reason })).await
+        }
+        RunCommand::Retry { run, step } => {
+            steer(context, run, "retry", json!({ "step": step })).await
+        }
+        RunCommand::Signal { run, name, value } => {
+            let value: Value = serde_json::from_str(&value).map_err(|error| {
+                Problem::new(NOT_JSON, format!("`{value}` is not JSON: {error}"))
+                    .help("quote a text: '\"like this\"'")
+            })?;
+            steer(
+                context,
+                run,
+                "signal",
+                json!({ "name": name, "value": value }),
+            )
+            .await
+        }
+        RunCommand::Resume { run: Some(run) } => resume(context, run).await,
+        RunCommand::Resume { run: None } => resume_all(context).await,
+    }
+}
+
+/// Rows of runs, for a person or a program.
+pub(super) fn print_rows(context: &Context, rows: &[RunRow]) {
+    if context.json {
+        let runs: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                json!({ "run": row.run, "kind": row.kind, "state": row.state, "title": row.title,
+                    "created_at": row.created_at, "updated_at": row.updated_at })
+            })
+            .collect();
+        output::json(&json!({ "runs": runs }));
+        return;
+    }
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let created = row.created_at.to_rfc3339_seconds();
+            vec![
+                row.run.to_string(),
+                row.state.clone(),
+                created,
+                row.title.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["run", "state", "created", "title"], &cells);
+}
+
+fn list(context: &Context, limit: u32) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let request = reader.may(RunList {
+        before: None,
+        kind: String::new(),
+        limit,
+    })?;
+    print_rows(context, &runs::list(&reader.database, &request)?);
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, run: RunId, with_journal: bool) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let request = reader.may(RunRead { run })?;
+    let view = runs::show(&reader.database, &reader.blobs, &request)?;
+    let entries = if with_journal {
+        runs::entries(&reader.database, &reader.blobs, &request, -1)?
+    } else {
+        Vec::new()
+    };
+    if context.json {
+        let mut value = serde_json::to_value(&view).map_err(StoreError::corrupt)?;
+        if with_journal {
+            value["journal"] = serde_json::to_value(&entries).map_err(StoreError::corrupt)?;
+        }
+        output::json(&value);
+        return Ok(Exit::Done);
+    }
+    output::line(format_args!("{} {}", view.run, view.title));
+    output::line(format_args!(
+        "{} {}, version {}",
+        view.kind, view.state, view.version
+    ));
+    output::line(format_args!(
+        "created {}, trace {}",
+        view.created_at, view.trace
+    ));
+    output::line(format_args!(
+        "journal ends at {} with {}",
+        view.head_seq, view.head_hash
+    ));
+    for step in &view.steps {
+        let error = step
+            .error
+            .as_deref()
+            .map(|error| format!(": {error}"))
+            .unwrap_or_default();
+        output::line(format_args!("  {:<9} {}{error}", step.state, step.path));
+    }
+    for entry in &entries {
+        output::line(format_args!(
+            "{:>4} {} {} {} {}",
+            entry.seq,
+            entry.at,
+            entry.kind.as_str(),
+            entry.path,
+            entry.hash.short()
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    reader.may(RunRead { run })?;
+    let row = row(&reader, run)?;
+    let waiting: Option<Value> = row
+        .waiting
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok());
+    if context.json {
+        output::json(
+            &json!({ "run": run, "state": row.state, "since": row.updated_at,
+            "waiting": waiting, "owner": row.owner }),
+        );
+        return Ok(Exit::Done);
+    }
+    let text = match (&*row.state, waiting) {
+        ("waiting" | "paused", Some(waiting)) => {
+            let part = |key: &str| waiting[key].as_str().unwrap_or_default().to_owned();
+            format!(
+                "waiting for {} {} since {} because {}",
+                part("for"),
+                part("name"),
+                row.updated_at,
+                part("because")
+            )
+        }
+        ("running", _) if !crate::host::is_hosted(&reader.layout) => {
+            format!("its host ended; `matrix run resume {run}` goes on")
+        }
+        ("running", _) => format!(
+            "running since {} by {}",
+            row.updated_at,
+            row.owner.unwrap_or_default()
+        ),
+        ("ready", _) => format!("ready since {}; waiting for a host", row.updated_at),
+        (state, _) => format!("it does not wait: {state} since {}", row.updated_at),
+    };
+    output::line(text);
+    Ok(Exit::Done)
+}
+
+async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    reader.may(RunRead { run })?;
+    let followed = follow(&reader, run, Show::Progress, &*context.clock).await?;
+    let row = match followed {
+        Followed::Settled(row) => row,
+        Followed::Unhosted(row) => {
+            output::note(format_args!(
+                "matrix: nobody drives {run}; `matrix run resume {run}` goes on"
+            ));
+            row
+        }
+    };
+    change::show_end(context, &reader, &row)?;
+    Ok(Exit::of_state(&row.state))
+}
+
+/// Asks the host for something; what follows from it happens before the command ends.
+async fn steer(context: &Context, run: RunId, verb: &str, body: Value) -> Result<Exit, Failure> {
+    // A run that is not there is no reason to become host.
+    row(&Reader::open(&context.config)?, run)?;
+    let door = Door::open(&context.config, &context.environment).await?;
+    if let Err(problem) = door
+        .post(&format!("/api/v1/runs/{run}/{verb}"), &body)
+        .await
+    {
+        door.close().await;
+        return Err(problem);
+    }
+    if door.host.is_none() {
+        output::line(format_args!("{run} {verb} accepted"));
+        return Ok(Exit::Done);
+    }
+    let exit = context.see_through(door, run).await?;
+    // The request itself was carried out; only a retry is about how the run ends.
+    Ok(if verb == "retry" { exit } else { Exit::Done })
+}
+
+async fn resume(context: &Context, run: RunId) -> Result<Exit, Failure> {
+    let before = row(&Reader::open(&context.config)?, run)?;
+    let door = Door::open(&context.config, &context.environment).await?;
+    if before.state == "paused"
+        && let Err(problem) = door
+            .post(&format!("/api/v1/runs/{run}/resume"), &json!({}))
+            .await
+    {
+        door.close().await;
+        return Err(problem);
+    }
+    context.see_through(door, run).await
+}
+
+async fn resume_all(context: &Context) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let unfinished: Vec<RunRow> = reader
+        .database
+        .read_now::<_, StoreError, _>(|tx| table::unfinished(tx, RESUME_MAX))?
+        .into_iter()
+        .filter(|row| matches!(&*row.state, "ready" | "running"))
+        .collect();
+    if unfinished.is_empty() {
+        if context.json {
+            output::json(&json!({ "runs": [] }));
+        } else {
+            output::line("nothing to resume");
+        }
+        return Ok(Exit::Done);
+    }
+    let door = Door::open(&context.config, &context.environment).await?;
+    if let [only] = unfinished.as_slice() {
+        return context.see_through(door, only.run).await;
+    }
+    let mut ended = Vec::new();
+    for RunRow { run, .. } in &unfinished {
+        output::note(format_args!("resuming {run}"));
+        let (Followed::Settled(row) | Followed::Unhosted(row)) =
+            follow(&reader, *run, Show::Progress, &*context.clock).await?;
+        ended.push(row);
+    }
+    door.close().await;
+    print_rows(context, &ended);
+    let exits = ended.iter().map(|row| Exit::of_state(&row.state));
+    let rank = |exit: &Exit| match exit {
+        Exit::Unsuccessful => 3,
+        Exit::Cancelled => 2,
+        Exit::Waiting => 1,
+        _ => 0,
+    };
+    Ok(exits.max_by_key(rank).unwrap_or(Exit::Done))
+}

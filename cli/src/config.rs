@@ -1,0 +1,290 @@
+//! What the operator decides. Flags beat the environment, the environment the file, the file the
+//! default; each value knows where it came from, and an unknown key is an error.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use matrix_core::{Code, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::args::Global;
+use crate::environment::Environment;
+
+/// The configuration cannot be used.
+pub(crate) const BAD_CONFIG: Code = Code::new("CONFIG-0001", 500, 2, "configuration refused");
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// A flag of the command line.
+    Flag(&'static str),
+    /// A variable of the environment.
+    Environment(&'static str),
+    /// The configuration file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+/// A value with its origin.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Sourced<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The configuration as it is used.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Config {
+    /// Where everything is kept.
+    pub(crate) data_dir: Sourced<PathBuf>,
+    /// Where `serve` listens.
+    pub(crate) listen: Sourced<SocketAddr>,
+    /// How log lines look.
+    pub(crate) log_format: Sourced<LogFormat>,
+    /// Which log lines there are.
+    pub(crate) log_level: Sourced<String>,
+    /// Where releases lie, if not in the data directory.
+    pub(crate) targets: Sourced<Option<PathBuf>>,
+    /// A directory of OSV records for the dependency audit.
+    pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
+    /// Sandboxes at once.
+    pub(crate) sandboxes: Sourced<usize>,
+    /// Further hosts that dependencies may be fetched from, as `host` or `host:port`.
+    pub(crate) fetch_hosts: Sourced<Vec<String>>,
+}
+
+/// The file's form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    data_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    log_format: Option<LogFormat>,
+    log_level: Option<String>,
+    targets: Option<PathBuf>,
+    vulnerabilities: Option<PathBuf>,
+    sandboxes: Option<usize>,
+    fetch_hosts: Option<Vec<String>>,
+}
+
+/// The address that `serve` listens on.
+const LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7420);
+
+fn refused(text: impl Into<String>) -> Problem {
+    Problem::new(BAD_CONFIG, text).help("see `matrix config show --origin`")
+}
+
+impl Config {
+    /// Brings flags, environment, file and defaults together.
+    pub(crate) fn load(global: &Global, environment: &Environment) -> Result<Self, Problem> {
+        let (path, file) = read_file(global, environment)?;
+        let from_file = || Origin::File(path.clone());
+        let parse = |name: &'static str| environment.get(name).map(|text| (name, text));
+        let pick = Pick { file: &from_file };
+        let default_dir = environment
+            .xdg("XDG_DATA_HOME", ".local/share")
+            .map(|directory| directory.join("matrix"));
+        let data_dir = pick.value(
+            global
+                .data_dir
+                .clone()
+                .map(|path| (path, Origin::Flag("--data-dir"))),
+            parse("MATRIX_DATA_DIR").map(|(name, text)| Ok((PathBuf::from(text), name))),
+            file.data_dir,
+        )?;
+        let data_dir = match (data_dir, default_dir) {
+            (Some(found), _) => found,
+            (None, Some(value)) => Sourced {
+                value,
+                origin: Origin::Default,
+            },
+            (None, None) => {
+                return Err(refused("there is no home directory to keep data in")
+                    .help("name a data directory with --data-dir"));
+            }
+        };
+        let absolute = std::path::absolute(&data_dir.value).map_err(|e| refused(e.to_string()))?;
+        Ok(Self {
+            data_dir: Sourced {
+                value: absolute,
+                ..data_dir
+            },
+            listen: pick
+                .value(None, parsed(parse("MATRIX_LISTEN")), file.listen)?
+                .unwrap_or(Sourced {
+                    value: LISTEN,
+                    origin: Origin::Default,
+                }),
+            log_format: pick
+                .value(
+                    global
+                        .log_format
+                        .map(|format| (format, Origin::Flag("--log-format"))),
+                    parse("MATRIX_LOG_FORMAT").map(|(name, text)| match text {
+                        "human" => Ok((LogFormat::Human, name)),
+                        "json" => Ok((LogFormat::Json, name)),
+                        _ => Err(refused(format!("{name} is `{text}`, not human or json"))),
+                    }),
+                    file.log_format,
+                )?
+                .unwrap_or(Sourced {
+                    value: LogFormat::Human,
+                    origin: Origin::Default,
+                }),
+            log_level: pick
+                .value(
+                    global
+                        .log
+                        .clone()
+                        .map(|level| (level, Origin::Flag("--log"))),
+                    parse("MATRIX_LOG").map(|(name, text)| Ok((text.to_owned(), name))),
+                    file.log_level,
+                )?
+                .unwrap_or(Sourced {
+                    value: "warn".into(),
+                    origin: Origin::Default,
+                }),
+            targets: pick.optional(parse("MATRIX_TARGETS").map(path_of), file.targets)?,
+            vulnerabilities: pick.optional(
+                parse("MATRIX_VULNERABILITIES").map(path_of),
+                file.vulnerabilities,
+            )?,
+            sandboxes: pick
+                .value(None, parsed(parse("MATRIX_SANDBOXES")), file.sandboxes)?
+                .unwrap_or_else(|| Sourced {
+                    value: processors(),
+                    origin: Origin::Default,
+                }),
+            fetch_hosts: pick
+                .value(
+                    None,
+                    parse("MATRIX_FETCH_HOSTS").map(|(name, text)| {
+                        Ok((
+                            text.split(',').map(|host| host.trim().to_owned()).collect(),
+                            name,
+                        ))
+                    }),
+                    file.fetch_hosts,
+                )?
+                .unwrap_or(Sourced {
+                    value: Vec::new(),
+                    origin: Origin::Default,
+                }),
+        })
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+type FromEnvironment<T> = Option<Result<(T, &'static str), Problem>>;
+
+fn parsed<T: std::str::FromStr>(found: Option<(&'static str, &str)>) -> FromEnvironment<T>
+where
+    T::Err: std::fmt::Display,
+{
+    found.map(|(name, text)| {
+        text.parse()
+            .map(|value| (value, name))
+            .map_err(|error| refused(format!("{name} is `{text}`: {error}")))
+    })
+}
+
+fn path_of((name, text): (&'static str, &str)) -> Result<(PathBuf, &'static str), Problem> {
+    Ok((PathBuf::from(text), name))
+}
+
+struct Pick<'a> {
+    file: &'a dyn Fn() -> Origin,
+}
+
+impl Pick<'_> {
+    fn value<T>(
+        &self,
+        flag: Option<(T, Origin)>,
+        environment: FromEnvironment<T>,
+        file: Option<T>,
+    ) -> Result<Option<Sourced<T>>, Problem> {
+        if let Some((value, origin)) = flag {
+            return Ok(Some(Sourced { value, origin }));
+        }
+        if let Some(found) = environment {
+            let (value, name) = found?;
+            return Ok(Some(Sourced {
+                value,
+                origin: Origin::Environment(name),
+            }));
+        }
+        Ok(file.map(|value| Sourced {
+            value,
+            origin: (self.file)(),
+        }))
+    }
+
+    fn optional<T>(
+        &self,
+        environment: FromEnvironment<T>,
+        file: Option<T>,
+    ) -> Result<Sourced<Option<T>>, Problem> {
+        let found = self.value(None, environment, file)?;
+        Ok(match found {
+            Some(Sourced { value, origin }) => Sourced {
+                value: Some(value),
+                origin,
+            },
+            None => Sourced {
+                value: None,
+                origin: Origin::Default,
+            },
+        })
+    }
+}
+
+fn read_file(global: &Global, environment: &Environment) -> Result<(PathBuf, ConfigFile), Problem> {
+    let usual = environment
+        .xdg("XDG_CONFIG_HOME", ".config")
+        .map(|directory| directory.join("matrix").join("config.toml"));
+    let named = global.config.clone();
+    let Some(path) = named.clone().or(usual) else {
+        return Ok((PathBuf::new(), ConfigFile::default()));
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+            return Ok((path, ConfigFile::default()));
+        }
+        Err(error) => return Err(refused(format!("{}: {error}", path.display()))),
+    };
+    let file = toml::from_str(&text).map_err(|error| {
+        refused(format!(
+            "{}: {}",
+            path.display(),
+            one_line(&error.to_string())
+        ))
+    })?;
+    Ok((path, file))
+}
+
+fn one_line(text: &str) -> String {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
+}

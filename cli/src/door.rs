@@ -1,0 +1,93 @@
+//! How a command reaches the host: through the data directory's socket, whether the host is
+//! another process or, when there is none, this one.
+
+use std::time::Duration;
+
+use matrix_core::Problem;
+use matrix_server::{Client, HostMode};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::failure::{Failure, told};
+use crate::host::{BUSY, Host, try_lock};
+use crate::reader;
+
+/// How long a host may take to open its socket after it has the lock.
+const SOCKET_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked for.
+const SOCKET_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A way to the host.
+pub(crate) struct Door {
+    client: Client,
+    /// The host, if this process became it.
+    pub(crate) host: Option<Host>,
+}
+
+impl Door {
+    /// Connects to the host, becoming it when there is none.
+    pub(crate) async fn open(config: &Config, environment: &Environment) -> Result<Self, Problem> {
+        let layout = reader::layout(config);
+        let host = match try_lock(&layout)? {
+            Some(lock) => Some(Host::start(config, environment, HostMode::Oneshot, lock).await?),
+            None => None,
+        };
+        Ok(Self {
+            client: connect(config).await?,
+            host,
+        })
+    }
+
+    /// Connects to the host, starting one in the background when there is none.
+    pub(crate) async fn background(config: &Config) -> Result<Self, Problem> {
+        let layout = reader::layout(config);
+        if let Some(lock) = try_lock(&layout)? {
+            drop(lock);
+            crate::commands::background::spawn(config)?;
+        }
+        Ok(Self {
+            client: connect(config).await?,
+            host: None,
+        })
+    }
+
+    /// Asks the host to do something.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.client
+            .post(path, body)
+            .await
+            .map_err(|error| told(&error))
+    }
+
+    /// Ends the host, if this process is it.
+    pub(crate) async fn close(self) {
+        if let Some(host) = self.host {
+            host.end().await;
+        }
+    }
+}
+
+/// Connects to the socket, which a host opens shortly after it takes the lock.
+pub(crate) async fn connect(config: &Config) -> Result<Client, Problem> {
+    let layout = reader::layout(config);
+    let path = layout.socket();
+    let search = async {
+        loop {
+            match Client::connect(&path).await {
+                Ok(client) => return client,
+                Err(_) => tokio::time::sleep(SOCKET_INTERVAL).await,
+            }
+        }
+    };
+    tokio::time::timeout(SOCKET_PATIENCE, search)
+        .await
+        .map_err(|_| {
+            let text = format!(
+                "another process holds {} and does not answer",
+                layout.root().display()
+            );
+            Problem::new(BUSY, text).help("end it, or use another --data-dir")
+        })
+}

@@ -1,0 +1,296 @@
+//! Owning a data directory: one process at a time holds its lock, does its work, and answers on
+//! its socket.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
+use matrix_core::system::{SystemClock, SystemEntropy};
+use matrix_core::{Authorizer, Caller, Clock, Code, Entropy, Problem, Scope};
+use matrix_engine::{Engine, EngineOptions, Journal, OnFullDisk};
+use matrix_identity::principals::Accounts;
+use matrix_sandbox::egress::{Destination, Upstream};
+use matrix_sandbox::spec::Limits as SandboxLimits;
+use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server};
+use matrix_store::{Blobs, Database, OpenMode};
+use matrix_worktree::Git;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::authority::Authority;
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::reader;
+
+/// The data directory cannot be used.
+pub(crate) const UNUSABLE: Code = Code::new("HOST-0002", 500, 1, "data directory cannot be used");
+/// Another process holds the data directory and does not let go.
+pub(crate) const BUSY: Code = Code::new("HOST-0003", 409, 1, "data directory is in use");
+
+/// How long an owner may show no heartbeat.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Runs driven at once.
+const CONCURRENCY: usize = 64;
+
+/// How long a host waits for steps under way when it is to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A host in this process.
+pub(crate) struct Host {
+    /// The engine.
+    pub(crate) engine: Engine,
+    /// The routes.
+    pub(crate) server: Server,
+    /// The accounts.
+    pub(crate) accounts: Accounts,
+    /// The owner.
+    pub(crate) owner: Caller,
+    /// The stages' tools.
+    pub(crate) workshop: Workshop,
+    working: JoinHandle<()>,
+    answering: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+    layout: Layout,
+    lock: File,
+}
+
+/// Takes the lock of a data directory, or gives nothing when another process has it.
+pub(crate) fn try_lock(layout: &Layout) -> Result<Option<File>, Problem> {
+    let open = || -> io::Result<Option<File>> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(layout.root())?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(layout.lock())?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    };
+    open().map_err(|error| unusable(layout.root(), &error))
+}
+
+/// Whether some process hosts the data directory now.
+pub(crate) fn is_hosted(layout: &Layout) -> bool {
+    File::options()
+        .write(true)
+        .open(layout.lock())
+        .is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Problem {
+    let text = format!("{} cannot be used: {error}", path.display());
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull => matrix_store::error::FULL,
+        _ => UNUSABLE,
+    };
+    Problem::new(code, text).help("name a directory that you may write with --data-dir")
+}
+
+impl Host {
+    /// Becomes host with a lock that was taken, and begins to work.
+    pub(crate) async fn start(
+        config: &Config,
+        environment: &Environment,
+        mode: HostMode,
+        lock: File,
+    ) -> Result<Self, Problem> {
+        let layout = reader::layout(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let database = Database::open(&layout.database(), OpenMode::Host)?;
+        let blobs = Blobs::open(layout.blobs())?;
+        let git = Git::find(environment.path()).await?;
+        let accounts = Accounts::new(
+            database.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            Scope::local(),
+        );
+        let owner = accounts.claim(&reader::user_name()).await?;
+        let journal = Journal::new(
+            database.clone(),
+            blobs.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        );
+        #[cfg(debug_assertions)]
+        let journal = journal.crash_at(crash_point(environment));
+        let settings = settings(config, environment, layout.clone());
+        let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
+        let options = options(mode, &workshop);
+        let function = Arc::new(ChangeFunction::new(workshop.clone()));
+        let engine = Engine::new(journal, vec![function], options.clone());
+        let authority = Authority::new(layout.policy(), accounts.clone());
+        let authorizer: Arc<dyn Authorizer> = Arc::new(authority);
+        let rooms = Rooms {
+            engine: engine.clone(),
+            workshop: workshop.clone(),
+            accounts: accounts.clone(),
+            authorizer,
+            owner: owner.clone(),
+        };
+        let facts = HostFacts {
+            worker: options.worker,
+            mode,
+            version: env!("CARGO_PKG_VERSION").into(),
+            data_directory: layout.root().to_owned(),
+        };
+        let server = Server::new(rooms, facts, Limits::default());
+        let socket = listen(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
+        let (closing, closes) = watch::channel(false);
+        let answering = tokio::spawn({
+            let server = server.clone();
+            async move { matrix_server::serve_socket(socket, server, closed(closes)).await }
+        });
+        let working = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.work().await }
+        });
+        Ok(Self {
+            engine,
+            server,
+            accounts,
+            owner,
+            workshop,
+            working,
+            answering,
+            closing,
+            layout,
+            lock,
+        })
+    }
+
+    /// Lets go of every run at its next step boundary, answers who still asks, and gives the
+    /// directory up. Steps that take longer than patience allows are cut off; they are done again.
+    pub(crate) async fn end(self) {
+        self.engine.drain();
+        drop(tokio::time::timeout(FAREWELL, self.working).await);
+        self.closing.send_replace(true);
+        drop(self.answering.await);
+        // Nobody else can have made a socket here while we hold the lock.
+        drop(fs::remove_file(self.layout.socket()));
+        drop(self.lock);
+    }
+
+    /// Ends at once; what was under way is done again by the next host.
+    pub(crate) fn abandon(self) {
+        self.working.abort();
+        self.answering.abort();
+        drop(fs::remove_file(self.layout.socket()));
+    }
+}
+
+/// Ready when the sender says so or is gone.
+pub(crate) async fn closed(mut closes: watch::Receiver<bool>) {
+    drop(closes.wait_for(|closed| *closed).await);
+}
+
+fn listen(layout: &Layout) -> io::Result<UnixListener> {
+    let path = layout.socket();
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn settings(config: &Config, environment: &Environment, layout: Layout) -> Settings {
+    Settings {
+        layout,
+        launcher: "/proc/self/exe".into(),
+        search: matrix_changes::verify::toolchain::Search {
+            env: environment.all().clone(),
+        },
+        vulnerabilities: config.vulnerabilities.value.clone(),
+        sandboxes: config.sandboxes.value,
+        fetch_hosts: config
+            .fetch_hosts
+            .value
+            .iter()
+            .map(|text| destination(text))
+            .collect(),
+        upstream: upstream(environment),
+        limits: SandboxLimits::default(),
+    }
+}
+
+/// `host` or `host:port`; without a port that of HTTPS.
+fn destination(text: &str) -> Destination {
+    match text
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse()))
+    {
+        Some((host, Ok(port))) => Destination::new(host, port),
+        _ => Destination::new(text, 443),
+    }
+}
+
+/// The proxy of this machine, from the usual variables.
+fn upstream(environment: &Environment) -> Option<Upstream> {
+    let text = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"]
+        .into_iter()
+        .find_map(|name| environment.get(name))?;
+    let rest = text
+        .strip_prefix("http://")
+        .unwrap_or(text)
+        .trim_end_matches('/');
+    let (credentials, place) = match rest.rsplit_once('@') {
+        Some((credentials, place)) => (Some(credentials), place),
+        None => (None, rest),
+    };
+    let Destination { host, port } = destination(place);
+    let authorization = credentials.map(|plain| {
+        use base64::Engine as _;
+        format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(plain)
+        )
+    });
+    Some(Upstream {
+        host,
+        port,
+        authorization,
+    })
+}
+
+fn options(mode: HostMode, workshop: &Workshop) -> EngineOptions {
+    let mut random = [0_u8; 8];
+    workshop.entropy().fill(&mut random);
+    EngineOptions {
+        worker: format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random)),
+        concurrency: CONCURRENCY,
+        lease: LEASE,
+        on_full_disk: match mode {
+            HostMode::Serve => OnFullDisk::Retry,
+            HostMode::Oneshot | HostMode::Background => OnFullDisk::Stop,
+        },
+    }
+}
+
+/// `MATRIX_CRASH_AT=before:N` or `after:N` kills the process at a boundary of the journal, in
+/// builds for testing only.
+#[cfg(debug_assertions)]
+fn crash_point(environment: &Environment) -> Option<matrix_engine::journal::CrashPoint> {
+    use matrix_engine::journal::CrashPoint;
+    let (when, seq) = environment.get("MATRIX_CRASH_AT")?.split_once(':')?;
+    let seq = seq.parse().ok()?;
+    match when {
+        "before" => Some(CrashPoint::Before(seq)),
+        "after" => Some(CrashPoint::After(seq)),
+        _ => None,
+    }
+}

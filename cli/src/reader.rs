@@ -1,0 +1,79 @@
+//! Reading a data directory without being its host.
+
+use std::sync::Arc;
+
+use matrix_changes::Layout;
+use matrix_core::system::{SystemClock, SystemEntropy};
+use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, Scope};
+use matrix_identity::principals::Accounts;
+use matrix_store::{Blobs, Database, OpenMode};
+
+use crate::authority::Authority;
+use crate::config::Config;
+
+/// There is no data directory yet.
+pub(crate) const NO_DATA: Code = Code::new("HOST-0001", 404, 6, "no data directory");
+
+/// Reads a data directory for the operating-system user.
+pub(crate) struct Reader {
+    /// Where things lie.
+    pub(crate) layout: Layout,
+    /// The database, for reading only.
+    pub(crate) database: Database,
+    /// The content-addressed store.
+    pub(crate) blobs: Blobs,
+    /// Who may read what.
+    pub(crate) authority: Authority,
+    /// The operating-system user.
+    pub(crate) caller: Caller,
+}
+
+/// The places of the configured data directory.
+pub(crate) fn layout(config: &Config) -> Layout {
+    Layout::new(config.data_dir.value.clone(), config.targets.value.clone())
+}
+
+/// The operating-system user's name.
+pub(crate) fn user_name() -> String {
+    let uid = nix::unistd::Uid::current();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    // A container may run under a number that has no name.
+    user.map_or_else(|| format!("uid-{uid}"), |user| user.name)
+}
+
+/// The accounts of a database.
+pub(crate) fn accounts(database: &Database) -> Accounts {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    Accounts::new(database.clone(), clock, entropy, Scope::local())
+}
+
+impl Reader {
+    /// Opens the configured data directory.
+    pub(crate) fn open(config: &Config) -> Result<Self, Problem> {
+        let layout = layout(config);
+        if !layout.database().is_file() {
+            let text = format!("there is nothing in {}", layout.root().display());
+            return Err(Problem::new(NO_DATA, text)
+                .help("`matrix change run` makes it, or name another with --data-dir"));
+        }
+        let database = Database::open(&layout.database(), OpenMode::ReadOnly)?;
+        let accounts = accounts(&database);
+        Ok(Self {
+            blobs: Blobs::open_read_only(layout.blobs()),
+            caller: accounts.owner_caller(&user_name()),
+            authority: Authority::new(layout.policy(), accounts),
+            database,
+            layout,
+        })
+    }
+
+    /// Asks whether the user may.
+    pub(crate) fn may<A: Action>(&self, action: A) -> Result<Authorised<A>, Problem> {
+        Ok(Authorised::obtain(
+            &self.authority,
+            self.caller.clone(),
+            action,
+        )?)
+    }
+}

@@ -1,0 +1,237 @@
+//! Following a run through its journal, which is read and never asked for: it works beside a host,
+//! through a hand-over, and after a crash.
+
+use std::time::Duration;
+
+use matrix_changes::view::stage_of;
+use matrix_core::{Clock, Problem, RunId, Timestamp};
+use matrix_engine::EntryKind;
+use matrix_engine::entry::Entry;
+use matrix_engine::journal;
+use matrix_store::StoreError;
+use matrix_store::tables::runs::{self, RunRow};
+
+use crate::host::is_hosted;
+use crate::output;
+use crate::reader::Reader;
+
+/// How often the journal is read.
+const INTERVAL: Duration = Duration::from_millis(40);
+
+/// How often it is looked whether there is a host at all.
+const HOST_CHECK: u32 = 25;
+
+/// How following ended.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// The run ended, waits or rests.
+    Settled(RunRow),
+    /// Nobody drives the run any more.
+    Unhosted(RunRow),
+}
+
+/// Whether lines of progress are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Each step as it happens.
+    Progress,
+    /// Nothing.
+    Nothing,
+}
+
+/// Follows a run until it ends, waits or is left alone.
+pub(crate) async fn follow(
+    reader: &Reader,
+    run: RunId,
+    show: Show,
+    clock: &dyn Clock,
+) -> Result<Followed, Problem> {
+    let mut seen = -1;
+    let mut progress = Progress::new(show);
+    let mut round = 0_u32;
+    loop {
+        let row = row(reader, run)?;
+        for entry in journal::read(&reader.database, &reader.blobs, run, seen)? {
+            seen = entry.seq;
+            progress.entry(&entry);
+        }
+        let settled = !matches!(&*row.state, "ready" | "running");
+        // The row was read before the entries, so a settled row has all of them behind it.
+        if settled && seen >= row.head_seq {
+            progress.end();
+            return Ok(Followed::Settled(row));
+        }
+        round += 1;
+        if round.is_multiple_of(HOST_CHECK) && !is_hosted(&reader.layout) {
+            progress.end();
+            return Ok(Followed::Unhosted(row));
+        }
+        progress.tick(clock.now());
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// A run's row.
+pub(crate) fn row(reader: &Reader, run: RunId) -> Result<RunRow, Problem> {
+    reader
+        .database
+        .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
+        .filter(|row| row.scope == reader.caller.scope)
+        .ok_or_else(|| {
+            Problem::new(
+                matrix_engine::error::NOT_FOUND,
+                format!("there is no run {run}"),
+            )
+            .help("see `matrix run list`")
+        })
+}
+
+/// Lines of progress, and on a terminal a last line that lives.
+struct Progress {
+    show: Show,
+    began: Option<Timestamp>,
+    stage: &'static str,
+}
+
+impl Progress {
+    fn new(show: Show) -> Self {
+        Self {
+            show,
+            began: None,
+            stage: "",
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        let began = *self.began.get_or_insert(entry.at);
+        if self.show == Show::Nothing {
+            return;
+        }
+        let elapsed = entry.at.since(began).as_secs_f64();
+        if let Some(stage) = stage_of(&entry.path)
+            && stage != self.stage
+        {
+            self.stage = stage;
+            line(elapsed, &format!("── {}", stage.to_uppercase()));
+        }
+        if let Some(text) = describe(entry) {
+            line(elapsed, &text);
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if self.show == Show::Progress && output::on_terminal() {
+            let elapsed = self
+                .began
+                .map_or(0.0, |began| now.since(began).as_secs_f64());
+            output::live(&format!("{elapsed:7.2} s  {} …", self.stage));
+        }
+    }
+
+    fn end(&self) {
+        if self.show == Show::Progress {
+            output::live("");
+        }
+    }
+}
+
+fn line(elapsed: f64, text: &str) {
+    output::live("");
+    output::note(format_args!("{elapsed:7.2} s  {text}"));
+}
+
+fn describe(entry: &Entry) -> Option<String> {
+    let path = entry
+        .path
+        .rsplit_once('#')
+        .map_or(&*entry.path, |(path, _)| path);
+    let payload = entry.payload.as_ref();
+    let text = |key: &str| {
+        payload
+            .and_then(|value| value.get(key))
+            .and_then(|v| v.as_str())
+            .unwrap_or_default()
+    };
+    Some(match entry.kind {
+        EntryKind::RunStarted => format!("{} {}", entry.run, text("title")),
+        EntryKind::StepCompleted => step(path, payload?)?,
+        EntryKind::StepFailed => {
+            let error = payload?.get("error")?.get("message")?.as_str()?.to_owned();
+            let again = payload?.get("retry_at").is_some_and(|at| !at.is_null());
+            format!(
+                "✗ {path}: {error}{}",
+                if again { " (tried again)" } else { "" }
+            )
+        }
+        EntryKind::ApprovalRequested => format!("? waits for a person: {}", text("approval")),
+        EntryKind::ApprovalDecided => {
+            format!(
+                "! {} by {} {}",
+                text("verdict"),
+                entry.actor,
+                text("reason")
+            )
+        }
+        EntryKind::Paused => format!("‖ paused: {}", text("reason")),
+        EntryKind::Resumed => "▶ resumed".into(),
+        EntryKind::CancelRequested => format!("■ cancel requested {}", text("reason")),
+        EntryKind::RunFailed => format!("✗ {}: {}", text("code"), text("message")),
+        EntryKind::RunCompleted
+        | EntryKind::RunCancelled
+        | EntryKind::StepBegun
+        | EntryKind::TimerSet
+        | EntryKind::TimerFired
+        | EntryKind::SignalReceived
+        | EntryKind::Reset => return None,
+    })
+}
+
+/// A finished step in one line; steps that only prepare others are not shown.
+fn step(path: &str, result: &serde_json::Value) -> Option<String> {
+    if let Some(check) = path.strip_prefix("verify/") {
+        let took = result
+            .get("duration_ms")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0);
+        let state = result
+            .pointer("/state/state")
+            .and_then(|state| state.as_str())?;
+        if state == "absent" {
+            return None;
+        }
+        let reason = result
+            .pointer("/state/reason")
+            .and_then(|reason| reason.as_str());
+        let reason = reason
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        let secs = std::time::Duration::from_millis(took).as_secs_f64();
+        return Some(format!("· {check} {state} ({secs:.1} s){reason}"));
+    }
+    let shown = match path {
+        "sandbox" => {
+            let probes = result.get("probes")?.as_array()?.len();
+            format!("sandbox holds against {probes} ways out")
+        }
+        "patch" => {
+            let files = result.pointer("/facts/files")?.as_array()?.len();
+            format!("patch of {files} files applied")
+        }
+        "gate" => {
+            let verdict = result.pointer("/verdict/verdict")?.as_str()?;
+            let risk = result.pointer("/risk/level")?.as_str()?;
+            format!("gate: {verdict}, risk {risk}")
+        }
+        "deploy" if result["how"] == "applied" => {
+            format!("deployed to {}", result["location"].as_str()?)
+        }
+        "deploy" => "the target changed, so the gate is asked again".into(),
+        "health" => format!("health: {}", result["detail"].as_str()?),
+        "rollback" => "rolled back".into(),
+        "publish" => format!("commit {} published", result["commit"].as_str()?.get(..12)?),
+        "attest" => format!("bundle signed: {}", result["path"].as_str()?),
+        "plan" | "evidence" | "release" => path.to_owned(),
+        _ => return None,
+    };
+    Some(format!("✓ {shown}"))
+}
