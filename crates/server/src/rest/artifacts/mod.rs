@@ -1,0 +1,4 @@
+//! `/api/v1/artifacts/{job}`: what a change published.
+
+pub(crate) mod get;
+pub(crate) mod list;

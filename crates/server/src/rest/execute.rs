@@ -1,0 +1,93 @@
+//! `POST /api/v1/execute`: submits a change.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use matrix_changes::service::{ChangeSubmit, submit};
+use matrix_core::{RunId, canonical};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::plan::plan_name;
+use crate::edge::guard::SignedIn;
+use crate::edge::read::Body;
+use crate::idempotency::{Key, Ledger};
+use crate::problem::Failure;
+use crate::rest::answer::{Links, job_links};
+use crate::server::Server;
+
+/// A change to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Execution {
+    /// The repository's absolute path on the server's machine.
+    pub repository: String,
+    /// The plan, YAML or JSON.
+    pub plan: String,
+    /// The plan's file name, for messages; its extension tells JSON from YAML.
+    #[serde(default = "plan_name")]
+    #[schema(default = "plan.yaml")]
+    pub plan_name: String,
+    /// Where to deploy; it wins over the plan's target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// A change that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Submitted {
+    /// The change's run; also the job's id.
+    #[schema(value_type = String, example = "run_01k6g0000000000000000000aa")]
+    pub run: RunId,
+    /// Where to look on.
+    pub links: Links,
+}
+
+/// Submits a change: plan and repository are looked at, then its run begins. With an
+/// `Idempotency-Key` the same request, made again within a day, gives the same run.
+#[utoipa::path(
+    post, path = "/api/v1/execute", operation_id = "change_run", tag = "changes",
+    params(("Idempotency-Key" = Option<String>, Header,
+            description = "1 to 255 visible ASCII characters, new for each request.")),
+    request_body = Execution,
+    responses((status = 202, description = "The run is durable.", body = Submitted,
+               headers(("Location" = String, description = "The job's address.")))),
+)]
+pub(crate) async fn execute(
+    State(server): State<Server>,
+    SignedIn(caller): SignedIn,
+    headers: HeaderMap,
+    Body(execution): Body<Execution>,
+) -> Result<Response, Failure> {
+    let key = Key::of(&headers)?;
+    let repository = PathBuf::from(&execution.repository);
+    if !repository.is_absolute() {
+        return Err(Failure::malformed(
+            "`repository` is an absolute path on the server's machine",
+        ));
+    }
+    let digest = canonical::digest(&execution).map_err(|error| {
+        tracing::error!(%error, "a request has no canonical form");
+        Failure::internal()
+    })?;
+    let action = ChangeSubmit {
+        repository,
+        plan: execution.plan.into_bytes(),
+        plan_name: execution.plan_name,
+        target: execution.target,
+    };
+    let request = server.authorise(caller.clone(), action)?;
+    let (engine, workshop) = (server.engine().clone(), server.workshop().clone());
+    let work = async move { Ok(submit(&engine, &workshop, request).await?) };
+    let run = Ledger::of(&server).once(caller, key, digest, work).await?;
+    let links = job_links(run);
+    let location = links.get("self").unwrap_or_default().to_owned();
+    let mut response = (StatusCode::ACCEPTED, Json(Submitted { run, links })).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}

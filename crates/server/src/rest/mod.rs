@@ -1,0 +1,100 @@
+//! The routes. One endpoint is one file: extract, ask whether the caller may, call the room's
+//! service function, answer. No rule stands here, so that the command line, which calls the same
+//! functions, obeys the same ones.
+//!
+//! `router` builds what a listener serves; [`openapi()`](crate::openapi()) is made from the same
+//! list, so a route cannot be served without being described. The routes of `host` exist on the
+//! socket only.
+
+mod answer;
+mod approvals;
+mod artifacts;
+mod deployments;
+mod execute;
+mod health;
+mod host;
+mod jobs;
+mod metrics;
+mod page;
+mod plan;
+mod runs;
+mod signing_keys;
+mod users;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::edge::frame::{frame, no_address, no_method};
+use crate::edge::guard::{Door, guard};
+use crate::openapi;
+use crate::server::Server;
+
+pub use answer::{Accepted, Links, ProblemBody, Reason};
+pub use approvals::list::{Approval, ApprovalState};
+pub use artifacts::list::Artifact;
+pub use deployments::list::Deployment;
+pub use deployments::rollback::RolledBack;
+pub use deployments::stop::Stopped;
+pub use execute::{Execution, Submitted};
+pub use health::{HealthDetails, HealthSummary};
+pub use host::{Draining, HostView};
+pub use jobs::body::{Job, JobEvidence, JobStage};
+pub use page::Page;
+pub use plan::{CheckedPlan, PlanText};
+pub use runs::body::{Entry, Run, Step};
+pub use runs::retry::Retry;
+pub use runs::signal::Signal;
+pub use signing_keys::list::SigningKey;
+pub use signing_keys::rotate::Rotated;
+pub use users::add::{NewUser, UserWithToken};
+pub use users::list::User;
+
+/// Every endpoint that is part of the API, with its description.
+pub(crate) fn endpoints() -> OpenApiRouter<Server> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::health))
+        .routes(routes!(health::detailed))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(runs::list::list))
+        .routes(routes!(runs::show::show))
+        .routes(routes!(runs::entries::entries))
+        .routes(routes!(runs::events::events))
+        .routes(routes!(runs::cancel::cancel))
+        .routes(routes!(runs::pause::pause))
+        .routes(routes!(runs::resume::resume))
+        .routes(routes!(runs::retry::retry))
+        .routes(routes!(runs::signal::signal))
+        .routes(routes!(plan::plan))
+        .routes(routes!(execute::execute))
+        .routes(routes!(jobs::list::list))
+        .routes(routes!(jobs::show::show))
+        .routes(routes!(artifacts::list::list))
+        .routes(routes!(artifacts::get::get))
+        .routes(routes!(approvals::list::list))
+        .routes(routes!(approvals::approve::approve))
+        .routes(routes!(approvals::reject::reject))
+        .routes(routes!(deployments::list::list))
+        .routes(routes!(deployments::rollback::rollback))
+        .routes(routes!(deployments::stop::stop))
+        .routes(routes!(users::list::list, users::add::add))
+        .routes(routes!(signing_keys::list::list))
+        .routes(routes!(signing_keys::rotate::rotate))
+}
+
+/// What a listener serves.
+pub(crate) fn router(server: &Server, door: Door) -> Router {
+    let (mut router, _) = endpoints().split_for_parts();
+    if matches!(door, Door::Socket) {
+        router = router.merge(host::router());
+    }
+    router
+        .fallback(no_address)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn_with_state((server.clone(), door), guard))
+        .layer(from_fn_with_state(server.clone(), frame))
+        .with_state(server.clone())
+}

@@ -1,0 +1,159 @@
+//! Runs and entries as the API gives them.
+
+use matrix_core::{Digest, RunId, Timestamp};
+use matrix_engine::runs::RunView;
+use matrix_store::tables::runs::RunRow;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::rest::answer::{Links, run_links};
+
+/// One execution of a durable function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Run {
+    /// Its id.
+    #[schema(value_type = String, example = "run_01k6g0000000000000000000aa")]
+    pub run: RunId,
+    /// What it executes, such as `change`.
+    pub kind: String,
+    /// The function's version it is pinned to.
+    pub version: String,
+    /// One line for people.
+    pub title: String,
+    /// `ready`, `running`, `waiting`, `paused`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
+    /// What it waits for, since when and why.
+    pub waiting: Option<Value>,
+    /// The trace id of its log lines.
+    pub trace: String,
+    /// When it was created, in microseconds since 1970.
+    #[schema(value_type = i64)]
+    pub created_at: Timestamp,
+    /// When it last changed, in microseconds since 1970.
+    #[schema(value_type = i64)]
+    pub updated_at: Timestamp,
+    /// Position of its newest entry.
+    pub head_seq: i64,
+    /// SHA-256 of its newest entry and all before it.
+    #[schema(value_type = String)]
+    pub head_hash: Digest,
+    /// Its steps in order; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<Step>>,
+    /// Where to look on.
+    pub links: Links,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Step {
+    /// Its address in the run.
+    pub path: String,
+    /// `running`, `retrying`, `done` or `failed`.
+    pub state: String,
+    /// How many attempts failed.
+    pub failures: u32,
+    /// The error it ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<RunRow> for Run {
+    fn from(row: RunRow) -> Self {
+        let waiting = row.waiting.as_deref();
+        Self {
+            run: row.run,
+            kind: row.kind,
+            version: row.version,
+            title: row.title,
+            state: row.state,
+            waiting: waiting.and_then(|text| serde_json::from_str(text).ok()),
+            trace: row.trace,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            head_seq: row.head_seq,
+            head_hash: row.head_hash,
+            steps: None,
+            links: run_links(row.run),
+        }
+    }
+}
+
+impl From<RunView> for Run {
+    fn from(view: RunView) -> Self {
+        let steps = view.steps.into_iter().map(|step| Step {
+            path: step.path,
+            state: step.state.to_owned(),
+            failures: step.failures,
+            error: step.error,
+        });
+        Self {
+            run: view.run,
+            kind: view.kind,
+            version: view.version,
+            title: view.title,
+            state: view.state,
+            waiting: view.waiting,
+            trace: view.trace,
+            created_at: view.created_at,
+            updated_at: view.updated_at,
+            head_seq: view.head_seq,
+            head_hash: view.head_hash,
+            steps: Some(steps.collect()),
+            links: run_links(view.run),
+        }
+    }
+}
+
+/// An entry of a run's journal; `docs/reference/api.md` says how its hash is recomputed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Entry {
+    /// Position among all entries of the data directory.
+    pub lsn: i64,
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// Position in the run, from zero.
+    pub seq: i64,
+    /// What it says, such as `step_completed`.
+    pub kind: String,
+    /// The address of the step, timer, signal or approval; empty for the run itself.
+    pub path: String,
+    /// What the step was, so that replay recognises it.
+    pub fingerprint: String,
+    /// Who wrote it.
+    pub actor: String,
+    /// The owner's epoch.
+    pub epoch: i64,
+    /// When, in microseconds since 1970.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+    /// SHA-256 of salt and payload.
+    #[schema(value_type = String)]
+    pub payload_digest: Digest,
+    /// The chain's hash up to and with this entry.
+    #[schema(value_type = String)]
+    pub hash: Digest,
+    /// The content; null when it was erased.
+    pub payload: Option<Value>,
+}
+
+impl From<matrix_engine::Entry> for Entry {
+    fn from(entry: matrix_engine::Entry) -> Self {
+        Self {
+            lsn: entry.lsn,
+            run: entry.run,
+            seq: entry.seq,
+            kind: entry.kind.as_str().to_owned(),
+            path: entry.path,
+            fingerprint: entry.fingerprint,
+            actor: entry.actor,
+            epoch: entry.epoch,
+            at: entry.at,
+            payload_digest: entry.payload_digest,
+            hash: entry.hash,
+            payload: entry.payload,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `GET /api/v1/runs`.
+
+use axum::extract::State;
+use matrix_core::RunId;
+use matrix_engine::runs::{self, RunList};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::body::Run;
+use crate::edge::guard::SignedIn;
+use crate::edge::read::Asked;
+use crate::problem::Failure;
+use crate::rest::page::{self, Page};
+use crate::server::{Server, blocking};
+
+/// Which runs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RunQuery {
+    /// Only runs of this kind, such as `change`.
+    #[serde(default)]
+    kind: Option<String>,
+    /// Where the page begins: `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<RunId>,
+    /// How many items at most, 1 to 200; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+/// Runs, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/runs", operation_id = "run_list", tag = "runs", params(RunQuery),
+    responses((status = 200, description = "A page of runs.", body = Page<Run>)),
+)]
+pub(crate) async fn list(
+    State(server): State<Server>,
+    SignedIn(caller): SignedIn,
+    Asked(query): Asked<RunQuery>,
+) -> Result<Page<Run>, Failure> {
+    let limit = page::limit(query.limit);
+    let action = RunList {
+        before: query.cursor,
+        kind: query.kind.unwrap_or_default(),
+        limit: limit + 1,
+    };
+    let request = server.authorise(caller, action)?;
+    let found = blocking(move || runs::list(server.database(), &request)).await?;
+    Ok(Page::cut(found, limit, |row| row.run.to_string()).map(Run::from))
+}

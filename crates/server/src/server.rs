@@ -1,0 +1,224 @@
+//! What every handler is given: the rooms it serves, who listens, and the edge's own counters.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use matrix_changes::workshop::Workshop;
+use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Timestamp};
+use matrix_engine::Engine;
+use matrix_identity::Accounts;
+use matrix_store::{Blobs, Database};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use crate::health::HealthBoard;
+use crate::metrics::Metrics;
+use crate::problem::Failure;
+
+/// The rooms behind the routes.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Runs and their journals.
+    pub engine: Engine,
+    /// Where changes are made.
+    pub workshop: Workshop,
+    /// Who may sign in.
+    pub accounts: Accounts,
+    /// Decides what a caller may do.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The operating-system user, for whom the socket speaks.
+    pub owner: Caller,
+}
+
+/// For how long the host of a data directory lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostMode {
+    /// Until the command's own run has ended or waits.
+    Oneshot,
+    /// Until nothing can go on.
+    Background,
+    /// Until it is told to end.
+    Serve,
+}
+
+/// The process that hosts the data directory.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// Its name among the owners of runs.
+    pub worker: String,
+    /// For how long it lives.
+    pub mode: HostMode,
+    /// The product's version.
+    pub version: String,
+    /// Where everything is kept.
+    pub data_directory: PathBuf,
+}
+
+/// The bounds that keep a client, mistaken or not, from using the process up.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For how long a client may take over a request's head, and a connection may be idle.
+    pub head: Duration,
+    /// How long until an answer begins, the reading of the body included.
+    pub answer: Duration,
+    /// The most bytes in a body.
+    pub body_bytes: usize,
+    /// The most connections of one listener at once; more wait to be accepted.
+    pub connections: usize,
+    /// The most event streams at once; more are refused.
+    pub streams: usize,
+    /// After this long without an event, a stream says that it is alive and asks again whether
+    /// its caller may read.
+    pub heartbeat: Duration,
+    /// For how long requests under way may go on once the listener is told to end.
+    pub farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            body_bytes: 2 * 1024 * 1024,
+            connections: 512,
+            streams: 128,
+            heartbeat: Duration::from_secs(15),
+            farewell: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Everything the routes need. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rooms: Rooms,
+    host: HostFacts,
+    limits: Limits,
+    metrics: Metrics,
+    health: HealthBoard,
+    streams: Arc<Semaphore>,
+    started: Duration,
+    started_at: Timestamp,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("host", &self.shared.host)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Brings the rooms together. Nothing listens until one of the `serve` functions runs.
+    pub fn new(rooms: Rooms, host: HostFacts, limits: Limits) -> Self {
+        let clock = rooms.engine.clock();
+        let (started, started_at) = (clock.monotonic(), clock.now());
+        Self {
+            shared: Arc::new(Shared {
+                streams: Arc::new(Semaphore::new(limits.streams)),
+                rooms,
+                host,
+                limits,
+                metrics: Metrics::default(),
+                health: HealthBoard::default(),
+                started,
+                started_at,
+            }),
+        }
+    }
+
+    /// The board on which the host reports what it knows of itself, such as its sandbox's test.
+    pub fn health(&self) -> &HealthBoard {
+        &self.shared.health
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.rooms.engine
+    }
+
+    pub(crate) fn workshop(&self) -> &Workshop {
+        &self.shared.rooms.workshop
+    }
+
+    pub(crate) fn authorizer(&self) -> &dyn Authorizer {
+        &*self.shared.rooms.authorizer
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.shared.rooms.accounts
+    }
+
+    pub(crate) fn owner(&self) -> &Caller {
+        &self.shared.rooms.owner
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        self.engine().database()
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        self.engine().blobs()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &**self.engine().clock()
+    }
+
+    pub(crate) fn host(&self) -> &HostFacts {
+        &self.shared.host
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.shared.streams
+    }
+
+    pub(crate) fn started_at(&self) -> Timestamp {
+        self.shared.started_at
+    }
+
+    /// How long this process has served.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.clock().monotonic().saturating_sub(self.shared.started)
+    }
+
+    /// Asks whether the caller may; the only way from a handler to a service function.
+    pub(crate) fn authorise<A: Action>(
+        &self,
+        caller: Caller,
+        action: A,
+    ) -> Result<Authorised<A>, Failure> {
+        Ok(Authorised::obtain(self.authorizer(), caller, action)?)
+    }
+}
+
+/// Runs a service function that reads, on a thread that may block.
+pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) => {
+            tracing::error!(%error, "a reading task stopped");
+            Err(Failure::internal())
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A run's journal as a stream.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use matrix_server::{Event, Limits};
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+/// The text of a stream until it ends or this has appeared in it.
+async fn until(body: &mut Incoming, wanted: &str) -> String {
+    let mut text = String::new();
+    let read = async {
+        while !text.contains(wanted) {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        text.push_str(&String::from_utf8_lossy(data));
+                    }
+                }
+                _ => break,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), read)
+        .await
+        .expect("the stream says nothing");
+    text
+}
+
+fn ids(text: &str) -> Vec<i64> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    lines.map(|id| id.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_stream_is_taken_up_where_it_broke_off_and_ends_with_its_run() {
+    let site = Site::open().await;
+    let run = site.settled(json!("signal")).await;
+    let address = format!("/api/v1/runs/{run}/events");
+    let mut first = site.get(&address).open().await;
+    assert_eq!(first.headers()["content-type"], "text/event-stream");
+    let text = until(first.body_mut(), "event: step_completed").await;
+    assert_eq!(ids(&text), [0, 1], "{text}");
+    drop(first);
+    // What happens while nobody listens is not missed.
+    let client = site.client().await;
+    let signal = format!("/api/v1/runs/{run}/signal");
+    let _: Value = client
+        .post(&signal, &json!({ "name": "go" }))
+        .await
+        .unwrap();
+    let mut second = site.get(&address).header("last-event-id", "1").open().await;
+    let text = until(second.body_mut(), "nothing ever says this").await;
+    let found = ids(&text);
+    assert_eq!(found[0], 2, "{text}");
+    assert!(
+        found.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "a gap: {found:?}"
+    );
+    assert!(text.contains("event: run_completed"), "{text}");
+    let last = found.last().unwrap();
+    let after = site.get(&format!("{address}?after={last}")).send().await;
+    assert_eq!(
+        after.status, 204,
+        "a finished stream would be asked for for ever"
+    );
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_shows_entries_as_they_are_written() {
+    let site = Site::open().await;
+    let run = site.settled(json!("signal")).await;
+    let client = site.client().await;
+    let stream = client.events(run, -1).await.unwrap();
+    let mut stream = std::pin::pin!(stream);
+    let mut seen: Vec<Event> = Vec::new();
+    while seen.len() < 2 {
+        seen.push(stream.next().await.unwrap().unwrap());
+    }
+    let signal = format!("/api/v1/runs/{run}/signal");
+    let body = json!({ "name": "go", "value": "a\nb" });
+    let _: Value = client.post(&signal, &body).await.unwrap();
+    while let Some(event) = stream.next().await {
+        seen.push(event.unwrap());
+    }
+    let names: Vec<_> = seen.iter().map(|event| &*event.name).collect();
+    assert_eq!(names.first(), Some(&"run_started"));
+    assert_eq!(names.last(), Some(&"run_completed"));
+    let entry: Value = serde_json::from_str(&seen.last().unwrap().data).unwrap();
+    assert_eq!(entry["payload"], "a\nb");
+    let mut none = std::pin::pin!(
+        client
+            .events(run, entry["seq"].as_i64().unwrap())
+            .await
+            .unwrap()
+    );
+    assert!(none.next().await.is_none());
+    site.close().await;
+}
+
+#[tokio::test]
+async fn positions_that_cannot_be_are_refused() {
+    let site = Site::open().await;
+    let run = site.settled(json!("signal")).await;
+    let address = format!("/api/v1/runs/{run}/events");
+    for ask in [
+        site.get(&format!("{address}?after=99")),
+        site.get(&format!("{address}?after=x")),
+        site.get(&address).header("last-event-id", "soon"),
+        site.get(&address).header("last-event-id", "-2"),
+    ] {
+        ask.send().await.problem(400, "HTTP-0008");
+    }
+    let unknown = "/api/v1/runs/run_00000000000000000000000000/events";
+    site.get(unknown).send().await.problem(404, "RUN-0001");
+    site.close().await;
+}
+
+#[tokio::test]
+async fn silence_is_filled_and_streams_are_counted_and_end_with_their_listener() {
+    let limits = Limits {
+        heartbeat: Duration::from_millis(50),
+        streams: 1,
+        ..Limits::default()
+    };
+    let site = Site::with(limits).await;
+    let run = site.settled(json!("signal")).await;
+    let address = format!("/api/v1/runs/{run}/events");
+    let mut stream = site.get(&address).open().await;
+    let text = until(stream.body_mut(), ": alive").await;
+    assert!(text.contains("event: run_started"), "{text}");
+    let refused = site.get(&address).send().await;
+    refused.problem(429, "HTTP-0012");
+    assert_eq!(refused.header("retry-after"), "5");
+    site.begin_close();
+    let text = until(stream.body_mut(), "nothing ever says this").await;
+    assert!(!text.contains("event: problem"), "{text}");
+    site.close().await;
+}

@@ -1,0 +1,112 @@
+//! A request that is made twice.
+
+use matrix_core::{Caller, Digest, Principal, PrincipalKind, RunId, Scope, Timestamp, canonical};
+use matrix_server::rest::Execution;
+use matrix_store::StoreError;
+use matrix_store::tables::idempotency;
+use serde_json::json;
+
+use crate::site::Site;
+
+#[tokio::test]
+async fn a_refused_request_gives_its_key_back() {
+    let site = Site::open().await;
+    let missing = site.directory.path().join("missing");
+    let body = json!({ "repository": missing, "plan": "version: 7" });
+    let other = json!({ "repository": missing, "plan": "version: 8" });
+    let post = |body| {
+        site.ask("POST", "/api/v1/execute")
+            .token(&site.service)
+            .header("idempotency-key", "key-1")
+            .json(body)
+    };
+    for body in [&body, &other, &body] {
+        let refused = post(body).send().await;
+        assert!((400..500).contains(&refused.status), "{}", refused.text());
+        let code = refused.text();
+        assert!(!code.contains("HTTP-001"), "the key was kept: {code}");
+    }
+    let bad = post(&body)
+        .header("idempotency-key", "two words")
+        .send()
+        .await;
+    bad.problem(400, "HTTP-0008");
+    let relative = json!({ "repository": "here", "plan": "version: 1" });
+    post(&relative).send().await.problem(400, "HTTP-0008");
+    site.close().await;
+}
+
+/// Records that the user has used a key before.
+async fn used(
+    site: &Site,
+    key: &'static str,
+    request: Digest,
+    worker: &'static str,
+    run: Option<RunId>,
+) {
+    let caller = Caller {
+        principal: Principal {
+            kind: PrincipalKind::User,
+            name: "ursula".into(),
+        },
+        scope: Scope::local(),
+        on_behalf_of: Vec::new(),
+    };
+    let at = Timestamp::from_micros(i64::MAX / 2);
+    site.engine
+        .database()
+        .write::<_, StoreError, _>(move |tx| {
+            idempotency::reserve(tx, &caller, key, &request, worker, at)?;
+            run.map_or(Ok(()), |run| idempotency::settle(tx, &caller, key, run))
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_used_key_gives_the_same_run_or_says_what_is_known() {
+    let site = Site::open().await;
+    let execution = Execution {
+        repository: "/missing".into(),
+        plan: "version: 1".into(),
+        plan_name: "plan.yaml".into(),
+        target: None,
+    };
+    let asked = canonical::digest(&execution).unwrap();
+    let run = site.settled(json!("done")).await;
+    used(&site, "done", asked, "an-earlier-host", Some(run)).await;
+    used(&site, "lost", asked, "an-earlier-host", None).await;
+    used(&site, "busy", asked, "host-1", None).await;
+    let post = |token: &str, key: &str, body: &Execution| {
+        site.ask("POST", "/api/v1/execute")
+            .token(token)
+            .header("idempotency-key", key)
+            .json(&serde_json::to_value(body).unwrap())
+    };
+    let again = post(&site.user, "done", &execution).send().await;
+    assert_eq!(again.ok(202)["run"], run.to_string());
+    assert_eq!(again.header("location"), format!("/api/v1/jobs/{run}"));
+    let lost = post(&site.user, "lost", &execution).send().await;
+    let problem = lost.problem(409, "HTTP-0010");
+    assert!(
+        problem["help"].as_str().unwrap().contains("/api/v1/jobs"),
+        "{problem}"
+    );
+    let busy = post(&site.user, "busy", &execution).send().await;
+    busy.problem(409, "HTTP-0010");
+    assert_eq!(busy.header("retry-after"), "1");
+    let other = Execution {
+        plan: "version: 2".into(),
+        ..execution.clone()
+    };
+    let reused = post(&site.user, "done", &other).send().await;
+    reused.problem(422, "HTTP-0011");
+    let mine = post(&site.service, "done", &execution).send().await;
+    assert_ne!(
+        mine.status,
+        202,
+        "another caller's key was honoured: {}",
+        mine.text()
+    );
+    site.close().await;
+}

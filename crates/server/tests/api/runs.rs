@@ -1,0 +1,154 @@
+//! Runs, read and steered.
+
+use matrix_server::rest::{Entry, Page, Run};
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+#[tokio::test]
+async fn runs_come_a_page_at_a_time_newest_first() {
+    let site = Site::open().await;
+    let mut made = Vec::new();
+    for number in 0..5 {
+        made.push(site.settled(json!(number)).await.to_string());
+    }
+    made.reverse();
+    let (mut seen, mut address) = (Vec::new(), "/api/v1/runs?limit=2".to_owned());
+    loop {
+        let answer = site.get(&address).send().await;
+        let page: Page<Run> = serde_json::from_value(answer.ok(200)).unwrap();
+        assert!(page.items.len() <= 2);
+        seen.extend(page.items.iter().map(|run| run.run.to_string()));
+        let Some(next) = page.next else { break };
+        assert!(
+            answer.header("link").contains(&next),
+            "{}",
+            answer.header("link")
+        );
+        address = format!("/api/v1/runs?limit=2&cursor={next}");
+    }
+    assert_eq!(seen, made);
+    let none = site.get("/api/v1/runs?kind=change").send().await.ok(200);
+    assert_eq!(none["items"], json!([]));
+    let jobs = site.get("/api/v1/jobs").send().await.ok(200);
+    assert_eq!(
+        jobs["items"],
+        json!([]),
+        "a run of another kind is listed as a job"
+    );
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_run_shows_its_steps_and_its_journal() {
+    let site = Site::open().await;
+    let run = site.settled(json!("done")).await;
+    let shown: Run = serde_json::from_value(
+        site.get(&format!("/api/v1/runs/{run}"))
+            .send()
+            .await
+            .ok(200),
+    )
+    .unwrap();
+    assert_eq!((&*shown.state, &*shown.kind), ("succeeded", "test"));
+    let steps = shown.steps.unwrap();
+    assert_eq!((&*steps[0].path, &*steps[0].state), ("first#1", "done"));
+    let entries = site
+        .get(shown.links.get("entries").unwrap())
+        .send()
+        .await
+        .ok(200);
+    let entries: Page<Entry> = serde_json::from_value(entries).unwrap();
+    let kinds: Vec<_> = entries.items.iter().map(|entry| &*entry.kind).collect();
+    assert_eq!(kinds, ["run_started", "step_completed", "run_completed"]);
+    assert_eq!(entries.items[2].hash, shown.head_hash);
+    let rest = site
+        .get(&format!("/api/v1/runs/{run}/entries?cursor=0&limit=1"))
+        .send()
+        .await
+        .ok(200);
+    assert_eq!(
+        (&rest["items"][0]["seq"], &rest["next"]),
+        (&json!(1), &json!("1"))
+    );
+    let not_a_job = site.get(&format!("/api/v1/jobs/{run}")).send().await;
+    not_a_job.problem(404, "CHANGE-0001");
+    site.close().await;
+}
+
+#[tokio::test]
+async fn the_owner_steers_runs_through_the_socket() {
+    let site = Site::open().await;
+    let client = site.client().await;
+    let run = site.settled(json!("signal")).await;
+    let verb = |verb: &str| format!("/api/v1/runs/{run}/{verb}");
+    let _: Value = client
+        .post(&verb("signal"), &json!({ "name": "go", "value": [1, 2] }))
+        .await
+        .unwrap();
+    let mut row = site.engine.settled(run).await.unwrap();
+    while row.state == "waiting" {
+        tokio::task::yield_now().await;
+        row = site.engine.settled(run).await.unwrap();
+    }
+    assert_eq!(row.state, "succeeded");
+    let ended = client
+        .post::<_, Value>(&verb("cancel"), &json!({}))
+        .await
+        .unwrap_err();
+    assert!(ended.to_string().contains("RUN-0002"), "{ended}");
+    assert_eq!(ended.exit_code(), 1);
+    let cancelled = site.settled(json!("signal")).await;
+    let address = format!("/api/v1/runs/{cancelled}/cancel");
+    let _: Value = client
+        .post(&address, &json!({ "reason": "not needed" }))
+        .await
+        .unwrap();
+    let mut row = site.engine.settled(cancelled).await.unwrap();
+    while row.state == "waiting" {
+        tokio::task::yield_now().await;
+        row = site.engine.settled(cancelled).await.unwrap();
+    }
+    assert_eq!(row.state, "cancelled");
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_person_answers_a_question_and_a_program_does_not() {
+    let site = Site::open().await;
+    let run = site.settled(json!("question")).await;
+    let open = site
+        .get("/api/v1/approvals?state=open")
+        .send()
+        .await
+        .ok(200);
+    let question = &open["items"][0];
+    assert_eq!(
+        (&question["run"], &question["subject"]["diff"]),
+        (&json!(run), &json!("abc"))
+    );
+    let address = question["links"]["reject"].as_str().unwrap();
+    let body = json!({ "reason": "it breaks the ledger" });
+    let program = site.ask("POST", address).token(&site.service).json(&body);
+    program.send().await.problem(403, "AUTH-0001");
+    let person = site.ask("POST", address).token(&site.user).json(&body);
+    assert_eq!(person.send().await.ok(202)["run"], run.to_string());
+    let mut row = site.engine.settled(run).await.unwrap();
+    while row.state == "waiting" {
+        tokio::task::yield_now().await;
+        row = site.engine.settled(run).await.unwrap();
+    }
+    let entries = site
+        .get(&format!("/api/v1/runs/{run}/entries"))
+        .send()
+        .await
+        .ok(200);
+    let items = entries["items"].as_array().unwrap();
+    let decided = items
+        .iter()
+        .find(|entry| entry["kind"] == "approval_decided")
+        .unwrap();
+    assert_eq!(decided["actor"], "user:ursula");
+    assert_eq!(decided["payload"]["reason"], "it breaks the ledger");
+    site.close().await;
+}
