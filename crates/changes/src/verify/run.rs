@@ -164,7 +164,8 @@ async fn command_check(
         context.prepared(side),
     );
     match planned {
-        Ok(planned) => attempt::run(job, side, attempt, &planned, context).await,
+        // On the heap, because callers hold several of these at once.
+        Ok(planned) => Box::pin(attempt::run(job, side, attempt, &planned, context)).await,
         Err(missing) => Ok(Checked {
             result: CheckResult::not_run(&job.id, job.kind, side, attempt, missing.0),
             produced: Vec::new(),

@@ -319,3 +319,33 @@ async fn without_a_sandbox_nothing_is_learnt_and_nothing_runs() {
     assert!(problem.detail.contains("no namespaces"), "{problem}");
     bench.nothing_is_left();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_check_leaves_behind_is_neither_followed_nor_kept() {
+    let run = "ln -s /etc/passwd $MATRIX_REPORT_DIR/a.xml; mkfifo $MATRIX_REPORT_DIR/b.xml; \
+               ln -s / out; mkdir -p locked/deep dist; chmod 000 locked; ln -s /etc/passwd dist/a; \
+               echo b > dist/b";
+    let config = serde_json::json!({
+        "checks": [
+            {"name": "left", "kind": "test_results", "run": run},
+            {"name": "left-build", "kind": "build_log", "run": run},
+        ],
+        "artifacts": ["dist/*"],
+    });
+    let mut bench = Bench::new(&[], &[]).await;
+    let config = ProjectConfig::parse(config.to_string().as_bytes()).unwrap();
+    bench.context.artifacts.clone_from(&config.artifacts);
+    let project = bench.project(Some(&config));
+    let (tests, results) = bench.verify(&project, Kind::TestResults).await;
+    // No report counted, so the exit code is the one case.
+    assert_eq!(tests.evidence.status, Status::Passed, "{results:#?}");
+    assert_eq!(tests.evidence.details["passed"], 1);
+    let (build, results) = bench.verify(&project, Kind::BuildLog).await;
+    let names: Vec<_> = build
+        .outputs
+        .iter()
+        .map(|file| file.name.as_str())
+        .collect();
+    assert_eq!(names, ["dist/b"], "{results:#?}");
+    bench.nothing_is_left();
+}

@@ -14,6 +14,8 @@ use super::{Preparer, Ready, source};
 use crate::verify::detect::{Ecosystem, own_files, text};
 
 const MAX_CRATE: u64 = 256 << 20;
+/// What is held in memory of the host's own copies; beyond it crates are fetched.
+const MAX_CRATES: u64 = 512 << 20;
 
 pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
     let here = tree.join(directory);
@@ -191,7 +193,7 @@ fn cargo_home(preparer: &Preparer) -> Option<PathBuf> {
 fn downloaded(preparer: &Preparer, packages: &[Package]) -> Option<BTreeMap<String, Vec<u8>>> {
     let registry = cargo_home(preparer)?.join("registry");
     let mut files = BTreeMap::new();
-    let mut room = 2_u64 << 30;
+    let mut room = MAX_CRATES;
     for package in packages {
         let checksum = package.checksum.as_ref().filter(|_| package.registry)?;
         let plain = |text: &str| !text.is_empty() && !text.contains(['/', '\\']) && text != "..";
