@@ -1,6 +1,6 @@
 //! Isolated execution: a Linux process sandbox that fails closed and tests itself.
 //!
-//! This crate contains `unsafe` code, in [`sys`] alone: making a sandbox means forking, asking the
+//! This crate contains `unsafe` code, in `sys.rs` alone: making a sandbox means forking, asking the
 //! kernel for namespaces and mount attributes that no safe wrapper offers, and, for the probes,
 //! making the very system calls that must be refused. The workspace forbids `unsafe`; this crate's
 //! own manifest denies it everywhere but there.

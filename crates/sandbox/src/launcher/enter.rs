@@ -97,8 +97,14 @@ fn shape(spec: &SandboxSpec, owner: u32) -> Shape {
     let limits = &spec.limits;
     Shape {
         owner,
-        bytes: limits.disk_bytes.min(limits.memory_bytes).max(1 << 20),
-        inodes: (limits.disk_bytes / PER_FILE).clamp(1024, 1 << 20),
+        // Somewhat more than the limit, so that passing it is seen and not only "no space".
+        bytes: limits
+            .disk_bytes
+            .min(limits.memory_bytes)
+            .saturating_add(4 << 20),
+        inodes: (limits.disk_bytes / PER_FILE)
+            .saturating_add(1024)
+            .min(1 << 20),
     }
 }
 

@@ -19,7 +19,7 @@ use super::enter::{Door, Entry, Identity};
 use super::root;
 use crate::forward;
 use crate::limits::processes;
-use crate::spec::{Ending, Limits};
+use crate::spec::{Ending, Limit, Limits};
 use crate::sys::{self, Forked};
 use crate::wire::{self, Failure, GO, Inside, TERMINATE};
 
@@ -54,6 +54,7 @@ fn run(entry: &Entry<'_>, door: Door, status: &mut UnixStream) -> Result<(), Fai
         .map_err(|error| Failure::isolation("listen on the loopback port inside", error))?;
     let refusals = harden()?;
     await_launcher(status)?;
+    let furniture = scratch_bytes();
     let (mut executed, executing) =
         UnixStream::pair().map_err(|error| Failure::isolation("make a socket pair", error))?;
     let child = match sys::fork_single_threaded()
@@ -76,6 +77,8 @@ fn run(entry: &Entry<'_>, door: Door, status: &mut UnixStream) -> Result<(), Fai
     let measured = entry.group.is_none().then_some(&entry.spec.limits);
     let watched = Watched {
         child,
+        disk_bytes: entry.spec.limits.disk_bytes,
+        furniture,
         measured,
         refusals,
     };
@@ -151,6 +154,10 @@ struct Watched<'a> {
     child: Pid,
     /// Limits to keep by measuring, where there is no control group.
     measured: Option<&'a Limits>,
+    /// What the private places may hold.
+    disk_bytes: u64,
+    /// What the root held before the program was started.
+    furniture: u64,
     /// Where refused system calls arrive.
     refusals: OwnedFd,
 }
@@ -208,7 +215,10 @@ fn watch(watched: &Watched<'_>, status: &mut UnixStream) -> Result<(), Failure> 
         {
             return tell(status, &Inside::Exceeded { limit });
         }
-        let scratch = scratch_bytes();
+        let scratch = scratch_bytes().saturating_sub(watched.furniture);
+        if scratch > watched.disk_bytes {
+            return tell(status, &Inside::Exceeded { limit: Limit::Disk });
+        }
         if scratch.abs_diff(scratch_seen) >= 1 << 20 {
             scratch_seen = scratch;
             tell(status, &Inside::Scratch { bytes: scratch })?;

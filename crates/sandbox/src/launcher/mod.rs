@@ -6,14 +6,14 @@
 //!
 //! Four processes stand between the host and the program:
 //!
-//! 1. the **launcher** ([`supervise`]), outside, with the host's rights. It gives the trees to the
+//! 1. the **launcher** (`supervise.rs`), outside, with the host's rights. It gives the trees to the
 //!    sandbox's user, watches clock, control groups and disk, and kills when it must, also when the
 //!    host's socket closes.
-//! 2. a short-lived process ([`enter`]) that makes the namespaces, builds the root ([`root`]) and
+//! 2. a short-lived process (`enter.rs`) that makes the namespaces, builds the root (`root.rs`) and
 //!    gives up its rights.
-//! 3. the **first process** inside ([`init`]), process 1 of its namespace: it reaps, forwards, and
+//! 3. the **first process** inside (`init.rs`), process 1 of its namespace: it reaps, forwards, and
 //!    measures where there is no control group. When it ends, the kernel ends all others.
-//! 4. the **program**, started by [`command`] behind Landlock, seccomp and resource limits.
+//! 4. the **program**, started by `command.rs` behind Landlock, seccomp and resource limits.
 
 mod command;
 pub(crate) mod enter;
