@@ -234,7 +234,7 @@ fn print(view: &ChangeView) {
     }
     if let Some(risk) = &view.risk {
         output::line(format_args!(
-            "risk      {risk}: {}",
+            "risk      {risk} ({})",
             view.risk_reasons.join("; ")
         ));
     }

@@ -163,7 +163,10 @@ impl ChangeView {
             title: request.plan.title.clone(),
             risk: gate.as_ref().map(|gate| gate.risk.level.to_string()),
             risk_reasons: gate.as_ref().map(reasons).unwrap_or_default(),
-            verdict: gate.as_ref().map(|gate| gate.verdict.as_str()),
+            verdict: gate.as_ref().map(|gate| match ending.as_deref() {
+                Some(crate::error::ending::REJECTED) => "deny",
+                _ => gate.verdict.as_str(),
+            }),
             verdict_reasons: gate
                 .map(|gate| verdict_reasons(&gate.verdict))
                 .unwrap_or_default(),

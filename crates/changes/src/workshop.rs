@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
 
 use crate::layout::Layout;
 use crate::signing::Keyring;
+use crate::target::service::Service;
 use crate::target::{DirectoryTarget, Target};
 use crate::verify::config::TargetConfig;
 use crate::verify::executor::{Executor, NotExecuted};
@@ -179,7 +180,8 @@ impl Workshop {
     /// A target of the operator's directory, configured by the repository at its base revision.
     pub fn target(&self, name: &str, config: &TargetConfig) -> Arc<dyn Target> {
         let root = self.layout().target(name);
-        Arc::new(DirectoryTarget::new(name, root, config.clone(), None))
+        let service = Arc::new(Service::new(self.clone(), root.join("service")));
+        Arc::new(DirectoryTarget::new(name, root, config.clone(), service))
     }
 
     /// What a principal is here, and whether the directory has a single active user.

@@ -159,16 +159,15 @@ pub async fn gate(
                     submitter: run.caller().principal.clone(),
                 };
                 let answer = run.approval("gate", &question).await?;
+                if answer.verdict == Verdict::Reject {
+                    // A rejection is about the change, whatever it was bound to.
+                    let text = format!("{} rejected it: {}", answer.actor, answer.reason);
+                    return Err(StepError::permanent(ending::REJECTED, text).into());
+                }
                 taken.entry(bound_to).or_default().push(answer);
             }
             GateVerdict::Deny { reasons } => {
-                let rejected = decisions.iter().any(|d| d.verdict == Verdict::Reject);
-                let code = if rejected {
-                    ending::REJECTED
-                } else {
-                    ending::DENIED
-                };
-                return Err(StepError::permanent(code, reasons.join("; ")).into());
+                return Err(StepError::permanent(ending::DENIED, reasons.join("; ")).into());
             }
         }
     }

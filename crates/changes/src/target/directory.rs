@@ -30,25 +30,38 @@ pub struct DirectoryTarget {
     name: String,
     root: PathBuf,
     config: TargetConfig,
-    process: Option<Arc<dyn Process>>,
+    process: Arc<dyn Process>,
 }
 
 /// The process that a release may have.
 #[async_trait]
 pub trait Process: Send + Sync + std::fmt::Debug {
-    /// Starts the release's process, ending another that this target has.
-    async fn start(&self, release: &Path, state: &Path) -> Result<(), String>;
+    /// Starts the release's process, if its configuration has one, ending another that this
+    /// target has.
+    async fn start(
+        &self,
+        release: &Path,
+        state: &Path,
+        config: &TargetConfig,
+    ) -> Result<(), String>;
     /// Ends the target's process; nothing to end is fine.
-    async fn stop(&self, state: &Path) -> Result<(), String>;
+    async fn stop(&self, release: &Path, state: &Path, config: &TargetConfig)
+    -> Result<(), String>;
     /// Whether the process works.
-    async fn health(&self, release: &Path, state: &Path) -> Result<HealthReport, String>;
+    async fn health(
+        &self,
+        release: &Path,
+        state: &Path,
+        config: &TargetConfig,
+    ) -> Result<HealthReport, String>;
     /// Its newest output.
-    async fn logs(&self, state: &Path) -> Result<Vec<u8>, String>;
+    async fn logs(&self) -> Result<Vec<u8>, String>;
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     order: Order,
+    config: TargetConfig,
     manifest: Manifest,
     manifest_digest: Digest,
     replaced: Option<DeploymentId>,
@@ -64,7 +77,7 @@ impl DirectoryTarget {
         name: impl Into<String>,
         root: PathBuf,
         config: TargetConfig,
-        process: Option<Arc<dyn Process>>,
+        process: Arc<dyn Process>,
     ) -> Self {
         Self {
             name: name.into(),
@@ -254,6 +267,7 @@ impl Target for DirectoryTarget {
                     .map_err(self.failed("write the release"))?;
                 let record = Record {
                     order,
+                    config: self.config.clone(),
                     manifest: payload.manifest.clone(),
                     manifest_digest: payload
                         .manifest
@@ -266,12 +280,14 @@ impl Target for DirectoryTarget {
                 record
             }
         };
-        if let Some(process) = &self.process {
-            process
-                .start(&self.release(order.deployment), &self.state())
-                .await
-                .map_err(self.process_failed())?;
-        }
+        self.process
+            .start(
+                &self.release(order.deployment),
+                &self.state(),
+                &record.config,
+            )
+            .await
+            .map_err(self.process_failed())?;
         self.switch(Some(order.deployment))
             .map_err(self.failed("switch to the release"))?;
         self.prune(&record)
@@ -310,26 +326,20 @@ impl Target for DirectoryTarget {
                 detail,
             });
         }
-        match &self.process {
-            Some(process) => process
-                .health(&self.release(deployment), &self.state())
-                .await
-                .map_err(self.process_failed()),
-            None => Ok(HealthReport {
+        if record.config.start.is_none() {
+            return Ok(HealthReport {
                 healthy: true,
                 detail: format!("all {} files have their digests", found.0.len()),
-            }),
+            });
         }
+        self.process
+            .health(&self.release(deployment), &self.state(), &record.config)
+            .await
+            .map_err(self.process_failed())
     }
 
     async fn logs(&self, _deployment: DeploymentId) -> Result<Vec<u8>, TargetError> {
-        match &self.process {
-            Some(process) => process
-                .logs(&self.state())
-                .await
-                .map_err(self.process_failed()),
-            None => Ok(Vec::new()),
-        }
+        self.process.logs().await.map_err(self.process_failed())
     }
 
     async fn rollback(&self, order: Order) -> Result<Option<DeploymentId>, TargetError> {
@@ -344,27 +354,41 @@ impl Target for DirectoryTarget {
                 what: format!("{} is not the current release", order.deployment),
             });
         }
-        if let Some(process) = &self.process {
-            match record.replaced {
-                Some(previous) => process.start(&self.release(previous), &self.state()).await,
-                None => process.stop(&self.state()).await,
+        let previous = match record.replaced {
+            Some(previous) => self.record(previous)?.map(|record| (previous, record)),
+            None => None,
+        };
+        match &previous {
+            Some((id, before)) => {
+                self.process
+                    .start(&self.release(*id), &self.state(), &before.config)
+                    .await
             }
-            .map_err(self.process_failed())?;
+            None => {
+                let release = self.release(order.deployment);
+                self.process
+                    .stop(&release, &self.state(), &record.config)
+                    .await
+            }
         }
-        self.switch(record.replaced)
-            .map_err(self.failed("switch back"))?;
+        .map_err(self.process_failed())?;
+        let previous = previous.map(|(id, _)| id);
+        self.switch(previous).map_err(self.failed("switch back"))?;
         drop(lock);
-        Ok(record.replaced)
+        Ok(previous)
     }
 
-    async fn stop(&self, _deployment: DeploymentId) -> Result<(), TargetError> {
-        match &self.process {
-            Some(process) => process
-                .stop(&self.state())
-                .await
-                .map_err(self.process_failed()),
-            None => Ok(()),
+    async fn stop(&self, deployment: DeploymentId) -> Result<(), TargetError> {
+        let Some(record) = self.record(deployment)? else {
+            return Ok(());
+        };
+        if self.current()? != Some(deployment) {
+            return Ok(());
         }
+        self.process
+            .stop(&self.release(deployment), &self.state(), &record.config)
+            .await
+            .map_err(self.process_failed())
     }
 }
 
@@ -394,7 +418,7 @@ fn differences(before: &Manifest, after: &Manifest) -> Vec<PathChange> {
     changes
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Option<T>> {
+pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -403,7 +427,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Option<T>>
 }
 
 /// Writes beside the place and renames, so that a reader finds the old or the new text.
-fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(&serde_json::to_vec(value)?)?;
@@ -412,7 +436,7 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn remove_file(path: &Path) -> io::Result<()> {
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

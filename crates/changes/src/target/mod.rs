@@ -7,6 +7,7 @@
 
 pub mod directory;
 pub mod manifest;
+pub mod service;
 
 use async_trait::async_trait;
 use matrix_core::id::DeploymentId;
