@@ -185,6 +185,8 @@ impl Engine {
                 audit::insert(tx, &caller, at, "run_create", &run.to_string(), &row.kind)
             })
             .await?;
+        #[cfg(debug_assertions)]
+        journal.crash_if(crate::journal::CrashPoint::After(0));
         journal.announce();
         self.shared.work.notify_one();
         Ok(run)

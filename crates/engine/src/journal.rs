@@ -59,7 +59,7 @@ pub(crate) struct Sealed {
 #[cfg(debug_assertions)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashPoint {
-    /// Before the entry of this position is handed to the committer.
+    /// Before the entry of this position is committed.
     Before(i64),
     /// After it is committed and before anyone hears of it.
     After(i64),
@@ -106,7 +106,7 @@ impl Journal {
     }
 
     #[cfg(debug_assertions)]
-    fn crash_if(&self, point: CrashPoint) {
+    pub(crate) fn crash_if(&self, point: CrashPoint) {
         if self.crash == Some(point) {
             let this = rustix::process::getpid();
             rustix::process::kill_process(this, rustix::process::Signal::KILL)
@@ -169,20 +169,15 @@ impl Journal {
             .map(|draft| self.seal(draft, actor, at))
             .collect::<Result<Vec<_>, _>>()?;
         #[cfg(debug_assertions)]
-        if let Some(CrashPoint::Before(seq)) = self.crash {
-            let head = self
-                .database
-                .read_now::<_, StoreError, _>(|tx| runs::head(tx, fence.run))?;
-            let next = head.map_or(0, |head| head.seq + 1);
-            let last = next + i64::try_from(sealed.len()).unwrap_or(0);
-            if (next..last).contains(&seq) {
-                self.crash_if(CrashPoint::Before(seq));
-            }
-        }
+        let crash = self.clone();
         let entries = self
             .database
             .write::<_, AppendError, _>(move |tx| {
                 let entries = append_in(tx, fence, sealed, at)?;
+                #[cfg(debug_assertions)]
+                for entry in &entries {
+                    crash.crash_if(CrashPoint::Before(entry.seq));
+                }
                 if let Some(beside) = beside {
                     beside(tx)?;
                 }

@@ -98,8 +98,13 @@ impl Board {
     /// may prepare a step with work of its own, which leaves no trace and is simply done again.
     pub(crate) fn idle(&self) -> Option<Vec<Waiting>> {
         let inner = self.lock();
-        (inner.in_flight == 0 && !inner.waits.is_empty())
-            .then(|| inner.waits.values().map(|(waiting, _)| waiting.clone()).collect())
+        (inner.in_flight == 0 && !inner.waits.is_empty()).then(|| {
+            inner
+                .waits
+                .values()
+                .map(|(waiting, _)| waiting.clone())
+                .collect()
+        })
     }
 
     /// Waits until `ready` gives something for the history.
