@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod artifacts;
 mod bodies;
 mod doors;
 mod events;

@@ -20,7 +20,7 @@ pub struct Artifact {
     /// The change.
     #[schema(value_type = String)]
     pub run: RunId,
-    /// Its name in the change, such as `evidence/lint.sarif`.
+    /// Its name in the change, such as `patch.diff`.
     pub name: String,
     /// SHA-256 of the bytes.
     #[schema(value_type = String)]
