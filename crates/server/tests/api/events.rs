@@ -15,13 +15,12 @@ async fn until(body: &mut Incoming, wanted: &str) -> String {
     let mut text = String::new();
     let read = async {
         while !text.contains(wanted) {
-            match body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        text.push_str(&String::from_utf8_lossy(data));
-                    }
-                }
-                _ => break,
+            // A stream that is cut off instead of ended is a failure.
+            let Some(frame) = body.frame().await.transpose().unwrap() else {
+                break;
+            };
+            if let Some(data) = frame.data_ref() {
+                text.push_str(&String::from_utf8_lossy(data));
             }
         }
     };
