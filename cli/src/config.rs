@@ -94,99 +94,83 @@ impl Config {
     pub(crate) fn load(global: &Global, environment: &Environment) -> Result<Self, Problem> {
         let (path, file) = read_file(global, environment)?;
         let from_file = || Origin::File(path.clone());
-        let parse = |name: &'static str| environment.get(name).map(|text| (name, text));
         let pick = Pick { file: &from_file };
-        let default_dir = environment
-            .xdg("XDG_DATA_HOME", ".local/share")
-            .map(|directory| directory.join("matrix"));
-        let data_dir = pick.value(
-            global
-                .data_dir
-                .clone()
-                .map(|path| (path, Origin::Flag("--data-dir"))),
-            parse("MATRIX_DATA_DIR").map(|(name, text)| Ok((PathBuf::from(text), name))),
-            file.data_dir,
+        let set = |name: &'static str| environment.get(name).map(|text| (name, text));
+        let flag = |format| (format, Origin::Flag("--log-format"));
+        let format = pick.value(
+            global.log_format.map(flag),
+            set("MATRIX_LOG_FORMAT").map(log_format),
+            file.log_format,
         )?;
-        let data_dir = match (data_dir, default_dir) {
-            (Some(found), _) => found,
-            (None, Some(value)) => Sourced {
-                value,
-                origin: Origin::Default,
-            },
-            (None, None) => {
-                return Err(refused("there is no home directory to keep data in")
-                    .help("name a data directory with --data-dir"));
-            }
-        };
-        let absolute = std::path::absolute(&data_dir.value).map_err(|e| refused(e.to_string()))?;
+        let level = pick.value(
+            global
+                .log
+                .clone()
+                .map(|level| (level, Origin::Flag("--log"))),
+            parsed(set("MATRIX_LOG")),
+            file.log_level,
+        )?;
+        let hosts = set("MATRIX_FETCH_HOSTS").map(|(name, text)| Ok((list(text), name)));
+        let listen = pick.value(None, parsed(set("MATRIX_LISTEN")), file.listen)?;
+        let sandboxes = pick.value(None, parsed(set("MATRIX_SANDBOXES")), file.sandboxes)?;
         Ok(Self {
-            data_dir: Sourced {
-                value: absolute,
-                ..data_dir
-            },
-            listen: pick
-                .value(None, parsed(parse("MATRIX_LISTEN")), file.listen)?
-                .unwrap_or(Sourced {
-                    value: LISTEN,
-                    origin: Origin::Default,
-                }),
-            log_format: pick
-                .value(
-                    global
-                        .log_format
-                        .map(|format| (format, Origin::Flag("--log-format"))),
-                    parse("MATRIX_LOG_FORMAT").map(|(name, text)| match text {
-                        "human" => Ok((LogFormat::Human, name)),
-                        "json" => Ok((LogFormat::Json, name)),
-                        _ => Err(refused(format!("{name} is `{text}`, not human or json"))),
-                    }),
-                    file.log_format,
-                )?
-                .unwrap_or(Sourced {
-                    value: LogFormat::Human,
-                    origin: Origin::Default,
-                }),
-            log_level: pick
-                .value(
-                    global
-                        .log
-                        .clone()
-                        .map(|level| (level, Origin::Flag("--log"))),
-                    parse("MATRIX_LOG").map(|(name, text)| Ok((text.to_owned(), name))),
-                    file.log_level,
-                )?
-                .unwrap_or(Sourced {
-                    value: "warn".into(),
-                    origin: Origin::Default,
-                }),
-            targets: pick.optional(parse("MATRIX_TARGETS").map(path_of), file.targets)?,
-            vulnerabilities: pick.optional(
-                parse("MATRIX_VULNERABILITIES").map(path_of),
-                file.vulnerabilities,
-            )?,
-            sandboxes: pick
-                .value(None, parsed(parse("MATRIX_SANDBOXES")), file.sandboxes)?
-                .unwrap_or_else(|| Sourced {
-                    value: processors(),
-                    origin: Origin::Default,
-                }),
+            data_dir: data_dir(&pick, global, environment, file.data_dir)?,
+            listen: listen.unwrap_or_else(|| by_default(LISTEN)),
+            log_format: format.unwrap_or_else(|| by_default(LogFormat::Human)),
+            log_level: level.unwrap_or_else(|| by_default("warn".into())),
+            targets: pick.optional(parsed(set("MATRIX_TARGETS")), file.targets)?,
+            vulnerabilities: pick
+                .optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
+            sandboxes: sandboxes.unwrap_or_else(|| by_default(processors())),
             fetch_hosts: pick
-                .value(
-                    None,
-                    parse("MATRIX_FETCH_HOSTS").map(|(name, text)| {
-                        Ok((
-                            text.split(',').map(|host| host.trim().to_owned()).collect(),
-                            name,
-                        ))
-                    }),
-                    file.fetch_hosts,
-                )?
-                .unwrap_or(Sourced {
-                    value: Vec::new(),
-                    origin: Origin::Default,
-                }),
+                .value(None, hosts, file.fetch_hosts)?
+                .unwrap_or_else(|| by_default(Vec::new())),
         })
     }
+}
+
+fn by_default<T>(value: T) -> Sourced<T> {
+    Sourced {
+        value,
+        origin: Origin::Default,
+    }
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(|part| part.trim().to_owned()).collect()
+}
+
+fn log_format((name, text): (&'static str, &str)) -> Result<(LogFormat, &'static str), Problem> {
+    match text {
+        "human" => Ok((LogFormat::Human, name)),
+        "json" => Ok((LogFormat::Json, name)),
+        _ => Err(refused(format!("{name} is `{text}`, not human or json"))),
+    }
+}
+
+fn data_dir(
+    pick: &Pick<'_>,
+    global: &Global,
+    environment: &Environment,
+    file: Option<PathBuf>,
+) -> Result<Sourced<PathBuf>, Problem> {
+    let flag = global
+        .data_dir
+        .clone()
+        .map(|path| (path, Origin::Flag("--data-dir")));
+    let variable = environment
+        .get("MATRIX_DATA_DIR")
+        .map(|text| ("MATRIX_DATA_DIR", text));
+    let usual = || environment.xdg("XDG_DATA_HOME", ".local/share");
+    let found = pick
+        .value(flag, parsed(variable), file)?
+        .or_else(|| usual().map(|directory| by_default(directory.join("matrix"))));
+    let Some(Sourced { value, origin }) = found else {
+        return Err(refused("there is no home directory to keep data in")
+            .help("name a data directory with --data-dir"));
+    };
+    let value = std::path::absolute(value).map_err(|error| refused(error.to_string()))?;
+    Ok(Sourced { value, origin })
 }
 
 fn processors() -> usize {
@@ -204,10 +188,6 @@ where
             .map(|value| (value, name))
             .map_err(|error| refused(format!("{name} is `{text}`: {error}")))
     })
-}
-
-fn path_of((name, text): (&'static str, &str)) -> Result<(PathBuf, &'static str), Problem> {
-    Ok((PathBuf::from(text), name))
 }
 
 struct Pick<'a> {

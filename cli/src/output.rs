@@ -1,10 +1,6 @@
 //! The only place that prints: results to standard output, everything else to standard error.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the program's voice"
-)]
+#![expect(clippy::print_stderr, reason = "this is the program's voice")]
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

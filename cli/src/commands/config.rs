@@ -47,10 +47,13 @@ fn text(value: &Value) -> String {
 
 fn from(origin: &Value) -> String {
     match origin {
-        Value::Object(map) => map
-            .iter()
-            .map(|(kind, what)| format!("{kind} {}", text(what)))
-            .collect(),
+        Value::Object(map) => {
+            let parts: Vec<_> = map
+                .iter()
+                .map(|(kind, what)| format!("{kind} {}", text(what)))
+                .collect();
+            parts.join(" ")
+        }
         other => text(other),
     }
 }

@@ -16,7 +16,7 @@ use crate::host::{BUSY, Host, closed, try_lock};
 use crate::{door, output, reader};
 
 /// How long another host may take to let go.
-const HANDOVER: Duration = Duration::from_secs(120);
+const HANDOVER: Duration = Duration::from_mins(2);
 
 /// How often the lock is tried meanwhile.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ pub(super) async fn serve(context: &Context, listen: Option<SocketAddr>) -> Resu
                 server,
                 closed(closes),
             )
-            .await
+            .await;
         }
     });
     let tested = tokio::spawn({

@@ -37,8 +37,11 @@ pub struct Assessment {
     pub observed: BTreeSet<Observation>,
 }
 
+/// A class of paths: its name, how dangerous touching it is, why, and which paths it has.
+type Class = (&'static str, Risk, &'static str, fn(&str) -> bool);
+
 /// Names of path classes with what their paths look like and how dangerous touching them is.
-const CLASSES: &[(&str, Risk, &str, fn(&str) -> bool)] = &[
+const CLASSES: &[Class] = &[
     (
         "matrix_yaml",
         Risk::High,
@@ -109,10 +112,16 @@ fn is_ci(path: &str) -> bool {
     roots.iter().any(|root| path.starts_with(root)) || files.contains(&file_name(path))
 }
 
+fn has_extension(path: &str, extensions: &[&str]) -> bool {
+    let found = path
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase());
+    found.is_some_and(|found| extensions.contains(&found.as_str()))
+}
+
 fn is_policy(path: &str) -> bool {
     file_name(path) == "CODEOWNERS"
-        || path.ends_with(".cedar")
-        || path.ends_with(".rego")
+        || has_extension(path, &["cedar", "rego"])
         || path
             .split('/')
             .any(|part| part == "policy" || part == "policies")
@@ -142,8 +151,7 @@ fn is_deployment(path: &str) -> bool {
     let name = file_name(path);
     name.starts_with("Dockerfile")
         || name.starts_with("docker-compose")
-        || path.ends_with(".tf")
-        || path.ends_with(".service")
+        || has_extension(path, &["tf", "service"])
         || path.split('/').any(|part| {
             matches!(
                 part,
@@ -298,6 +306,18 @@ fn of_tests(facts: &Facts) -> Vec<(Risk, String)> {
         Risk::Medium,
         "a test is red before and after",
         "tests are red before and after",
+    );
+    say(
+        &facts.asserts_less,
+        Risk::High,
+        "a test asserts less",
+        "tests assert less",
+    );
+    say(
+        &facts.silences_linter,
+        Risk::Medium,
+        "the linter is silenced",
+        "the linter is silenced",
     );
     if facts.no_tests_found {
         reasons.push((Risk::High, "no test was found".into()));

@@ -46,7 +46,7 @@ pub struct Problem {
     /// What to do next.
     pub help: Option<String>,
     /// More members, such as the run's id.
-    pub members: serde_json::Map<String, Value>,
+    pub members: Box<serde_json::Map<String, Value>>,
 }
 
 impl Problem {
@@ -56,7 +56,7 @@ impl Problem {
             code,
             detail: detail.into(),
             help: None,
-            members: serde_json::Map::new(),
+            members: Box::default(),
         }
     }
 
@@ -89,7 +89,7 @@ impl std::error::Error for Problem {}
 
 impl Serialize for Problem {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = self.members.clone();
+        let mut map = serde_json::Map::clone(&self.members);
         map.insert(
             "type".into(),
             format!("urn:matrix:error:{}", self.code.text).into(),

@@ -5,7 +5,6 @@ use std::time::Duration;
 use matrix_core::{Code, Problem, RunId};
 use matrix_store::StoreError;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// No run of this id in the caller's scope.
 pub const NOT_FOUND: Code = Code::new("RUN-0001", 404, 6, "no such run");
@@ -33,9 +32,6 @@ pub struct StepError {
     pub message: String,
     /// Whether another attempt may help.
     pub retry: Retry,
-    /// More facts.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub details: Value,
 }
 
 /// Whether another attempt may help.
@@ -58,7 +54,6 @@ impl StepError {
             code: code.into(),
             message: message.into(),
             retry: Retry::Never,
-            details: Value::Null,
         }
     }
 
@@ -68,15 +63,7 @@ impl StepError {
             code: code.into(),
             message: message.into(),
             retry: Retry::Later { after_ms: None },
-            details: Value::Null,
         }
-    }
-
-    /// Adds facts.
-    #[must_use]
-    pub fn details(mut self, details: Value) -> Self {
-        self.details = details;
-        self
     }
 
     /// The least time until the next attempt, where the other side said so.

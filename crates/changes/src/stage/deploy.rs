@@ -3,13 +3,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use matrix_core::Digest;
 use matrix_core::id::{DeploymentId, ReleaseId};
+use matrix_core::{Digest, Timestamp};
 use matrix_engine::{RetryPolicy, Run, RunError, Step, StepContext, StepError};
 use matrix_evidence::ArtifactRef;
 use matrix_store::tables::releases::{self, DeploymentRow};
+use matrix_store::{StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -40,11 +42,8 @@ pub struct Names {
 pub enum Deployed {
     /// It is there.
     Applied(Applied),
-    /// The target changed after the gate: the dry run is another one now, so nothing was done.
-    Stale {
-        /// The dry run's digest now.
-        dry_run: Digest,
-    },
+    /// The target changed after the gate: its dry run is another one now, so nothing was done.
+    Stale,
 }
 
 /// What a change puts on its target: its files, with the outputs of its build over them.
@@ -136,71 +135,69 @@ pub async fn apply(
         request,
         ..
     } = *delivery;
-    let approved = approved.digest()?;
+    let digest = approved.digest()?;
     let target = workshop.target(&request.target, &request.target_config);
     let order = move |context: &StepContext| Order {
         deployment: names.deployment,
         run: context.run,
         epoch: context.epoch,
     };
-    let probed = std::sync::Arc::clone(&target);
+    let probed = Arc::clone(&target);
     let row = deployment_row(run, request, names.deployment);
     let step = Step::external("deploy")
-        .input(&(names.deployment, approved))
+        .input(&(names.deployment, digest))
         .probe(move |context| {
-            let target = std::sync::Arc::clone(&probed);
+            let target = Arc::clone(&probed);
             Box::pin(async move {
                 let found = target.find(order(&context)).await.map_err(refused)?;
                 Ok(found.map(Deployed::Applied))
             })
         })
         .project(move |tx, deployed: Deployed, at| match deployed {
-            Deployed::Applied(applied) => {
-                if let Some(before) = applied.replaced
-                    && let Some(old) = releases::get_deployment(tx, before)?
-                {
-                    let state = "superseded".into();
-                    releases::put_deployment(
-                        tx,
-                        &DeploymentRow {
-                            state,
-                            updated_at: at,
-                            ..old
-                        },
-                    )?;
-                }
-                let detail = serde_json::to_string(&applied).unwrap_or_default();
-                let new = DeploymentRow {
-                    detail,
-                    created_at: at,
-                    updated_at: at,
-                    ..row.clone()
-                };
-                releases::put_deployment(tx, &new)
-            }
-            Deployed::Stale { .. } => Ok(()),
+            Deployed::Applied(applied) => record(tx, &row, &applied, at),
+            Deployed::Stale => Ok(()),
         });
     run.step(step, |context| {
-        let target = std::sync::Arc::clone(&target);
+        let target = Arc::clone(&target);
         async move {
             let payload = delivery.payload().await?;
-            let now = target
-                .dry_run(&payload)
-                .await
+            let applied = target.apply(&payload, order(&context), approved).await;
+            Ok(applied
                 .map_err(refused)?
-                .digest()
-                .map_err(later)?;
-            if now != approved {
-                return Ok(Deployed::Stale { dry_run: now });
-            }
-            target
-                .apply(&payload, order(&context))
-                .await
-                .map(Deployed::Applied)
-                .map_err(refused)
+                .map_or(Deployed::Stale, Deployed::Applied))
         }
     })
     .await
+}
+
+/// The deployment's row, and what became of the one it replaced.
+fn record(
+    tx: &Tx<'_>,
+    row: &DeploymentRow,
+    applied: &Applied,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(before) = applied.replaced
+        && let Some(old) = releases::get_deployment(tx, before)?
+    {
+        let state = "superseded".into();
+        releases::put_deployment(
+            tx,
+            &DeploymentRow {
+                state,
+                updated_at: at,
+                ..old
+            },
+        )?;
+    }
+    let detail = serde_json::to_string(applied).map_err(StoreError::corrupt)?;
+    let new = DeploymentRow {
+        detail,
+        created_at: at,
+        updated_at: at,
+        ..row.clone()
+    };
+    releases::put_deployment(tx, &new)
 }
 
 fn deployment_row(run: &Run, request: &ChangeRequest, deployment: DeploymentId) -> DeploymentRow {
@@ -211,8 +208,8 @@ fn deployment_row(run: &Run, request: &ChangeRequest, deployment: DeploymentId) 
         target: request.target.clone(),
         state: "active".into(),
         detail: String::new(),
-        created_at: matrix_core::Timestamp::default(),
-        updated_at: matrix_core::Timestamp::default(),
+        created_at: Timestamp::default(),
+        updated_at: Timestamp::default(),
     }
 }
 
@@ -292,7 +289,7 @@ pub async fn roll_back(
         });
     let previous: Option<DeploymentId> = run
         .step(step, |context| {
-            let target = std::sync::Arc::clone(&target);
+            let target = Arc::clone(&target);
             async move {
                 let order = Order {
                     deployment: names.deployment,
@@ -313,10 +310,10 @@ pub async fn roll_back(
 
 /// Marks the deployment that is there again.
 pub(crate) fn activate(
-    tx: &matrix_store::Tx<'_>,
+    tx: &Tx<'_>,
     deployment: Option<DeploymentId>,
-    at: matrix_core::Timestamp,
-) -> Result<(), matrix_store::StoreError> {
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let Some(id) = deployment else { return Ok(()) };
     match releases::get_deployment(tx, id)? {
         Some(row) => {

@@ -19,7 +19,6 @@ use super::verify::Verified;
 use crate::error::{ending, later};
 use crate::risk::{Assessment, RiskInput, assess};
 use crate::target::DryRun;
-use crate::workshop::Workshop;
 
 /// What the gate decided with, and what an approval is shown and bound to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,7 +96,6 @@ pub async fn gate(
 ) -> Result<Passed, RunError> {
     let Delivery {
         run,
-        workshop,
         request,
         patch,
         ..
@@ -121,15 +119,7 @@ pub async fn gate(
         let decision: GateDecision = run
             .step(step, |_| async {
                 let votes = votes(decisions, bound_to);
-                decide(
-                    run,
-                    workshop,
-                    request,
-                    (patch, verified),
-                    &now,
-                    &votes,
-                    bound_to,
-                )
+                decide(delivery, verified, &now, &votes, bound_to)
             })
             .await?;
         match &decision.verdict {
@@ -148,22 +138,17 @@ pub async fn gate(
                 reasons,
             } => {
                 let question = Question {
-                    title: request.plan.title.clone(),
                     bindings,
-                    risk: decision.risk.clone(),
                     dry_run: now.dry_run,
-                    evidence: verified.evidence.iter().map(line).collect(),
                     asks: reasons.clone(),
                     approvals: *approvals,
                     self_approval_allowed: *self_approval_allowed,
+                    risk: decision.risk.clone(),
+                    evidence: verified.evidence.iter().map(line).collect(),
+                    title: request.plan.title.clone(),
                     submitter: run.caller().principal.clone(),
                 };
-                let answer = run.approval("gate", &question).await?;
-                if answer.verdict == Verdict::Reject {
-                    // A rejection is about the change, whatever it was bound to.
-                    let text = format!("{} rejected it: {}", answer.actor, answer.reason);
-                    return Err(StepError::permanent(ending::REJECTED, text).into());
-                }
+                let answer = ask(run, &question).await?;
                 taken.entry(bound_to).or_default().push(answer);
             }
             GateVerdict::Deny { reasons } => {
@@ -171,6 +156,16 @@ pub async fn gate(
             }
         }
     }
+}
+
+/// The next answer of a person; a rejection is about the change, whatever it was bound to.
+async fn ask(run: &Run, question: &Question) -> Result<Decision, RunError> {
+    let answer = run.approval("gate", question).await?;
+    if answer.verdict == Verdict::Reject {
+        let text = format!("{} rejected it: {}", answer.actor, answer.reason);
+        return Err(StepError::permanent(ending::REJECTED, text).into());
+    }
+    Ok(answer)
 }
 
 fn line(evidence: &Evidence) -> String {
@@ -236,14 +231,19 @@ fn votes(decisions: &[Decision], bound_to: Digest) -> Vec<Vote> {
 }
 
 fn decide(
-    run: &Run,
-    workshop: &Workshop,
-    request: &ChangeRequest,
-    (patch, verified): (&Patch, &Verified),
+    delivery: &Delivery<'_>,
+    verified: &Verified,
     now: &Circumstances,
     votes: &[Vote],
     bound_to: Digest,
 ) -> Result<GateDecision, StepError> {
+    let Delivery {
+        run,
+        workshop,
+        request,
+        patch,
+        ..
+    } = *delivery;
     let policy = workshop.policy();
     if policy.digest() != now.policy {
         // Somebody changed the policy this very moment; the next attempt sees the new one whole.

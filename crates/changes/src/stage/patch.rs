@@ -111,7 +111,7 @@ async fn make(
     let applied = head
         .apply(&request.plan.operations, &Limits::default())
         .await
-        .map_err(refused)?;
+        .map_err(|error| refused(&error))?;
     let digest = workshop.blobs().put(&applied.diff)?;
     if digest != applied.facts.digest {
         return Err(later("the diff's digest does not match its bytes"));
@@ -126,7 +126,7 @@ async fn make(
     })
 }
 
-fn refused(error: PatchError) -> StepError {
+fn refused(error: &PatchError) -> StepError {
     let text = error.to_string();
     match error {
         PatchError::Refused(_) | PatchError::DiffTooLarge(_) => {

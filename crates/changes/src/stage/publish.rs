@@ -100,7 +100,7 @@ pub async fn publish(
     let attested: Attested = run
         .step(step.project(bundle_row(run)), |context| {
             let committed = &committed;
-            async move { attest(run, workshop, story, committed, &context).await }
+            async move { attest(run, workshop, story, committed, &context) }
         })
         .await?;
     let release = Release {
@@ -331,7 +331,7 @@ pub(super) fn head(
     Ok((u64::try_from(head.seq).unwrap_or(0), head.hash))
 }
 
-async fn attest(
+fn attest(
     run: &Run,
     workshop: &Workshop,
     story: &Story<'_>,

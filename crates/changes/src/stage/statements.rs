@@ -20,7 +20,7 @@ use matrix_evidence::statement::{Resource, Time};
 use matrix_evidence::{Evidence, Kind, Status};
 use serde_json::{Map, Value, json};
 
-use super::gate::predicate_level;
+use super::gate::{Passed, predicate_level};
 use super::publish::{Committed, Story, head};
 use crate::error::later;
 use crate::stage::patch::kept;
@@ -197,8 +197,6 @@ fn change(
     } = story;
     let (seq, head) = head(workshop, run.id())?;
     let environment = serde_json::to_value(request.target_config.environment).ok();
-    let held = sandbox.probes.iter().filter(|probe| probe.held).count();
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Ok(Change {
         run: matrix_evidence::predicate::change::Run {
             id: run.id().to_string(),
@@ -226,32 +224,9 @@ fn change(
                 .map(|(_, text)| text.clone())
                 .collect(),
         },
-        gate: Gate {
-            required: Kind::ALL
-                .into_iter()
-                .filter(|kind| {
-                    passed
-                        .decision
-                        .required
-                        .iter()
-                        .any(|name| name == kind.as_str())
-                })
-                .collect(),
-            approvals: passed.decision.approvals,
-            decided_at: passed.decision.at.into(),
-        },
+        gate: gate(passed),
         approvals: approvals(story),
-        sandbox: SelfTest {
-            digest: sandbox_digest(sandbox)?,
-            summary: sandbox
-                .mechanisms
-                .iter()
-                .map(|(name, what)| format!("{name}: {what}"))
-                .collect::<Vec<_>>()
-                .join("; "),
-            held: count(held),
-            escaped: count(sandbox.probes.len() - held),
-        },
+        sandbox: self_test(sandbox)?,
         deployment: Some(Deployment {
             id: applied.deployment.to_string(),
             target: request.target.clone(),
@@ -260,6 +235,31 @@ fn change(
         release: Some(names.release.to_string()),
         artifacts,
         statements: Vec::new(),
+    })
+}
+
+fn gate(passed: &Passed) -> Gate {
+    let asked = &passed.decision.required;
+    let required = |kind: &Kind| asked.iter().any(|name| name == kind.as_str());
+    Gate {
+        required: Kind::ALL.into_iter().filter(required).collect(),
+        approvals: passed.decision.approvals,
+        decided_at: passed.decision.at.into(),
+    }
+}
+
+fn self_test(sandbox: &matrix_sandbox::spec::SelfTest) -> Result<SelfTest, StepError> {
+    let held = sandbox.probes.iter().filter(|probe| probe.held).count();
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let mechanisms = sandbox
+        .mechanisms
+        .iter()
+        .map(|(name, what)| format!("{name}: {what}"));
+    Ok(SelfTest {
+        digest: sandbox_digest(sandbox)?,
+        summary: mechanisms.collect::<Vec<_>>().join("; "),
+        held: count(held),
+        escaped: count(sandbox.probes.len() - held),
     })
 }
 

@@ -73,7 +73,7 @@ pub async fn verify(
     let results = run
         .join("verify", limit, items, |branch, job| {
             let bench = &bench;
-            async move { bench.check(&branch, job).await }
+            async move { Box::pin(bench.check(&branch, job)).await }
         })
         .await?;
     let results: Vec<CheckResult> = results.into_iter().flatten().collect();

@@ -201,6 +201,42 @@ impl DirectoryTarget {
         File::open(self.root.join("releases"))?.sync_all()
     }
 
+    /// Writes a release and what it is; it is not the current one yet.
+    fn write(&self, payload: &Payload, order: Order, now: &DryRun) -> Result<Record, TargetError> {
+        self.write_release(payload, order)
+            .map_err(self.failed("write the release"))?;
+        let record = Record {
+            order,
+            config: self.config.clone(),
+            manifest: payload.manifest.clone(),
+            manifest_digest: now.manifest,
+            replaced: now.replaces,
+        };
+        write_json(&self.record_path(order.deployment), &record)
+            .map_err(self.failed("record the release"))?;
+        Ok(record)
+    }
+
+    fn would_do(&self, payload: &Payload) -> Result<DryRun, TargetError> {
+        let replaces = self.current()?;
+        let before = match replaces {
+            Some(current) => self.record(current)?.map(|record| record.manifest),
+            None => None,
+        };
+        let changes = differences(&before.unwrap_or_default(), &payload.manifest);
+        let manifest = payload.manifest.digest();
+        Ok(DryRun {
+            target: self.name.clone(),
+            environment: self.config.environment,
+            config: self.config.clone(),
+            replaces,
+            manifest: manifest
+                .map_err(|error| self.failed("be described")(io::Error::other(error)))?,
+            changes_total: changes.len(),
+            changes: changes.into_iter().take(CHANGES_SHOWN_MAX).collect(),
+        })
+    }
+
     fn applied(&self, record: &Record) -> Applied {
         Applied {
             deployment: record.order.deployment,
@@ -237,48 +273,25 @@ impl DirectoryTarget {
 #[async_trait]
 impl Target for DirectoryTarget {
     async fn dry_run(&self, payload: &Payload) -> Result<DryRun, TargetError> {
-        let replaces = self.current()?;
-        let before = match replaces {
-            Some(current) => self.record(current)?.map(|record| record.manifest),
-            None => None,
-        }
-        .unwrap_or_default();
-        let changes = differences(&before, &payload.manifest);
-        let manifest = payload.manifest.digest();
-        Ok(DryRun {
-            target: self.name.clone(),
-            environment: self.config.environment,
-            config: self.config.clone(),
-            replaces,
-            manifest: manifest
-                .map_err(|error| self.failed("be described")(io::Error::other(error)))?,
-            changes_total: changes.len(),
-            changes: changes.into_iter().take(CHANGES_SHOWN_MAX).collect(),
-        })
+        self.would_do(payload)
     }
 
-    async fn apply(&self, payload: &Payload, order: Order) -> Result<Applied, TargetError> {
+    async fn apply(
+        &self,
+        payload: &Payload,
+        order: Order,
+        approved: &DryRun,
+    ) -> Result<Option<Applied>, TargetError> {
         let lock = self.enter(order)?;
-        let current = self.current()?;
-        let record = match self.record(order.deployment)? {
-            Some(record) => record,
-            None => {
-                self.write_release(payload, order)
-                    .map_err(self.failed("write the release"))?;
-                let record = Record {
-                    order,
-                    config: self.config.clone(),
-                    manifest: payload.manifest.clone(),
-                    manifest_digest: payload
-                        .manifest
-                        .digest()
-                        .map_err(|error| self.failed("be described")(io::Error::other(error)))?,
-                    replaced: current.filter(|current| *current != order.deployment),
-                };
-                write_json(&self.record_path(order.deployment), &record)
-                    .map_err(self.failed("record the release"))?;
-                record
+        let record = if let Some(record) = self.record(order.deployment)? {
+            record
+        } else {
+            // Under the lock, so that what was approved is what is done.
+            let now = self.would_do(payload)?;
+            if now != *approved {
+                return Ok(None);
             }
+            self.write(payload, order, &now)?
         };
         self.process
             .start(
@@ -293,7 +306,7 @@ impl Target for DirectoryTarget {
         self.prune(&record)
             .map_err(self.failed("remove old releases"))?;
         drop(lock);
-        Ok(self.applied(&record))
+        Ok(Some(self.applied(&record)))
     }
 
     async fn find(&self, order: Order) -> Result<Option<Applied>, TargetError> {
@@ -358,18 +371,15 @@ impl Target for DirectoryTarget {
             Some(previous) => self.record(previous)?.map(|record| (previous, record)),
             None => None,
         };
-        match &previous {
-            Some((id, before)) => {
-                self.process
-                    .start(&self.release(*id), &self.state(), &before.config)
-                    .await
-            }
-            None => {
-                let release = self.release(order.deployment);
-                self.process
-                    .stop(&release, &self.state(), &record.config)
-                    .await
-            }
+        if let Some((id, before)) = &previous {
+            self.process
+                .start(&self.release(*id), &self.state(), &before.config)
+                .await
+        } else {
+            let release = self.release(order.deployment);
+            self.process
+                .stop(&release, &self.state(), &record.config)
+                .await
         }
         .map_err(self.process_failed())?;
         let previous = previous.map(|(id, _)| id);

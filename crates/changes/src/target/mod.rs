@@ -171,8 +171,14 @@ pub trait Target: Send + Sync {
     /// What [`Target::apply`] would do.
     async fn dry_run(&self, payload: &Payload) -> Result<DryRun, TargetError>;
 
-    /// Puts the payload there. The same order again changes nothing more.
-    async fn apply(&self, payload: &Payload, order: Order) -> Result<Applied, TargetError>;
+    /// Puts the payload there, if that is still what was approved; nothing, and nothing done, if
+    /// the dry run is another one now. The same order again changes nothing more.
+    async fn apply(
+        &self,
+        payload: &Payload,
+        order: Order,
+        approved: &DryRun,
+    ) -> Result<Option<Applied>, TargetError>;
 
     /// Whether an order was carried out.
     async fn find(&self, order: Order) -> Result<Option<Applied>, TargetError>;

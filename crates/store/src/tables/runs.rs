@@ -44,8 +44,10 @@ const CLAIM: Statement = Statement::new(
                      wake_at = NULL, updated_at = $3
      WHERE run = $1 AND state = 'ready'",
 );
-const HEAD: Statement =
-    Statement::new("runs.head", "SELECT epoch, head_seq, head_hash FROM runs WHERE run = $1");
+const HEAD: Statement = Statement::new(
+    "runs.head",
+    "SELECT epoch, head_seq, head_hash FROM runs WHERE run = $1",
+);
 const MOVE_HEAD: Statement = Statement::new(
     "runs.move_head",
     "UPDATE runs SET head_seq = $2, head_hash = $3, updated_at = $4
@@ -88,8 +90,8 @@ const COUNT: Statement = Statement::new(
 
 /// Every statement of this table.
 pub const STATEMENTS: &[Statement] = &[
-    INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, HEAD, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE, NEXT_WAKE,
-    ORPHAN, OWNERS, COUNT,
+    INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, HEAD, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE,
+    NEXT_WAKE, ORPHAN, OWNERS, COUNT,
 ];
 
 /// A run's row.
@@ -235,7 +237,13 @@ pub struct Head {
 /// The head of a run.
 pub fn head(tx: &Tx<'_>, id: RunId) -> Result<Option<Head>, StoreError> {
     tx.query_one(&HEAD, params![&id])?
-        .map(|row| Ok(Head { epoch: row.get(0)?, seq: row.get(1)?, hash: row.get(2)? }))
+        .map(|row| {
+            Ok(Head {
+                epoch: row.get(0)?,
+                seq: row.get(1)?,
+                hash: row.get(2)?,
+            })
+        })
         .transpose()
 }
 
