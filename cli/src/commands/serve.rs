@@ -47,6 +47,9 @@ pub(super) async fn serve(context: &Context, listen: Option<SocketAddr>) -> Resu
             .await;
         }
     });
+    host.server
+        .health()
+        .report("sandbox", HealthState::Pending, "it tests itself");
     let tested = tokio::spawn({
         let (workshop, server) = (host.workshop.clone(), host.server.clone());
         async move {
@@ -62,7 +65,11 @@ pub(super) async fn serve(context: &Context, listen: Option<SocketAddr>) -> Resu
                         .health()
                         .report("sandbox", HealthState::Failed, detail);
                 }
-                Err(error) => tracing::error!(%error, "the sandbox cannot be used"),
+                Err(error) => {
+                    server
+                        .health()
+                        .report("sandbox", HealthState::Failed, error.to_string());
+                }
             }
         }
     });

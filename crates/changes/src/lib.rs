@@ -31,4 +31,5 @@ pub mod workshop;
 
 pub use function::ChangeFunction;
 pub use layout::Layout;
+pub use matrix_worktree::Git;
 pub use workshop::{Settings, Workshop};

@@ -13,11 +13,12 @@ use matrix_core::{
     Action, Authorised, Authorizer, Caller, Denied, Digest, Principal, PrincipalKind, RunId, Scope,
 };
 use matrix_engine::runs::{
-    ApprovalDecide, RunCancel, RunPause, RunRead, RunResume, RunRetry, RunSignal, RunView,
+    Answer, ApprovalApprove, ApprovalReject, RunCancel, RunPause, RunRead, RunResume, RunRetry,
+    RunSignal, RunView,
 };
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, RetryPolicy, Run,
-    RunError, Step, StepError, Verdict, journal, runs,
+    RunError, Step, StepError, journal, runs,
 };
 use matrix_store::tables::approvals;
 use matrix_store::{Blobs, Database, OpenMode, StoreError};
@@ -300,9 +301,16 @@ async fn an_interrupted_payment_nobody_can_probe_waits_for_a_person_who_may_repe
     assert_eq!(view.state, "paused");
     assert!(view.waiting.unwrap().to_string().contains("nobody but you"));
     assert_eq!(world.effects(), 1);
-    runs::retry(&host.engine, &may(RunRetry { run, step: None }))
-        .await
-        .unwrap();
+    runs::retry(
+        &host.engine,
+        &may(RunRetry {
+            run,
+            submitter: String::new(),
+            step: None,
+        }),
+    )
+    .await
+    .unwrap();
     world.reached.notified().await;
     world.open.notify_one();
     assert_eq!(host.settled(run).await.state, "succeeded");
@@ -382,16 +390,15 @@ async fn an_approval_waits_through_restarts_and_takes_each_answer_once() {
         .read_now::<_, StoreError, _>(|tx| approvals::of_run(tx, run))
         .unwrap();
     assert_eq!(open.len(), 1);
-    let decide = |verdict| ApprovalDecide {
+    let answer = || Answer {
         approval: open[0].approval,
-        verdict,
         reason: "looked at it".into(),
         self_approval: false,
     };
-    runs::decide(&host.engine, &may(decide(Verdict::Approve)))
+    runs::decide(&host.engine, &may(ApprovalApprove(answer())))
         .await
         .unwrap();
-    runs::decide(&host.engine, &may(decide(Verdict::Reject)))
+    runs::decide(&host.engine, &may(ApprovalReject(answer())))
         .await
         .unwrap();
     let mut state = host.settled(run).await.state;
@@ -401,7 +408,7 @@ async fn an_approval_waits_through_restarts_and_takes_each_answer_once() {
     }
     assert_eq!(state, "succeeded");
     assert_eq!(host.result(run), json!(["approve", "reject", 2]));
-    let late = runs::decide(&host.engine, &may(decide(Verdict::Approve))).await;
+    let late = runs::decide(&host.engine, &may(ApprovalApprove(answer()))).await;
     assert!(late.is_err(), "an answer to a closed question was accepted");
 }
 
@@ -420,6 +427,7 @@ async fn signals_that_come_early_are_found_and_cancel_ends_a_waiting_run() {
     for value in [20, 22] {
         let signal = RunSignal {
             run,
+            submitter: String::new(),
             name: "go".into(),
             value: json!(value),
         };
@@ -435,6 +443,7 @@ async fn signals_that_come_early_are_found_and_cancel_ends_a_waiting_run() {
     assert_eq!(host.settled(run).await.state, "waiting");
     let cancel = RunCancel {
         run,
+        submitter: String::new(),
         reason: "changed my mind".into(),
     };
     runs::cancel(&host.engine, &may(cancel.clone()))
@@ -459,6 +468,7 @@ async fn a_paused_run_rests_until_it_is_resumed() {
     world.reached.notified().await;
     let pause = RunPause {
         run,
+        submitter: String::new(),
         reason: "wait".into(),
     };
     runs::pause(&host.engine, &may(pause)).await.unwrap();
@@ -469,6 +479,7 @@ async fn a_paused_run_rests_until_it_is_resumed() {
     if state == "paused" {
         let resume = RunResume {
             run,
+            submitter: String::new(),
             reason: String::new(),
         };
         runs::resume(&host.engine, &may(resume)).await.unwrap();
@@ -506,6 +517,7 @@ async fn a_function_that_changed_under_its_run_rests_with_the_difference() {
     let host = Host::start_version(directory.path(), "c", &world, two_steps, "2");
     let resume = RunResume {
         run,
+        submitter: String::new(),
         reason: String::new(),
     };
     runs::resume(&host.engine, &may(resume)).await.unwrap();

@@ -2,9 +2,9 @@
 
 use matrix_core::id::ApprovalId;
 use matrix_core::{Action, Authorised, Authorizer, RunId};
+use matrix_engine::Engine;
 use matrix_engine::error::RequestError;
-use matrix_engine::runs::{self as engine_runs, ApprovalDecide};
-use matrix_engine::{Engine, Verdict};
+use matrix_engine::runs::{self as engine_runs, Answer, ApprovalApprove, ApprovalReject};
 use matrix_store::StoreError;
 use matrix_store::tables::approvals::{self, ApprovalRow};
 
@@ -75,12 +75,11 @@ pub async fn approve(
         let (caller, run) = (caller.principal.to_string(), row.run.to_string());
         return Err(ChangeError::OwnChange { caller, run });
     }
-    let decision = ApprovalDecide {
+    let decision = ApprovalApprove(Answer {
         approval: row.approval,
-        verdict: Verdict::Approve,
         reason: reason.clone(),
         self_approval: own,
-    };
+    });
     let decision =
         Authorised::obtain(authorizer, caller.clone(), decision).map_err(RequestError::Denied)?;
     engine_runs::decide(engine, &decision).await?;
@@ -95,12 +94,11 @@ pub async fn reject(
 ) -> Result<RunId, ChangeError> {
     let ChangeReject { asked, reason } = request.action();
     let row = question(engine, *asked, request.caller())?;
-    let decision = ApprovalDecide {
+    let decision = ApprovalReject(Answer {
         approval: row.approval,
-        verdict: Verdict::Reject,
         reason: reason.clone(),
         self_approval: false,
-    };
+    });
     let decision = Authorised::obtain(authorizer, request.caller().clone(), decision)
         .map_err(RequestError::Denied)?;
     engine_runs::decide(engine, &decision).await?;

@@ -7,6 +7,7 @@ mod deployments;
 mod list;
 mod plan_check;
 mod show;
+mod signing_key;
 mod submit;
 
 pub use artifacts::{ArtifactRead, artifact, artifacts};
@@ -17,4 +18,5 @@ pub use deployments::{
 pub use list::{ApprovalList, ChangeList, approvals, list};
 pub use plan_check::{PlanCheck, PlanChecked, plan_check};
 pub use show::{ChangeRead, show};
+pub use signing_key::signing_key_rotate;
 pub use submit::{ChangeSubmit, submit};

@@ -13,34 +13,68 @@ use crate::entry::EntryKind;
 use crate::error::RequestError;
 use crate::run::Verdict;
 
-/// Answers a run's question.
+/// An answer to a run's question.
 #[derive(Debug, Clone)]
-pub struct ApprovalDecide {
+pub struct Answer {
     /// The question.
     pub approval: ApprovalId,
-    /// The answer.
-    pub verdict: Verdict,
     /// Why, in the person's words.
     pub reason: String,
     /// Whether the caller submitted what is asked about.
     pub self_approval: bool,
 }
 
-impl Action for ApprovalDecide {
+/// An action that answers a question: yes and no are two rights.
+pub trait Deciding: Action {
+    /// What the answer is.
+    const VERDICT: Verdict;
+
+    /// To which question, and why.
+    fn answer(&self) -> &Answer;
+}
+
+/// Says yes to a run's question.
+#[derive(Debug, Clone)]
+pub struct ApprovalApprove(pub Answer);
+
+impl Action for ApprovalApprove {
     const NAME: &'static str = "change_approve";
 }
 
+impl Deciding for ApprovalApprove {
+    const VERDICT: Verdict = Verdict::Approve;
+
+    fn answer(&self) -> &Answer {
+        &self.0
+    }
+}
+
+/// Says no to a run's question.
+#[derive(Debug, Clone)]
+pub struct ApprovalReject(pub Answer);
+
+impl Action for ApprovalReject {
+    const NAME: &'static str = "change_reject";
+}
+
+impl Deciding for ApprovalReject {
+    const VERDICT: Verdict = Verdict::Reject;
+
+    fn answer(&self) -> &Answer {
+        &self.0
+    }
+}
+
 /// Accepts the answer to a question that is still open.
-pub async fn decide(
+pub async fn decide<A: Deciding>(
     engine: &Engine,
-    request: &Authorised<ApprovalDecide>,
+    request: &Authorised<A>,
 ) -> Result<(), RequestError> {
-    let ApprovalDecide {
+    let Answer {
         approval,
-        verdict,
         reason,
         self_approval,
-    } = request.action().clone();
+    } = request.action().answer().clone();
     let row = engine
         .database()
         .read::<_, StoreError, _>(move |tx| approvals::get(tx, approval))
@@ -56,7 +90,7 @@ pub async fn decide(
     }
     let payload = json!({
         "approval": approval,
-        "verdict": verdict,
+        "verdict": A::VERDICT,
         "reason": reason,
         "self_approval": self_approval,
     });
@@ -66,10 +100,7 @@ pub async fn decide(
         path: row.name,
         payload,
         paused: WakePaused::No,
-        action: match verdict {
-            Verdict::Approve => "change_approve",
-            Verdict::Reject => "change_reject",
-        },
+        action: A::NAME,
     };
     send(engine, request.caller(), mail).await
 }

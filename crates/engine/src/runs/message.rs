@@ -1,16 +1,32 @@
 //! A message to a run: accepted means durable, and the run is woken in the same transaction.
 
 use matrix_core::{Caller, RunId};
-use matrix_store::StoreError;
-use matrix_store::tables::audit;
 use matrix_store::tables::inbox::{self, Message};
 use matrix_store::tables::runs::{self, WakePaused};
-use serde_json::Value;
+use matrix_store::tables::{audit, journal};
+use matrix_store::{Database, StoreError};
+use serde_json::{Value, json};
 
 use crate::engine::Engine;
 use crate::entry::EntryKind;
 use crate::error::RequestError;
 use crate::worker::is_terminal;
+
+/// What a policy is told about a request to steer a run.
+pub(super) fn steering_facts(run: RunId, submitter: &str) -> Value {
+    json!({ "run": run, "submitter": submitter })
+}
+
+/// Who submitted a run, as `user:name`, for the policy that lets people steer their own; empty for
+/// a run that is not there, so that nobody learns more than that they may not.
+pub fn submitter_of(database: &Database, run: RunId) -> Result<String, StoreError> {
+    let first = database.read_now::<_, StoreError, _>(|tx| journal::list(tx, run, -1, 1))?;
+    Ok(first
+        .into_iter()
+        .next()
+        .map(|entry| entry.actor)
+        .unwrap_or_default())
+}
 
 pub(super) struct Mail {
     pub(super) run: RunId,

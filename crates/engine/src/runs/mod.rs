@@ -12,8 +12,9 @@ mod show;
 mod signal;
 
 pub use cancel::{RunCancel, cancel};
-pub use decide::{ApprovalDecide, decide};
+pub use decide::{Answer, ApprovalApprove, ApprovalReject, Deciding, decide};
 pub use list::{RunList, list};
+pub use message::submitter_of;
 pub use pause::{RunPause, pause};
 pub use resume::{RunResume, resume};
 pub use retry::{RunRetry, retry};

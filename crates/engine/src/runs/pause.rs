@@ -2,9 +2,9 @@
 
 use matrix_core::{Action, Authorised, RunId};
 use matrix_store::tables::runs::WakePaused;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::message::{Mail, send};
+use super::message::{Mail, send, steering_facts};
 use crate::engine::Engine;
 use crate::entry::EntryKind;
 use crate::error::RequestError;
@@ -14,17 +14,23 @@ use crate::error::RequestError;
 pub struct RunPause {
     /// The run.
     pub run: RunId,
+    /// Who submitted it, from [`submitter_of`](super::submitter_of).
+    pub submitter: String,
     /// Why, in the caller's words.
     pub reason: String,
 }
 
 impl Action for RunPause {
     const NAME: &'static str = "run_pause";
+
+    fn facts(&self) -> Value {
+        steering_facts(self.run, &self.submitter)
+    }
 }
 
 /// Accepts the request; the run's owner carries it out at the next step boundary.
 pub async fn pause(engine: &Engine, request: &Authorised<RunPause>) -> Result<(), RequestError> {
-    let RunPause { run, reason } = request.action();
+    let RunPause { run, reason, .. } = request.action();
     let mail = Mail {
         run: *run,
         kind: EntryKind::Paused,

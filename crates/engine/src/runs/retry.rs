@@ -3,9 +3,9 @@
 use matrix_core::{Action, Authorised, RunId};
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, WakePaused};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::message::{Mail, send};
+use super::message::{Mail, send, steering_facts};
 use super::show::read_history;
 use crate::engine::Engine;
 use crate::entry::EntryKind;
@@ -17,17 +17,23 @@ use crate::worker::is_terminal;
 pub struct RunRetry {
     /// The run.
     pub run: RunId,
+    /// Who submitted it, from [`submitter_of`](super::submitter_of).
+    pub submitter: String,
     /// The step's address; nothing means the last one that failed or was interrupted.
     pub step: Option<String>,
 }
 
 impl Action for RunRetry {
     const NAME: &'static str = "run_retry";
+
+    fn facts(&self) -> Value {
+        steering_facts(self.run, &self.submitter)
+    }
 }
 
 /// Accepts the request for a run that rests, waits or failed without having ended.
 pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<(), RequestError> {
-    let RunRetry { run, step } = request.action().clone();
+    let RunRetry { run, step, .. } = request.action().clone();
     let row = engine
         .database()
         .read::<_, StoreError, _>(move |tx| runs::get(tx, run))

@@ -4,7 +4,7 @@ use matrix_core::{Action, Authorised, RunId};
 use matrix_store::tables::runs::WakePaused;
 use serde_json::Value;
 
-use super::message::{Mail, send};
+use super::message::{Mail, send, steering_facts};
 use crate::engine::Engine;
 use crate::entry::EntryKind;
 use crate::error::RequestError;
@@ -14,6 +14,8 @@ use crate::error::RequestError;
 pub struct RunSignal {
     /// The run.
     pub run: RunId,
+    /// Who submitted it, from [`submitter_of`](super::submitter_of).
+    pub submitter: String,
     /// The signal's name.
     pub name: String,
     /// The value.
@@ -22,11 +24,17 @@ pub struct RunSignal {
 
 impl Action for RunSignal {
     const NAME: &'static str = "run_signal";
+
+    fn facts(&self) -> Value {
+        steering_facts(self.run, &self.submitter)
+    }
 }
 
 /// Accepts the signal; a run that does not wait for it yet finds it later.
 pub async fn signal(engine: &Engine, request: &Authorised<RunSignal>) -> Result<(), RequestError> {
-    let RunSignal { run, name, value } = request.action().clone();
+    let RunSignal {
+        run, name, value, ..
+    } = request.action().clone();
     let mail = Mail {
         run,
         kind: EntryKind::SignalReceived,

@@ -275,7 +275,7 @@ async fn workshop(
         limits: Default::default(),
     };
     let path = "/usr/local/bin:/usr/bin:/bin".as_ref();
-    let git = matrix_worktree::Git::find(path).await.unwrap();
+    let git = matrix_changes::Git::find(path).await.unwrap();
     Workshop::new(settings, database, blobs, clock, entropy, git)
 }
 

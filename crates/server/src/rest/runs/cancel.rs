@@ -24,7 +24,15 @@ pub(crate) async fn cancel(
     Body(reason): Body<Reason>,
 ) -> Result<Accepted, Failure> {
     let reason = reason.checked()?;
-    let request = server.authorise(caller, RunCancel { run, reason })?;
+    let submitter = runs::submitter_of(server.database(), run)?;
+    let request = server.authorise(
+        caller,
+        RunCancel {
+            submitter,
+            run,
+            reason,
+        },
+    )?;
     runs::cancel(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

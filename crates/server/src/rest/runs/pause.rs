@@ -24,7 +24,15 @@ pub(crate) async fn pause(
     Body(reason): Body<Reason>,
 ) -> Result<Accepted, Failure> {
     let reason = reason.checked()?;
-    let request = server.authorise(caller, RunPause { run, reason })?;
+    let submitter = runs::submitter_of(server.database(), run)?;
+    let request = server.authorise(
+        caller,
+        RunPause {
+            submitter,
+            run,
+            reason,
+        },
+    )?;
     runs::pause(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

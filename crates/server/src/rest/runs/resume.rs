@@ -24,7 +24,15 @@ pub(crate) async fn resume(
     Body(reason): Body<Reason>,
 ) -> Result<Accepted, Failure> {
     let reason = reason.checked()?;
-    let request = server.authorise(caller, RunResume { run, reason })?;
+    let submitter = runs::submitter_of(server.database(), run)?;
+    let request = server.authorise(
+        caller,
+        RunResume {
+            submitter,
+            run,
+            reason,
+        },
+    )?;
     runs::resume(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

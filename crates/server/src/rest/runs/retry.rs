@@ -35,7 +35,15 @@ pub(crate) async fn retry(
     Named(run): Named<RunId>,
     Body(Retry { step }): Body<Retry>,
 ) -> Result<Accepted, Failure> {
-    let request = server.authorise(caller, RunRetry { run, step })?;
+    let submitter = runs::submitter_of(server.database(), run)?;
+    let request = server.authorise(
+        caller,
+        RunRetry {
+            submitter,
+            run,
+            step,
+        },
+    )?;
     runs::retry(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

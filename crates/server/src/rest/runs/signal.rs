@@ -45,7 +45,16 @@ pub(crate) async fn signal(
         let detail = format!("a signal's name has 1 to {NAME_MAX} characters");
         return Err(Failure::malformed(detail));
     }
-    let request = server.authorise(caller, RunSignal { run, name, value })?;
+    let submitter = runs::submitter_of(server.database(), run)?;
+    let request = server.authorise(
+        caller,
+        RunSignal {
+            submitter,
+            run,
+            name,
+            value,
+        },
+    )?;
     runs::signal(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

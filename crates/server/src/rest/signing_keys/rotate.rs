@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use matrix_changes::service::signing_key_rotate;
 use matrix_changes::signing::SigningKeyRotate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::edge::guard::SignedIn;
 use crate::problem::Failure;
-use crate::server::{Server, blocking};
+use crate::server::Server;
 
 /// The key that signs from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -30,13 +31,10 @@ pub(crate) async fn rotate(
     SignedIn(caller): SignedIn,
 ) -> Result<Json<Rotated>, Failure> {
     let request = server.authorise(caller, SigningKeyRotate)?;
-    let keyring = server.workshop().keyring();
-    let rotated = blocking(move || {
-        let key = keyring.rotate(&request, &**server.engine().entropy())?;
-        Ok::<_, Failure>(Rotated {
-            key_id: key.key_id().to_string(),
-            file: keyring.public_path(&key).display().to_string(),
-        })
-    });
-    Ok(Json(rotated.await?))
+    let key = signing_key_rotate(server.workshop(), &request).await?;
+    let path = server.workshop().keyring().public_path(&key);
+    Ok(Json(Rotated {
+        key_id: key.key_id().to_string(),
+        file: path.display().to_string(),
+    }))
 }
