@@ -310,6 +310,9 @@ pub(crate) enum UserCommand {
     Add {
         /// The name.
         name: String,
+        /// What they are here; may be given more than once.
+        #[arg(long, value_name = "ROLE", default_values = ["submitter", "approver"])]
+        role: Vec<String>,
     },
     /// Users and service accounts.
     List,

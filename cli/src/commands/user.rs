@@ -13,9 +13,11 @@ use crate::reader::{Reader, accounts};
 
 pub(super) async fn user(context: &Context, command: UserCommand) -> Result<Exit, Failure> {
     match command {
-        UserCommand::Add { name } => {
+        UserCommand::Add { name, role } => {
             let door = Door::open(&context.config, &context.environment).await?;
-            let answer = door.post("/api/v1/users", &json!({ "name": name })).await;
+            let answer = door
+                .post("/api/v1/users", &json!({ "name": name, "roles": role }))
+                .await;
             door.close().await;
             let answer = answer?;
             if context.json {
