@@ -4,6 +4,7 @@
 mod change;
 mod cli;
 mod measure;
+mod serve;
 mod verify;
 
 use anyhow::Result;
@@ -24,11 +25,19 @@ pub(crate) enum Name {
     Cli,
     /// A whole change, from its plan to its release
     Change,
+    /// The server's start and memory
+    Serve,
 }
 
 impl Name {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Sandbox, Self::Verify, Self::Cli, Self::Change];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Sandbox,
+        Self::Verify,
+        Self::Cli,
+        Self::Change,
+        Self::Serve,
+    ];
 }
 
 impl ValueEnum for Name {
@@ -44,6 +53,7 @@ impl ValueEnum for Name {
             Self::Change => {
                 PossibleValue::new("change").help("A whole change, from its plan to its release")
             }
+            Self::Serve => PossibleValue::new("serve").help("The server's start and memory"),
         })
     }
 }
@@ -56,18 +66,24 @@ pub(crate) fn run(name: Name, rounds: Option<usize>) -> Result<()> {
         Name::Verify => verify::run(&workspace, rounds.unwrap_or(50)),
         Name::Cli => cli::run(&workspace, rounds.unwrap_or(100)),
         Name::Change => change::run(&workspace, rounds.unwrap_or(5)),
+        Name::Serve => serve::run(&workspace, rounds.unwrap_or(10)),
     }
 }
 
 /// The sandbox's own program measures it, because only it can start one without a whole change.
 fn sandbox(workspace: &Workspace) -> Result<()> {
-    process::run(workspace.cargo().args([
-        "run",
-        "--release",
-        "--locked",
-        "--package",
-        "matrix-sandbox",
-        "--example",
-        "start_cost",
-    ]))
+    let launcher = workspace.build("quick")?;
+    process::run(
+        workspace
+            .cargo()
+            .args(["run", "--quiet", "--profile", "quick", "--locked"])
+            .args([
+                "--package",
+                "matrix-sandbox",
+                "--example",
+                "start_cost",
+                "--",
+            ])
+            .arg(launcher),
+    )
 }

@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 
 /// Makes one bundle, then verifies it again and again.
 pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
-    let matrix = workspace.build("release")?;
+    let matrix = workspace.build("quick")?;
     let example = Example::prepare(workspace, "verify")?;
     let said = process::read(&mut example.change(&matrix, &example.place("data")?))?;
     let result = last_object(&said)?;

@@ -1,0 +1,106 @@
+//! The server: how soon it answers, and how much memory it holds while it has nothing to do.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bench::measure::{self, Samples};
+use crate::machine::Stopwatch;
+use crate::say;
+use crate::workspace::Workspace;
+
+/// How long a server may take before the measurement gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is asked.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+/// From starting `matrix serve` in a new data directory to its first answer, and its resident
+/// memory then.
+pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
+    let matrix = workspace.build("quick")?;
+    let (mut ready, mut memory) = (Vec::new(), Vec::new());
+    let folder = workspace.target.join("bench").join("serve");
+    for _ in 0..rounds {
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        let port = free_port()?;
+        let watch = Stopwatch::start();
+        let mut server = Command::new(&matrix)
+            .args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--data-dir",
+            ])
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start `matrix serve`")?;
+        let answered = until_alive(&mut server, port, &watch);
+        let took = watch.elapsed();
+        let resident = resident_kb(server.id());
+        server.kill().context("cannot end `matrix serve`")?;
+        server.wait().context("cannot end `matrix serve`")?;
+        answered?;
+        ready.push(took);
+        memory.push(resident?);
+    }
+    measure::table("server ready", &[("matrix serve", &Samples::new(ready)?)]);
+    memory.sort_unstable();
+    let median = memory.get(memory.len() / 2).copied().unwrap_or_default();
+    say::line(&format!(
+        "resident memory when ready: {} MB (median)",
+        median / 1024
+    ));
+    Ok(())
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
+    Ok(listener.local_addr().context("no free port")?.port())
+}
+
+fn until_alive(server: &mut Child, port: u16, watch: &Stopwatch) -> Result<()> {
+    while watch.elapsed() < PATIENCE {
+        if let Some(status) = server.try_wait().context("cannot watch `matrix serve`")? {
+            bail!("`matrix serve` ended with {status}");
+        }
+        if alive(port).unwrap_or(false) {
+            return Ok(());
+        }
+        std::thread::sleep(INTERVAL);
+    }
+    bail!(
+        "`matrix serve` did not answer within {} s",
+        PATIENCE.as_secs()
+    )
+}
+
+fn alive(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    write!(
+        stream,
+        "GET /livez HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}
+
+fn resident_kb(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .context("cannot read the server's memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next())
+        .and_then(|number| number.parse().ok())
+        .context("the system does not tell the server's memory")
+}
