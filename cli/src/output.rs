@@ -16,6 +16,11 @@ pub(crate) fn line(text: impl std::fmt::Display) {
     drop(writeln!(out, "{text}"));
 }
 
+/// This program as it was called, so that a line that is shown can be typed.
+pub(crate) fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "matrix".into())
+}
+
 /// Bytes of a result.
 pub(crate) fn bytes(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();

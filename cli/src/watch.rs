@@ -226,6 +226,9 @@ fn step(path: &str, result: &serde_json::Value) -> Option<String> {
             format!("deployed to {}", result["location"].as_str()?)
         }
         "deploy" => "the target changed, so the gate is asked again".into(),
+        "health" if result["healthy"] == false => {
+            return Some(format!("✗ health: {}", result["detail"].as_str()?));
+        }
         "health" => format!("health: {}", result["detail"].as_str()?),
         "rollback" => "rolled back".into(),
         "publish" => format!("commit {} published", result["commit"].as_str()?.get(..12)?),

@@ -268,7 +268,9 @@ fn print(view: &ChangeView) {
     }
     if let (Some(bundle), Some(key)) = (&view.bundle, &view.key) {
         output::line(format_args!(
-            "\nverify it: matrix verify {bundle} --key {key}"
+            "
+verify it: {} verify {bundle} --key {key}",
+            output::program()
         ));
     }
 }

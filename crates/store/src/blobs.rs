@@ -60,11 +60,13 @@ impl Blobs {
 
     fn insert(&self, bytes: impl Read) -> Result<(Digest, u64), StoreError> {
         let mut incoming = tempfile::NamedTempFile::new_in(self.root.join("incoming"))?;
-        let encoder = zstd::Encoder::new(&mut incoming, LEVEL)?.auto_finish();
+        let mut encoder = zstd::Encoder::new(&mut incoming, LEVEL)?;
         let (digest, size) = Digest::of_reader(Tee {
             reader: bytes,
-            copy: encoder,
+            copy: &mut encoder,
         })?;
+        // Small bytes are written here and nowhere else; a full disk shows itself now or never.
+        encoder.finish()?;
         if self.contains(&digest) {
             return Ok((digest, size));
         }

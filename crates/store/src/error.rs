@@ -12,7 +12,7 @@ pub const CORRUPT: Code = Code::new("STORE-0003", 500, 1, "stored data is damage
 pub const CONFLICT: Code = Code::new("STORE-0004", 409, 1, "conflicting change");
 
 /// Why storage did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// A constraint of a table was broken: the row exists, or what it refers to does not.
     #[error("a stored row conflicts: {0}")]

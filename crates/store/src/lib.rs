@@ -16,6 +16,7 @@ pub mod database;
 pub mod error;
 pub mod sql;
 pub mod tables;
+mod writer;
 
 pub use blobs::Blobs;
 pub use database::{Database, OpenMode};

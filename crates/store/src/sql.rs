@@ -1,5 +1,7 @@
 //! The small statement layer: `$n` parameters bound by name, a closed set of values, typed rows.
 
+use std::cell::OnceCell;
+
 use matrix_core::{Digest, RunId, Timestamp};
 use rusqlite::types::ValueRef;
 
@@ -216,11 +218,28 @@ impl Row {
 #[derive(Debug)]
 pub struct Tx<'a> {
     connection: &'a rusqlite::Connection,
+    /// The first error the database gave, for those who share the transaction.
+    failure: OnceCell<StoreError>,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(connection: &'a rusqlite::Connection) -> Self {
-        Self { connection }
+        Self {
+            connection,
+            failure: OnceCell::new(),
+        }
+    }
+
+    /// The first error the database gave.
+    pub(crate) fn into_failure(self) -> Option<StoreError> {
+        self.failure.into_inner()
+    }
+
+    fn noting<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| {
+            // The first one counts; the others follow from it.
+            let _: Result<(), StoreError> = self.failure.set(error.clone());
+        })
     }
 
     fn prepare(
@@ -246,7 +265,10 @@ impl<'a> Tx<'a> {
 
     /// Executes a statement and gives the number of rows it changed.
     pub fn execute(&self, statement: &Statement, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        Ok(self.prepare(statement, params)?.raw_execute()? as u64)
+        let executed = self
+            .prepare(statement, params)
+            .and_then(|mut prepared| Ok(prepared.raw_execute()? as u64));
+        self.noting(executed)
     }
 
     /// All rows of a query; every query that can grow has a limit of its own.
@@ -255,6 +277,10 @@ impl<'a> Tx<'a> {
         statement: &Statement,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, StoreError> {
+        self.noting(self.rows(statement, params))
+    }
+
+    fn rows(&self, statement: &Statement, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         let mut prepared = self.prepare(statement, params)?;
         let columns = prepared.column_count();
         let mut rows = prepared.raw_query();

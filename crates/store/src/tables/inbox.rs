@@ -21,8 +21,13 @@ const WAITING: Statement = Statement::new(
     "SELECT 1 FROM inbox WHERE run = $1 LIMIT 1",
 );
 
+const STEERING: Statement = Statement::new(
+    "inbox.steering",
+    "SELECT 1 FROM inbox WHERE run = $1 AND kind IN ('resumed', 'cancel_requested', 'reset') LIMIT 1",
+);
+
 /// Every statement of this table.
-pub const STATEMENTS: &[Statement] = &[INSERT, LIST, DELETE, WAITING];
+pub const STATEMENTS: &[Statement] = &[INSERT, LIST, DELETE, WAITING, STEERING];
 
 /// One message to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +78,10 @@ pub fn insert(tx: &Tx<'_>, message: &Message) -> Result<(), StoreError> {
     .map(drop)
 }
 
-/// The messages of a run, oldest first, at most 256.
+/// The most messages that [`list`] gives at once.
+pub const LIST_MAX: usize = 256;
+
+/// The messages of a run, oldest first, at most [`LIST_MAX`].
 pub fn list(tx: &Tx<'_>, run: RunId) -> Result<Vec<Message>, StoreError> {
     tx.query(&LIST, params![&run])?
         .iter()
@@ -89,4 +97,9 @@ pub fn delete(tx: &Tx<'_>, id: i64) -> Result<bool, StoreError> {
 /// Whether anything waits for this run.
 pub fn waiting(tx: &Tx<'_>, run: RunId) -> Result<bool, StoreError> {
     Ok(tx.query_one(&WAITING, params![&run])?.is_some())
+}
+
+/// Whether something waits that also wakes a run that rests: a resume, a cancel or a retry.
+pub fn steering(tx: &Tx<'_>, run: RunId) -> Result<bool, StoreError> {
+    Ok(tx.query_one(&STEERING, params![&run])?.is_some())
 }

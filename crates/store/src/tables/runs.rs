@@ -51,7 +51,7 @@ const HEAD: Statement = Statement::new(
 const MOVE_HEAD: Statement = Statement::new(
     "runs.move_head",
     "UPDATE runs SET head_seq = $2, head_hash = $3, updated_at = $4
-     WHERE run = $1 AND epoch = $5 AND head_seq = $6",
+     WHERE run = $1 AND epoch = $5 AND head_seq = $6 AND (state = 'running' OR epoch = 0)",
 );
 const RELEASE: Statement = Statement::new(
     "runs.release",
@@ -79,6 +79,11 @@ const ORPHAN: Statement = Statement::new(
                      updated_at = $2
      WHERE state = 'running' AND owner = $1",
 );
+const REQUEUE: Statement = Statement::new(
+    "runs.requeue",
+    "UPDATE runs SET state = 'ready', owner = NULL, epoch = epoch + 1, updated_at = $3
+     WHERE run = $1 AND state = 'running' AND epoch = $2",
+);
 const OWNERS: Statement = Statement::new(
     "runs.owners",
     "SELECT DISTINCT owner FROM runs WHERE state = 'running' AND owner IS NOT NULL",
@@ -91,7 +96,7 @@ const COUNT: Statement = Statement::new(
 /// Every statement of this table.
 pub const STATEMENTS: &[Statement] = &[
     INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, HEAD, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE,
-    NEXT_WAKE, ORPHAN, OWNERS, COUNT,
+    NEXT_WAKE, ORPHAN, REQUEUE, OWNERS, COUNT,
 ];
 
 /// A run's row.
@@ -260,7 +265,8 @@ pub struct HeadMove {
     pub to_hash: Digest,
 }
 
-/// Moves a run's head; false means the writer is not the owner any more.
+/// Moves a run's head; false means the writer is not the owner any more. A run that was let go of
+/// has no owner; only its first entry, under epoch zero, is written before anyone owns it.
 pub fn move_head(
     tx: &Tx<'_>,
     id: RunId,
@@ -338,6 +344,12 @@ pub fn next_wake(tx: &Tx<'_>) -> Result<Option<Timestamp>, StoreError> {
 /// Returns every run of a dead owner to the queue under a new epoch; gives their number.
 pub fn orphan(tx: &Tx<'_>, owner: &str, at: Timestamp) -> Result<u64, StoreError> {
     tx.execute(&ORPHAN, params![owner, at])
+}
+
+/// Returns a run that its owner of this epoch cannot go on with to the queue, under a new epoch;
+/// false if it was lost before. The owner lives, so this counts as no crash.
+pub fn requeue(tx: &Tx<'_>, id: RunId, epoch: i64, at: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(&REQUEUE, params![&id, epoch, at])? == 1)
 }
 
 /// Everyone who owns a running run.
