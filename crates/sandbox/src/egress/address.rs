@@ -1,4 +1,4 @@
-//! Which addresses are public, and which names are addresses in disguise.
+//! Which addresses a name may lead to, and which names are addresses in disguise.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -49,42 +49,39 @@ pub(super) fn kind(host: &str) -> Kind {
     Kind::Name
 }
 
-/// Whether an address is one of the public internet, also inside its disguises.
-pub(super) fn is_public(address: IpAddr) -> bool {
+/// Whether a name on the list may lead to an address, also inside its disguises.
+///
+/// The list's names are the operator's own, so a mirror in a private network is reached. What no
+/// name ever leads to is this machine, its neighbours on the link (the metadata services of clouds
+/// among them), and addresses that are no single host.
+pub(super) fn may_be_named(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
+        IpAddr::V4(address) => may_be_named_v4(address),
+        IpAddr::V6(address) => may_be_named_v6(address),
     }
 }
 
-/// The special-purpose registry of RFC 6890, as far as it is not reachable from everywhere.
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = matches!(
-        (a, b, c),
-        (0 | 10 | 127 | 224..=255, _, _)
-            | (100, 64..=127, _)
-            | (169, 254, _)
-            | (172, 16..=31, _)
-            | (192, 168, _)
-            | (192, 0, 0 | 2)
-            | (192, 88, 99)
-            | (198, 18 | 19, _)
-            | (198, 51, 100)
-            | (203, 0, 113)
+fn may_be_named_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, d] = address.octets();
+    let refused = matches!(
+        (a, b, c, d),
+        // "This network", loopback, link-local, multicast, reserved and broadcast (RFC 6890).
+        (0 | 127 | 224..=255, ..) | (169, 254, ..)
+        // A metadata service outside the link-local block.
+        | (100, 100, 100, 200)
     );
-    !special
+    !refused
 }
 
-fn is_public_v6(address: Ipv6Addr) -> bool {
+fn may_be_named_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     let embedded = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
+        may_be_named_v4(Ipv4Addr::new(a, b, c, d))
     };
     if let Some(inner) = address.to_ipv4_mapped() {
-        return is_public_v4(inner);
+        return may_be_named_v4(inner);
     }
     let [.., high, low] = address.segments();
     match (first, second) {
@@ -94,10 +91,11 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
             let [_, high, low, ..] = address.segments();
             embedded(high, low)
         }
-        // Documentation, Teredo and other special blocks.
-        (0x2001, 0..=0x1ff | 0xdb8) => false,
-        // Global unicast is 2000::/3; everything else is local, multicast or unassigned.
-        _ => first & 0xe000 == 0x2000,
+        // A metadata service with a private address.
+        (0xfd00, 0xec2) => false,
+        // Global unicast is 2000::/3, private networks are fc00::/7; everything else is local to
+        // the machine or the link, multicast or unassigned.
+        _ => first & 0xe000 == 0x2000 || first & 0xfe00 == 0xfc00,
     }
 }
 
@@ -106,48 +104,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_the_hosts_networks_are_not_public() {
+    fn no_name_leads_to_this_machine_its_link_or_a_metadata_service() {
         for text in [
             "127.0.0.1",
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.1.1",
             "169.254.169.254",
+            "100.100.100.200",
             "0.0.0.0",
-            "100.64.0.1",
             "224.0.0.1",
             "255.255.255.255",
-            "198.18.0.1",
             "::1",
             "::",
             "fe80::1",
-            "fc00::1",
-            "fd12::1",
+            "fd00:ec2::254",
             "ff02::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
-            "2001:db8::1",
-            "2001::1",
             "::7f00:1",
             "fec0::1",
         ] {
-            assert!(!is_public(text.parse().unwrap()), "{text}");
+            assert!(!may_be_named(text.parse().unwrap()), "{text}");
         }
     }
 
     #[test]
-    fn public_addresses_are_public() {
+    fn names_lead_to_the_internet_and_to_mirrors_in_private_networks() {
         for text in [
             "1.1.1.1",
-            "151.101.1.1",
-            "172.32.0.1",
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.1.1",
+            "203.0.113.80",
+            "fd12::1",
             "2606:4700::1",
             "::ffff:1.1.1.1",
             "64:ff9b::101:101",
         ] {
-            assert!(is_public(text.parse().unwrap()), "{text}");
+            assert!(may_be_named(text.parse().unwrap()), "{text}");
         }
     }
 

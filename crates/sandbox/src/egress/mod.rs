@@ -4,8 +4,9 @@
 //! forwards a loopback port to it; there is no other route. A client asks with `CONNECT host:port`
 //! or with a plain `GET http://…`, and gets through only to a destination that is on the list by
 //! name and port. Names are resolved here, once, and the connection goes to the address that was
-//! judged, so a name cannot lead into the host's own networks: an address that is private,
-//! loopback, link-local or otherwise not public is refused unless the list names that very address.
+//! judged. The list's names are the operator's own, so a mirror in a private network is reached; but
+//! no name leads to this machine, its link or a metadata service, unless the list names that very
+//! address.
 //!
 //! Each refusal is a [`Denial`] that says what was asked for and what is allowed instead, told to
 //! the client in the answer and kept for the evidence.

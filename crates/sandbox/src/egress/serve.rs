@@ -136,7 +136,7 @@ async fn open(request: &Request, rules: &Rules) -> Result<TcpStream, Refusal> {
         }
     };
     let reachable = |address: IpAddr| {
-        address::is_public(address) || listed(rules, &address.to_canonical().to_string(), port)
+        address::may_be_named(address) || listed(rules, &address.to_canonical().to_string(), port)
     };
     let good: Vec<SocketAddr> = resolved
         .iter()
@@ -144,7 +144,9 @@ async fn open(request: &Request, rules: &Rules) -> Result<TcpStream, Refusal> {
         .filter(|one| reachable(one.ip()))
         .collect();
     if good.is_empty() {
-        return Err(denied("the name leads to an address that is not public"));
+        return Err(denied(
+            "the name leads to this machine, its link or a metadata service",
+        ));
     }
     connect(&good, rules).await
 }
