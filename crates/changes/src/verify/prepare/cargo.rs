@@ -22,28 +22,34 @@ pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
     if vendored(&here) {
         return Need::Nothing;
     }
-    let Some(lock) = text(&here.join("Cargo.lock")) else {
-        return without_lock(tree, directory);
+    let locked = match text(&here.join("Cargo.lock")) {
+        Some(lock) => match packages(&lock) {
+            Some(packages) if packages.is_empty() => return Need::Nothing,
+            Some(packages) => Some(packages),
+            None => {
+                return Need::Cannot(String::from(
+                    "Cargo.lock is not understood; make it anew with cargo",
+                ));
+            }
+        },
+        None if needs_foreign(tree, directory) => None,
+        None => return Need::Nothing,
     };
-    let Some(packages) = packages(&lock) else {
-        return Need::Cannot(String::from(
-            "Cargo.lock is not understood; make it anew with cargo",
-        ));
-    };
-    if packages.is_empty() {
-        return Need::Nothing;
-    }
     let mut files = manifests(tree);
     let mut env = BTreeMap::new();
     let home = format!("/work/{OURS}/cargo-home");
     env.insert(String::from("CARGO_HOME"), home);
-    let mut command: Vec<String> = ["cargo", "vendor", "--locked", "--versioned-dirs"]
-        .map(str::to_owned)
-        .into();
+    let mut options = vec!["--versioned-dirs"];
+    if locked.is_some() {
+        options.push("--locked");
+    }
     let mut hosts = BTreeSet::new();
-    if let Some(found) = downloaded(preparer, &packages) {
+    let at_hand = locked
+        .as_ref()
+        .and_then(|packages| downloaded(preparer, packages));
+    if let Some(found) = at_hand {
         files.extend(found);
-        command.push(String::from("--offline"));
+        options.push("--offline");
     } else {
         let config = Config::read(preparer);
         hosts = source::destinations(config.hosts.clone(), &preparer.hosts);
@@ -54,7 +60,7 @@ pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
             ));
         }
         if config.replaced {
-            command.push(String::from("--respect-source-config"));
+            options.push("--respect-source-config");
         }
         files.insert(
             format!("{OURS}/cargo-home/config.toml"),
@@ -64,18 +70,28 @@ pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
         source::trust(certificates, &mut files, &mut env);
         env.insert(String::from("CARGO_NET_OFFLINE"), String::from("false"));
     }
-    command.push(format!("/work/{OURS}/vendor"));
     Need::Fetch(Box::new(Fetch {
         ecosystem: Ecosystem::Cargo,
         directory: directory.to_owned(),
         files,
-        command,
+        command: vec!["sh".into(), "-euc".into(), vendor(&options)],
         env,
         hosts,
-        keep: Keep::Paths(vec![format!("{OURS}/vendor")]),
+        keep: Keep::Paths(vec![format!("{OURS}/vendor"), format!("{OURS}/lock")]),
         finish,
         show,
     }))
+}
+
+/// Vendors what the lock file names and keeps the lock file: a library that has none gets the one
+/// that cargo makes now, and both sides of a change are checked with it.
+fn vendor(options: &[&str]) -> String {
+    format!(
+        "cargo vendor {} /work/{OURS}/vendor
+         mkdir -p /work/{OURS}/lock
+         cp Cargo.lock /work/{OURS}/lock/Cargo.lock",
+        options.join(" ")
+    )
 }
 
 /// Whether the repository brings its crates itself.
@@ -93,20 +109,13 @@ fn vendored(here: &Path) -> bool {
     })
 }
 
-/// Without a lock file only a project without foreign crates can be checked.
-fn without_lock(tree: &Path, directory: &str) -> Need {
-    let foreign = own_files(tree)
+/// Whether a project without a lock file has dependencies from elsewhere.
+fn needs_foreign(tree: &Path, directory: &str) -> bool {
+    own_files(tree)
         .iter()
         .filter(|path| path.ends_with("Cargo.toml") && Path::new(path).starts_with(directory))
         .filter_map(|path| text(&tree.join(path))?.parse::<toml::Table>().ok())
-        .any(|manifest| has_foreign(&manifest));
-    if foreign {
-        return Need::Cannot(String::from(
-            "there are dependencies but no Cargo.lock; commit the lock file, so that what is \
-             checked is what is meant",
-        ));
-    }
-    Need::Nothing
+        .any(|manifest| has_foreign(&manifest))
 }
 
 fn has_foreign(table: &toml::Table) -> bool {
@@ -363,7 +372,8 @@ fn show(fetch: &Fetch, kept: &Path) -> Ready {
     Ready {
         mounts: vec![fetch.mount(kept)],
         setup: Some(format!(
-            "mkdir -p \"$CARGO_HOME\" && cp {}/config.toml \"$CARGO_HOME/config.toml\"",
+            "mkdir -p \"$CARGO_HOME\" && cp {0}/config.toml \"$CARGO_HOME/config.toml\" \
+             && {{ [ -e Cargo.lock ] || cp {0}/{OURS}/lock/Cargo.lock Cargo.lock; }}",
             target.display()
         )),
         ..Ready::default()

@@ -21,7 +21,7 @@ use crate::verify::toolchain::Toolchains;
 /// Where our own files lie in the copy.
 pub(super) const OURS: &str = ".matrix";
 const PROXY_PORT: u16 = 3128;
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a project directory needs.
 pub(super) enum Need {
