@@ -1,0 +1,266 @@
+//! The writer when things go wrong: nobody is left without an answer, and every answer is true.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use matrix_core::{Caller, Principal, PrincipalKind, Scope, Timestamp};
+use matrix_store::tables::audit;
+use matrix_store::{Database, OpenMode, Param, Statement, StoreError, Tx};
+
+const PAGES: Statement = Statement::new("test.pages", "PRAGMA page_count");
+const NO_ROOM: Statement = Statement::new("test.no_room", "PRAGMA max_page_count = 1");
+const ROOM: Statement = Statement::new("test.room", "PRAGMA max_page_count = 1000000");
+const END: Statement = Statement::new("test.end", "ROLLBACK");
+const BROKEN: Statement = Statement::new("test.broken", "SELECT * FROM nothing_of_this_name");
+
+/// How long an answer may take before we say that there is none.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn open(directory: &tempfile::TempDir) -> Database {
+    Database::open(&directory.path().join("matrix.db"), OpenMode::Host).unwrap()
+}
+
+fn ada() -> Caller {
+    Caller {
+        principal: Principal {
+            kind: PrincipalKind::User,
+            name: "ada".into(),
+        },
+        scope: Scope::local(),
+        on_behalf_of: Vec::new(),
+    }
+}
+
+fn note(tx: &Tx<'_>, subject: &str, bytes: usize) -> Result<(), StoreError> {
+    let at = Timestamp::from_micros(1);
+    audit::insert(tx, &ada(), at, "test", subject, &"x".repeat(bytes))
+}
+
+fn noted(database: &Database) -> Vec<String> {
+    let acts = database
+        .read_now::<_, StoreError, _>(|tx| audit::list(tx, &ada(), 500))
+        .unwrap();
+    let mut subjects: Vec<_> = acts.into_iter().map(|act| act.subject).collect();
+    subjects.sort();
+    subjects
+}
+
+/// Lets no job run until what it returns is dropped, so that later ones share a transaction.
+async fn held(database: &Database) -> mpsc::Sender<()> {
+    let (open, wait) = mpsc::channel::<()>();
+    let (reached, running) = tokio::sync::oneshot::channel();
+    let database = database.clone();
+    tokio::spawn(async move {
+        database
+            .write::<_, StoreError, _>(move |_| {
+                reached.send(()).unwrap();
+                wait.recv().unwrap_err();
+                Ok(())
+            })
+            .await
+    });
+    running.await.unwrap();
+    open
+}
+
+type Work = Box<dyn FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send>;
+
+/// Queues writes in this order and gives their answers.
+async fn batch(database: &Database, works: Vec<Work>) -> Vec<Result<(), StoreError>> {
+    let gate = held(database).await;
+    let mut answers = Vec::new();
+    for work in works {
+        let mut answer = Box::pin(database.write(work));
+        // The first poll puts it in the queue.
+        assert!(futures::poll!(&mut answer).is_pending(), "the gate is open");
+        answers.push(answer);
+    }
+    drop(gate);
+    let all = futures::future::join_all(answers);
+    tokio::time::timeout(PATIENCE, all).await.unwrap()
+}
+
+#[tokio::test]
+async fn when_the_database_gives_a_batch_up_every_waiting_writer_hears_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let full = |tx: &Tx<'_>| {
+        tx.query(&NO_ROOM, &[])?;
+        note(tx, "large", 100_000)
+    };
+    let answers = batch(
+        &database,
+        vec![
+            Box::new(|tx| note(tx, "before", 1)),
+            Box::new(full),
+            Box::new(|tx| note(tx, "after", 1)),
+        ],
+    )
+    .await;
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, StoreError::Full(_)), "{error}");
+        assert!(error.to_string().contains("full"), "{error}");
+    }
+    assert!(noted(&database).is_empty(), "half a batch was kept");
+    database
+        .write::<_, StoreError, _>(|tx| tx.query(&ROOM, &[]).map(drop))
+        .await
+        .unwrap();
+    database
+        .write::<_, StoreError, _>(|tx| note(tx, "with room", 100_000))
+        .await
+        .unwrap();
+    assert_eq!(noted(&database), ["with room"]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_ends_under_its_writers_answers_those_that_never_ran() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let answers = batch(
+        &database,
+        vec![
+            Box::new(|tx| tx.execute(&END, &[]).map(drop)),
+            Box::new(|tx| note(tx, "outside any transaction", 1)),
+        ],
+    )
+    .await;
+    for answer in answers {
+        let error = answer.unwrap_err().to_string();
+        assert!(error.contains("rolled back"), "{error}");
+    }
+    assert!(noted(&database).is_empty());
+}
+
+#[tokio::test]
+async fn when_no_transaction_can_begin_the_answer_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let other = open(&directory);
+    let gate = held(&other).await;
+    // Longer than the writer waits for a lock that no second writer should ever hold.
+    let refused = tokio::time::timeout(
+        PATIENCE,
+        database.write::<_, StoreError, _>(|tx| note(tx, "late", 1)),
+    )
+    .await
+    .unwrap()
+    .unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    assert!(refused.to_string().contains("locked"), "{refused}");
+    drop(gate);
+    database
+        .write::<_, StoreError, _>(|tx| note(tx, "again", 1))
+        .await
+        .unwrap();
+    assert_eq!(noted(&database), ["again"]);
+}
+
+#[tokio::test]
+async fn a_closure_that_panics_is_rolled_back_alone_and_the_writer_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let answers = batch(
+        &database,
+        vec![
+            Box::new(|tx| note(tx, "before", 1)),
+            Box::new(|tx| {
+                note(tx, "panics", 1)?;
+                panic!("told to");
+            }),
+            Box::new(|tx| note(tx, "after", 1)),
+        ],
+    )
+    .await;
+    let stands: Vec<_> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(stands, [true, false, true]);
+    assert_eq!(noted(&database), ["after", "before"]);
+}
+
+#[tokio::test]
+async fn the_last_handle_may_be_dropped_by_a_write_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let gate = held(&database).await;
+    let inside = database.clone();
+    let write = async move {
+        database
+            .write::<_, StoreError, _>(move |tx| {
+                note(tx, "kept", 1)?;
+                drop(inside);
+                Ok(())
+            })
+            .await
+    };
+    let mut write = Box::pin(write);
+    assert!(futures::poll!(&mut write).is_pending());
+    drop(write);
+    drop(gate);
+    let reader = Database::open(&directory.path().join("matrix.db"), OpenMode::ReadOnly).unwrap();
+    let seen = async {
+        while noted(&reader).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.unwrap();
+}
+
+#[test]
+fn a_failed_read_leaves_no_view_open_and_says_what_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    for _ in 0..50 {
+        let failed: Result<(), StoreError> =
+            database.read_now(|tx| tx.query(&BROKEN, &[]).map(drop));
+        assert!(
+            failed
+                .unwrap_err()
+                .to_string()
+                .contains("nothing_of_this_name")
+        );
+        let refused: Result<(), StoreError> =
+            database.read_now(|_| Err(StoreError::Conflict("of the work".into())));
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
+        // The work ends the view itself, as some failures of a disk do.
+        let ended: Result<(), StoreError> = database.read_now(|tx| {
+            tx.execute(&END, &[])?;
+            Err(StoreError::Conflict("of the work".into()))
+        });
+        assert!(matches!(ended, Err(StoreError::Conflict(_))), "{ended:?}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(database.write::<_, StoreError, _>(|tx| note(tx, "new", 1)))
+        .unwrap();
+    // Every pooled connection sees the write: none still looks at the past.
+    for _ in 0..20 {
+        assert_eq!(noted(&database), ["new"]);
+    }
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_without_bound_under_constant_writes_and_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let log = directory.path().join("matrix.db-wal");
+    let mut longest = 0;
+    for number in 0..300_u32 {
+        let write =
+            database.write::<_, StoreError, _>(move |tx| note(tx, &number.to_string(), 400_000));
+        let read = database.read::<_, StoreError, _>(|tx| tx.query(&PAGES, &[] as &[Param<'_>]));
+        let (written, read) = tokio::join!(write, read);
+        written.unwrap();
+        read.unwrap();
+        longest = longest.max(std::fs::metadata(&log).unwrap().len());
+    }
+    // 120 MB were written; the writer's limit is 8,192 frames of 4 KiB and what one write adds.
+    assert!(
+        longest < 48 * 1024 * 1024,
+        "the log grew to {longest} bytes"
+    );
+}
