@@ -284,6 +284,11 @@ pub(crate) enum DeploymentCommand {
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
+    /// What the process of a deployment wrote last.
+    Logs {
+        /// The deployment.
+        deployment: DeploymentId,
+    },
     /// Go back to what a deployment replaced.
     Rollback {
         /// The deployment.

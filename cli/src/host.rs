@@ -208,7 +208,8 @@ fn listen(layout: &Layout) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn settings(config: &Config, environment: &Environment, layout: Layout) -> Settings {
+/// What the operator's configuration means for changes.
+pub(crate) fn settings(config: &Config, environment: &Environment, layout: Layout) -> Settings {
     Settings {
         layout,
         launcher: "/proc/self/exe".into(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use matrix_changes::Layout;
+use matrix_changes::{Git, Layout, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, Scope};
 use matrix_identity::principals::Accounts;
@@ -10,6 +10,8 @@ use matrix_store::{Blobs, Database, OpenMode};
 
 use crate::authority::Authority;
 use crate::config::Config;
+use crate::environment::Environment;
+use crate::host::settings;
 
 /// There is no data directory yet.
 pub(crate) const NO_DATA: Code = Code::new("HOST-0001", 404, 6, "no data directory");
@@ -66,6 +68,23 @@ impl Reader {
             database,
             layout,
         })
+    }
+
+    /// The tools that look at targets; they change nothing.
+    pub(crate) async fn workshop(
+        &self,
+        config: &Config,
+        environment: &Environment,
+    ) -> Result<Workshop, Problem> {
+        let git = Git::find(environment.path()).await?;
+        Ok(Workshop::new(
+            settings(config, environment, self.layout.clone()),
+            self.database.clone(),
+            self.blobs.clone(),
+            Arc::new(SystemClock::start()),
+            Arc::new(SystemEntropy),
+            git,
+        ))
     }
 
     /// Asks whether the user may.

@@ -1,6 +1,7 @@
 //! `matrix deployment`.
 
-use matrix_changes::service::{DeploymentList, deployments};
+use matrix_changes::service::{self, DeploymentList, DeploymentRead, deployments};
+use matrix_core::id::DeploymentId;
 use serde_json::json;
 
 use super::Context;
@@ -17,6 +18,7 @@ pub(super) async fn deployment(
 ) -> Result<Exit, Failure> {
     let (deployment, verb) = match command {
         DeploymentCommand::List { target, limit } => return list(context, target, limit),
+        DeploymentCommand::Logs { deployment } => return logs(context, deployment).await,
         DeploymentCommand::Rollback { deployment } => (deployment, "rollback"),
         DeploymentCommand::Stop { deployment } => (deployment, "stop"),
     };
@@ -31,6 +33,16 @@ pub(super) async fn deployment(
     } else {
         output::line(format_args!("{deployment} {verb}: done"));
     }
+    Ok(Exit::Done)
+}
+
+async fn logs(context: &Context, deployment: DeploymentId) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let request = reader.may(DeploymentRead { deployment })?;
+    let workshop = reader
+        .workshop(&context.config, &context.environment)
+        .await?;
+    output::bytes(&service::logs(&workshop, &request).await?);
     Ok(Exit::Done)
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use matrix_core::Problem;
+use matrix_sandbox::spec::Profile;
 use matrix_server::health::HealthState;
 use matrix_server::{AllowedNames, Exposure, HostMode, bind, serve_tcp};
 use serde_json::json;
@@ -53,7 +54,7 @@ pub(super) async fn serve(context: &Context, listen: Option<SocketAddr>) -> Resu
     let tested = tokio::spawn({
         let (workshop, server) = (host.workshop.clone(), host.server.clone());
         async move {
-            match workshop.self_test().await {
+            match workshop.self_test(Profile::Check).await {
                 Ok(test) if test.held() => {
                     server
                         .health()

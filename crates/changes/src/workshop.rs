@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) git: Git,
     sandbox: OnceCell<Sandbox>,
-    tested: OnceCell<SelfTest>,
+    tested: [OnceCell<SelfTest>; 3],
     toolchains: OnceCell<Toolchains>,
     places: Arc<Semaphore>,
     /// Held while work trees are made, so that checks side by side make them once.
@@ -92,7 +92,7 @@ impl Workshop {
             entropy,
             git,
             sandbox: OnceCell::new(),
-            tested: OnceCell::new(),
+            tested: Default::default(),
             toolchains: OnceCell::new(),
             places,
             making: Mutex::new(()),
@@ -158,15 +158,39 @@ impl Workshop {
             .await
     }
 
-    /// The sandbox's test of itself in this process; it is made once, before the first work.
-    pub async fn self_test(&self) -> Result<&SelfTest, SandboxError> {
+    /// The sandbox's test of itself in this process; for each profile it is made once, before the
+    /// first work.
+    pub async fn self_test(&self, profile: Profile) -> Result<&SelfTest, SandboxError> {
         let sandbox = self.sandbox().await.map_err(|error| SandboxError::Setup {
             detail: format!("{error}; {}", error.fix),
         })?;
-        self.shared
-            .tested
-            .get_or_try_init(|| sandbox.self_test(Profile::Check, ProbeSet::Fast))
+        let [check, prepare, service] = &self.shared.tested;
+        let tested = match profile {
+            Profile::Check => check,
+            Profile::Prepare => prepare,
+            Profile::Service => service,
+        };
+        tested
+            .get_or_try_init(|| sandbox.self_test(profile, ProbeSet::Fast))
             .await
+    }
+
+    /// The sandbox, if it holds its own test for this profile. Work has no other way to it.
+    pub(crate) async fn trusted(&self, profile: Profile) -> Result<&Sandbox, String> {
+        let tested = self
+            .self_test(profile)
+            .await
+            .map_err(|error| error.to_string())?;
+        if let Some(escaped) = tested.probes.iter().find(|probe| !probe.held) {
+            return Err(format!(
+                "the sandbox did not hold its own test: {}",
+                escaped.name
+            ));
+        }
+        if !tested.held() {
+            return Err("the sandbox did not test itself".into());
+        }
+        self.sandbox().await.map_err(|error| error.to_string())
     }
 
     /// The machine's toolchains.
@@ -210,10 +234,7 @@ impl Executor for Workshop {
         cancel: watch::Receiver<bool>,
     ) -> Result<Outcome, NotExecuted> {
         let refused = |reason: String| NotExecuted { reason };
-        let sandbox = self
-            .sandbox()
-            .await
-            .map_err(|error| refused(error.to_string()))?;
+        let sandbox = self.trusted(spec.profile).await.map_err(refused)?;
         let place = self.shared.places.acquire().await;
         let outcome = sandbox.run(spec, output, cancel).await;
         drop(place);

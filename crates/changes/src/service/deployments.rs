@@ -74,6 +74,32 @@ pub fn deployments(
     Ok(rows)
 }
 
+/// Reads one deployment.
+#[derive(Debug, Clone)]
+pub struct DeploymentRead {
+    /// The deployment.
+    pub deployment: DeploymentId,
+}
+
+impl Action for DeploymentRead {
+    const NAME: &'static str = "deployment_read";
+
+    fn facts(&self) -> Value {
+        json!({ "deployment": self.deployment })
+    }
+}
+
+/// The newest lines that a deployment's process wrote.
+pub async fn logs(
+    workshop: &Workshop,
+    request: &Authorised<DeploymentRead>,
+) -> Result<Vec<u8>, ChangeError> {
+    let id = request.action().deployment;
+    let row = find(workshop.database(), id, request.caller())?;
+    let (target, _) = target_of(workshop, &row)?;
+    Ok(target.logs(id).await?)
+}
+
 /// Goes back to what a deployment replaced; gives that deployment, if there was one.
 pub async fn rollback(
     workshop: &Workshop,

@@ -13,7 +13,8 @@ mod submit;
 pub use artifacts::{ArtifactRead, artifact, artifacts};
 pub use decide::{Asked, ChangeApprove, ChangeReject, approve, reject};
 pub use deployments::{
-    DeploymentList, DeploymentRollback, DeploymentStop, deployments, rollback, stop,
+    DeploymentList, DeploymentRead, DeploymentRollback, DeploymentStop, deployments, logs,
+    rollback, stop,
 };
 pub use list::{ApprovalList, ChangeList, approvals, list};
 pub use plan_check::{PlanCheck, PlanChecked, plan_check};

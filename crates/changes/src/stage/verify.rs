@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use matrix_engine::{Run, RunError, Step, StepContext, StepError};
 use matrix_evidence::{ArtifactRef, Evidence, Kind};
-use matrix_sandbox::spec::SelfTest;
+use matrix_sandbox::spec::{Profile, SelfTest};
 use matrix_worktree::Operation;
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +88,7 @@ pub async fn verify(
 
 async fn sandbox(run: &Run, workshop: &Workshop) -> Result<SelfTest, RunError> {
     run.step(Step::read("sandbox"), |_| async {
-        let tested = workshop.self_test().await.map_err(later)?;
+        let tested = workshop.self_test(Profile::Check).await.map_err(later)?;
         if tested.held() {
             return Ok(tested.clone());
         }

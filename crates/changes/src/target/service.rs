@@ -68,10 +68,7 @@ impl Service {
     }
 
     async fn sandbox(&self) -> Result<&Sandbox, String> {
-        self.workshop
-            .sandbox()
-            .await
-            .map_err(|error| error.to_string())
+        self.workshop.trusted(Profile::Service).await
     }
 
     /// A command of a release: the release read-only, the state directory writable.
