@@ -25,7 +25,10 @@ use crate::worker::{Drive, DurableFunction, LetGo, is_terminal};
 const SLEEP_MAX: Duration = Duration::from_mins(1);
 
 /// How long a run waits after storage failed before it is tried again.
-const STORAGE_RETRY: Duration = Duration::from_secs(5);
+const STORAGE_RETRY: Duration = Duration::from_secs(1);
+
+/// The runs that are driven now, and those that rest after storage failed.
+type Driven = JoinSet<(Fence, LetGo)>;
 
 /// What to do when the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +78,8 @@ struct Shared {
     work: Notify,
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
-    driving: Mutex<HashMap<RunId, Arc<Notify>>>,
+    /// The runs that are driven now, by the epoch they are driven under and their mail.
+    driving: Mutex<HashMap<RunId, (i64, Arc<Notify>)>>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -209,7 +213,7 @@ impl Engine {
             .driving
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(mail) = driving.get(&run) {
+        if let Some((_, mail)) = driving.get(&run) {
             mail.notify_one();
         }
         drop(driving);
@@ -258,7 +262,7 @@ impl Engine {
     /// Does the engine's work until it is drained. Runs of owners that are known to be dead (this
     /// process holds the data directory's lock) are returned to the queue first.
     pub async fn work(&self) {
-        let mut driven: JoinSet<(RunId, LetGo)> = JoinSet::new();
+        let mut driven = Driven::new();
         let mut sweep = tokio::time::interval(self.shared.options.lease / 3);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = HashMap::new();
@@ -277,8 +281,18 @@ impl Engine {
                 () = self.shared.work.notified() => {}
                 () = tokio::time::sleep(next) => {}
                 _ = sweep.tick() => self.sweep(&mut seen, !driven.is_empty()).await,
-                Some(ended) = driven.join_next(), if !driven.is_empty() => self.let_go(ended).await,
+                Some(ended) = driven.join_next(), if !driven.is_empty() => {
+                    self.let_go(ended, &mut driven).await;
+                }
             }
+        }
+        let own = self.shared.options.worker.clone();
+        let forgotten = self
+            .database()
+            .write::<_, StoreError, _>(move |tx| workers::remove(tx, &own))
+            .await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "this worker's heartbeat stays behind");
         }
         self.shared.stopped.send_replace(true);
     }
@@ -296,19 +310,22 @@ impl Engine {
         }
     }
 
-    /// Everything still marked as running belongs to a dead process, or to this one before.
+    /// Everything still marked as running belongs to a dead process, or to this one before. So
+    /// does every heartbeat.
     async fn adopt_orphans(&self) -> Result<(), StoreError> {
         let at = self.shared.journal.clock.now();
         self.database()
             .write::<_, StoreError, _>(move |tx| {
                 for owner in runs::owners(tx)? {
                     let count = runs::orphan(tx, &owner, at)?;
-                    workers::remove(tx, &owner)?;
                     tracing::info!(
                         owner,
                         count,
                         "runs of an owner that is gone are ready again"
                     );
+                }
+                for (worker, _) in workers::list(tx)? {
+                    workers::remove(tx, &worker)?;
                 }
                 Ok(())
             })
@@ -316,11 +333,12 @@ impl Engine {
     }
 
     /// Claims what can be claimed and gives the time until the next timer.
-    async fn claim(&self, driven: &mut JoinSet<(RunId, LetGo)>) -> Result<Duration, StoreError> {
-        if self.is_draining() {
+    async fn claim(&self, driven: &mut Driven) -> Result<Duration, StoreError> {
+        let free = self.shared.options.concurrency.saturating_sub(driven.len());
+        if self.is_draining() || free == 0 {
+            // Whoever ends makes room and wakes us; a timer that is due cannot be served before.
             return Ok(SLEEP_MAX);
         }
-        let free = self.shared.options.concurrency.saturating_sub(driven.len());
         let limit = i64::try_from(free).unwrap_or(i64::MAX);
         let (now, worker) = (
             self.shared.journal.clock.now(),
@@ -330,7 +348,7 @@ impl Engine {
             let due = runs::next_wake(tx)?.is_some_and(|due| due <= now);
             Ok(!due && runs::claimable(tx, 1)?.is_empty())
         })?;
-        let (claimed, next): (Vec<RunRow>, Option<Timestamp>) = if nothing || free == 0 {
+        let (claimed, next): (Vec<RunRow>, Option<Timestamp>) = if nothing {
             (
                 Vec::new(),
                 self.database()
@@ -356,15 +374,16 @@ impl Engine {
         Ok(next.map_or(SLEEP_MAX, |due| due.since(now).min(SLEEP_MAX)))
     }
 
-    fn drive(&self, row: &RunRow, driven: &mut JoinSet<(RunId, LetGo)>) {
+    fn drive(&self, row: &RunRow, driven: &mut Driven) {
         let mail = Arc::new(Notify::new());
+        let fence = Fence {
+            run: row.run,
+            epoch: row.epoch + 1,
+        };
         let drive = Drive {
             journal: self.shared.journal.clone(),
             worker: self.shared.options.worker.clone(),
-            fence: Fence {
-                run: row.run,
-                epoch: row.epoch + 1,
-            },
+            fence,
             mail: Arc::clone(&mail),
             draining: self.shared.draining.subscribe(),
         };
@@ -373,28 +392,46 @@ impl Engine {
             .driving
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        driving.insert(row.run, mail);
+        driving.insert(row.run, (fence.epoch, mail));
         drop(driving);
-        let shared = Arc::clone(&self.shared);
+        let engine = self.clone();
         let span = tracing::info_span!("run", run = %row.run, trace = %row.trace);
-        let (run, crashes) = (row.run, row.crashes);
+        let crashes = row.crashes;
         driven.spawn(
             async move {
                 let find = |kind: &str, version: &str| {
-                    let found = shared
-                        .functions
-                        .iter()
-                        .find(|function| function.kind() == kind && function.version() == version);
+                    let found =
+                        engine.shared.functions.iter().find(|function| {
+                            function.kind() == kind && function.version() == version
+                        });
                     found.cloned()
                 };
-                (run, drive.drive(crashes, find).await)
+                let letgo = drive.drive(crashes, find).await;
+                if let LetGo::Storage(error) = &letgo {
+                    engine.storage_failed(error);
+                    engine.rest().await;
+                }
+                (fence, letgo)
             }
             .instrument(span),
         );
     }
 
-    async fn let_go(&self, ended: Result<(RunId, LetGo), tokio::task::JoinError>) {
-        let (run, letgo) = match ended {
+    /// Rests a while after storage failed, unless the engine is to stop.
+    async fn rest(&self) {
+        let mut draining = self.shared.draining.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(STORAGE_RETRY) => {}
+            _ = draining.wait_for(|draining| *draining) => {}
+        }
+    }
+
+    async fn let_go(
+        &self,
+        ended: Result<(Fence, LetGo), tokio::task::JoinError>,
+        driven: &mut Driven,
+    ) {
+        let (fence, letgo) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 // The run is still ours by name, so the next host adopts it.
@@ -402,46 +439,51 @@ impl Engine {
                 return;
             }
         };
-        self.shared
-            .driving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&run);
+        let run = fence.run;
+        self.forget(fence);
         match letgo {
             LetGo::Settled => {}
             LetGo::Lost => tracing::info!(%run, "another owner has the run"),
-            LetGo::Storage(error) => {
-                self.storage_failed(&error);
-                if !self.is_draining() {
-                    tokio::time::sleep(STORAGE_RETRY).await;
-                    if let Err(error) = self.requeue_own(run).await {
-                        tracing::error!(%run, %error, "the run could not be returned to the queue");
+            LetGo::Storage(_) => match self.requeue(fence).await {
+                Ok(()) => self.shared.work.notify_one(),
+                Err(error) => {
+                    self.storage_failed(&error);
+                    // Without a host that goes on, the next one adopts it.
+                    if !self.is_draining() {
+                        let engine = self.clone();
+                        driven.spawn(async move {
+                            engine.rest().await;
+                            (fence, LetGo::Storage(error))
+                        });
                     }
                 }
-            }
+            },
         }
     }
 
-    /// Returns the runs that this worker still owns by name but does not drive.
-    async fn requeue_own(&self, run: RunId) -> Result<(), StoreError> {
-        let (worker, at) = (
-            self.shared.options.worker.clone(),
-            self.shared.journal.clock.now(),
-        );
-        let idle = self
+    /// The run has no task of this epoch any more; one of a later epoch keeps its mail.
+    fn forget(&self, fence: Fence) {
+        let mut driving = self
             .shared
             .driving
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        if idle {
-            tracing::info!(%run, "trying again");
-            self.database()
-                .write::<_, StoreError, _>(move |tx| runs::orphan(tx, &worker, at).map(drop))
-                .await?;
+            .unwrap_or_else(PoisonError::into_inner);
+        if driving
+            .get(&fence.run)
+            .is_some_and(|(epoch, _)| *epoch == fence.epoch)
+        {
+            driving.remove(&fence.run);
         }
-        self.shared.work.notify_one();
-        Ok(())
+    }
+
+    /// Returns a run that storage failed under to the queue.
+    async fn requeue(&self, fence: Fence) -> Result<(), StoreError> {
+        let at = self.shared.journal.clock.now();
+        self.database()
+            .write::<_, StoreError, _>(move |tx| {
+                runs::requeue(tx, fence.run, fence.epoch, at).map(drop)
+            })
+            .await
     }
 
     /// Counts this worker's heartbeat up while it owns runs, and takes the runs of owners whose

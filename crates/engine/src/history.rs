@@ -15,7 +15,7 @@ use crate::error::StepError;
 use crate::run::{Decision, Verdict};
 
 /// The payload of `run_started`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     /// The durable function's kind.
     pub kind: String,
@@ -32,7 +32,7 @@ pub struct Started {
 }
 
 /// What is recorded of one step.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepRecord {
     /// What the step was.
     pub fingerprint: String,
@@ -46,6 +46,8 @@ pub struct StepRecord {
     pub retry_at: Option<Timestamp>,
     /// How it ended.
     pub outcome: Option<Result<Value, StepError>>,
+    /// Whether a result or an error was recorded and later erased: nobody knows it any more.
+    pub erased: bool,
     /// Position of the first entry about it.
     pub first_seq: i64,
 }
@@ -64,7 +66,7 @@ pub struct FailedAttempt {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
     /// With a result.
     Completed(Value),
@@ -75,7 +77,7 @@ pub enum Ended {
 }
 
 /// The state that a run's entries give.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     /// How it began.
     pub started: Option<Started>,
@@ -90,6 +92,8 @@ pub struct History {
     pub cancel: Option<String>,
     /// Why it rests.
     pub paused: Option<String>,
+    /// Whether it was cancelled while it rested: if it cannot go on, it ends.
+    pub given_up: bool,
     /// Raised by each reset.
     pub generation: u32,
     /// How it ended.
@@ -141,7 +145,9 @@ impl History {
 
     /// The state after one more entry. A reset needs the whole journal: see [`Self::replay`].
     pub fn apply(&mut self, entry: &Entry) {
-        self.seq = entry.seq;
+        // What the function wrote and what came by mail may be heard of in another order than
+        // they were committed in.
+        self.seq = self.seq.max(entry.seq);
         let payload = entry.payload.clone().unwrap_or_default();
         match entry.kind {
             EntryKind::RunStarted => {
@@ -157,6 +163,7 @@ impl History {
             EntryKind::StepCompleted => {
                 let step = self.record(entry);
                 step.open = false;
+                step.erased = entry.payload.is_none();
                 step.outcome = Some(Ok(payload));
             }
             EntryKind::StepFailed => self.fail(entry, payload),
@@ -183,7 +190,11 @@ impl History {
                     .or_default()
                     .push(payload);
             }
-            EntryKind::CancelRequested => self.cancel = Some(text(&payload, "reason")),
+            EntryKind::CancelRequested => {
+                self.cancel = Some(text(&payload, "reason"));
+                // Whoever ends a run that rests wants it to go on to its end.
+                self.given_up |= self.paused.take().is_some();
+            }
             EntryKind::Paused => self.paused = Some(text(&payload, "reason")),
             EntryKind::Resumed => self.paused = None,
             EntryKind::Reset => self.generation += 1,
@@ -214,7 +225,10 @@ impl History {
         let step = self.record(entry);
         step.open = false;
         step.failures += 1;
-        let Some(failed) = failed else { return };
+        let Some(failed) = failed else {
+            step.erased = true;
+            return;
+        };
         step.retry_at = failed.retry_at;
         if failed.is_final {
             step.outcome = Some(Err(failed.error));

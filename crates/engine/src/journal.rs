@@ -416,7 +416,10 @@ fn check_entry(
                 return Err("the payload differs".into());
             }
         }
-        _ => check.erased += 1,
+        // An erasure takes both. One without the other could be read, but not checked.
+        (None, Some(_)) => return Err("the payload's salt is missing".into()),
+        (Some(_), None) => return Err("the payload is missing".into()),
+        (None, None) => check.erased += 1,
     }
     Ok(())
 }

@@ -221,12 +221,18 @@ impl Run {
                 .look(|history| history.step(&path).cloned())
                 .unwrap_or_default();
             recognise(&path, &record, &fingerprint, &step)?;
+            if record.erased {
+                return Err(RunError::NeedsPerson(format!(
+                    "what step `{path}` gave was erased, so the run cannot go on from it \
+                     (`matrix run retry` does the step again)"
+                )));
+            }
             if let Some(outcome) = record.outcome {
                 return decode(&path, outcome?, &fingerprint);
             }
             if let Some(due) = record.retry_at {
                 self.wait_until(due, waiting("retry", &path, "an attempt failed", Some(due)))
-                    .await;
+                    .await?;
             }
             self.boundary(&path).await?;
             let flight = board.in_flight();
@@ -289,6 +295,7 @@ impl Run {
         if !record.open {
             return Ok(None);
         }
+        let interrupted = record.begun.saturating_sub(record.failures);
         match (step.class, &step.probe) {
             (EffectClass::External, Some(probe)) => probe(context.clone()).await.map_err(|error| {
                 RunError::NeedsPerson(format!(
@@ -301,10 +308,11 @@ impl Run {
                  (`matrix run retry` does it again)",
                 context.path
             ))),
-            (EffectClass::Metered, _) if record.begun >= METERED_SENDS_MAX => {
+            (EffectClass::Metered, _) if interrupted >= METERED_SENDS_MAX => {
                 Err(RunError::NeedsPerson(format!(
-                    "step `{}` was interrupted {} times and costs money each time",
-                    context.path, record.begun
+                    "step `{}` was interrupted {interrupted} times and costs money each time \
+                     (`matrix run retry` does it again)",
+                    context.path
                 )))
             }
             _ => Ok(None),
@@ -418,6 +426,8 @@ impl Run {
             board,
             ..
         } = &*self.execution;
+        // What is being recorded changes what the run waits for, so it cannot be parked now.
+        let flight = board.in_flight();
         let entries = journal
             .append(*fence, actor, drafts, beside)
             .await
@@ -426,22 +436,32 @@ impl Run {
                 AppendError::Store(error) => RunError::Store(error),
             })?;
         board.change(|history| entries.iter().for_each(|entry| history.apply(entry)));
+        drop(flight);
         Ok(())
     }
 
-    async fn wait_until(&self, due: Timestamp, wait: Waiting) {
+    /// Waits for a time. A short wait is slept through; a longer one ends at once when the run is
+    /// cancelled.
+    async fn wait_until(&self, due: Timestamp, wait: Waiting) -> Result<(), RunError> {
         let clock = Arc::clone(&self.execution.journal.clock);
         let left = due.since(clock.now());
         if left <= SLEEP_IN_PLACE {
             let flight = self.execution.board.in_flight();
             tokio::time::sleep(left).await;
             drop(flight);
-        } else {
-            self.execution
-                .board
-                .wait(wait, move |_| (clock.now() >= due).then_some(()))
-                .await;
+            return Ok(());
         }
+        let shielded = self.shielded;
+        self.execution
+            .board
+            .wait(wait, move |history| {
+                let cancelled = history.cancel.clone().filter(|_| !shielded);
+                match cancelled {
+                    Some(reason) => Some(Err(RunError::Cancelled(reason))),
+                    None => (clock.now() >= due).then_some(Ok(())),
+                }
+            })
+            .await
     }
 
     /// Waits for a time that a crash, a restart and a clock set back do not change.
@@ -468,7 +488,7 @@ impl Run {
                     due,
                     waiting("timer", &path, "the function sleeps", Some(due)),
                 )
-                .await;
+                .await?;
                 run.record(EntryKind::TimerFired, &path, "", json!({}))
                     .await?;
             }
@@ -514,23 +534,10 @@ impl Run {
         subject: &S,
     ) -> impl Future<Output = Result<Decision, RunError>> + Send + use<S> {
         let path = self.address(&format!("approval:{name}"));
-        let subject = serde_json::to_value(subject);
+        let question = self.question(name, subject);
         let (run, name) = (self.clone(), name.to_owned());
         async move {
-            let subject =
-                subject.map_err(|error| StepError::permanent("not_json", error.to_string()))?;
-            let id = approval_id(run.id(), &name, &subject)?;
-            let key = format!("approval answers {id}");
-            let index = {
-                let mut seen = run
-                    .execution
-                    .occurrences
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                let count = seen.entry(key).or_insert(0);
-                *count += 1;
-                *count as usize - 1
-            };
+            let (id, index, subject) = question?;
             match run.execution.board.look(|history| history.requested(&path)) {
                 Some(asked) if asked == id => {}
                 Some(asked) => {
@@ -555,6 +562,26 @@ impl Run {
                 .await
                 .map_err(RunError::Cancelled)
         }
+    }
+
+    /// A question's id, how many answers to it were taken before, and its subject. Fixed when it
+    /// is asked, as addresses are.
+    fn question<S: Serialize>(
+        &self,
+        name: &str,
+        subject: &S,
+    ) -> Result<(ApprovalId, usize, Value), RunError> {
+        let subject = serde_json::to_value(subject)
+            .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
+        let id = approval_id(self.id(), name, &subject)?;
+        let mut seen = self
+            .execution
+            .occurrences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = seen.entry(format!("approval answers {id}")).or_insert(0);
+        *count += 1;
+        Ok((id, *count as usize - 1, subject))
     }
 
     async fn ask(

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use matrix_core::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::history::History;
 
@@ -33,6 +35,8 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Board {
     inner: Mutex<Inner>,
+    /// Notified when a wait with an end in time begins.
+    pub(crate) timed: Notify,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,7 @@ impl Board {
         };
         Arc::new(Self {
             inner: Mutex::new(inner),
+            timed: Notify::new(),
         })
     }
 
@@ -107,6 +112,17 @@ impl Board {
         })
     }
 
+    /// When the next wait ends by time, after a moment that every wait has heard of already.
+    pub(crate) fn next_due(&self, after: Option<Timestamp>) -> Option<Timestamp> {
+        let inner = self.lock();
+        let ends = inner
+            .waits
+            .values()
+            .filter_map(|(waiting, _)| waiting.until);
+        ends.filter(|due| after.is_none_or(|after| *due > after))
+            .min()
+    }
+
     /// Waits until `ready` gives something for the history.
     pub(crate) fn wait<T, F>(self: &Arc<Self>, waiting: Waiting, ready: F) -> Wait<F>
     where
@@ -146,7 +162,9 @@ impl<T, F: FnMut(&History) -> Option<T> + Unpin> Future for Wait<F> {
             .waits
             .insert(number, (this.waiting.clone(), context.waker().clone()));
         drop(inner);
-        this.number = Some(number);
+        if this.number.replace(number).is_none() && this.waiting.until.is_some() {
+            this.board.timed.notify_one();
+        }
         Poll::Pending
     }
 }
@@ -155,6 +173,46 @@ impl<F> Drop for Wait<F> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             self.board.lock().waits.remove(&number);
+        }
+    }
+}
+
+/// Passes wakes on to the task, and remembers them: a function that asked to be polled again has
+/// something left to do, whatever its waits say.
+#[derive(Debug, Default)]
+pub(crate) struct Nudge {
+    nudged: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Nudge {
+    /// Begins a poll of the function for this task.
+    pub(crate) fn begin(&self, task: &Waker) {
+        self.nudged.store(false, Ordering::SeqCst);
+        let mut kept = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(task)) {
+            *kept = Some(task.clone());
+        }
+    }
+
+    /// Whether somebody woke the function since its poll began.
+    pub(crate) fn nudged(&self) -> bool {
+        self.nudged.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.nudged.store(true, Ordering::SeqCst);
+        let kept = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = kept.clone();
+        drop(kept);
+        if let Some(task) = task {
+            task.wake();
         }
     }
 }

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -20,10 +21,14 @@ use crate::error::{RunError, StepError};
 use crate::history::{Ended, History};
 use crate::journal::{AppendError, Beside, Fence, Journal, append_in};
 use crate::run::{Execution, Run};
-use crate::wait::{Board, Waiting};
+use crate::wait::{Board, Nudge, Waiting};
 
 /// A run whose owners died this often without coming to rest is left to a person.
 const CRASHES_MAX: i64 = 5;
+
+/// The longest time slept for a timer beside a step in flight, so that a clock that was set is
+/// noticed.
+const TIMER_SLEEP_MAX: Duration = Duration::from_mins(1);
 
 /// A function that survives its process.
 #[async_trait]
@@ -62,6 +67,16 @@ pub(crate) struct Drive {
 enum Outcome {
     Returned(Result<Value, RunError>),
     Parked(Vec<Waiting>),
+    /// The past has changed under the function, so it starts again.
+    Again,
+}
+
+/// Whether mail that came while a run was let go of makes it ready again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mail {
+    Heard,
+    /// The mail itself is what cannot be read.
+    Unreadable,
 }
 
 impl From<AppendError> for LetGo {
@@ -90,6 +105,11 @@ impl Drive {
             .catch_unwind()
             .await;
         let driven = match driven {
+            // One run's damage is that run's; the others go on.
+            Ok(Err(LetGo::Storage(error @ (StoreError::Corrupt(_) | StoreError::Conflict(_))))) => {
+                tracing::error!(%error, "the run cannot go on");
+                self.rest(&error.to_string(), Mail::Unreadable).await
+            }
             Ok(driven) => driven,
             Err(_) => {
                 self.pause("its function stopped unexpectedly; the log says where")
@@ -127,7 +147,7 @@ impl Drive {
                 "it needs version {} of `{}`, which this program does not have",
                 started.version, started.kind
             );
-            return self.pause(&reason).await;
+            return self.pause_or_end(&reason, &history).await;
         };
         let cancelled = watch::Sender::new(history.cancel.is_some());
         let input = started.input.clone();
@@ -163,21 +183,35 @@ impl Drive {
         let mut body = pin!(function.execute(Run::new(Arc::clone(execution)), input));
         let board = &execution.board;
         let mut draining = self.draining.clone();
+        let nudge = Arc::new(Nudge::default());
+        let waker = Waker::from(Arc::clone(&nudge));
+        let mut heard: Option<Timestamp> = None;
         loop {
-            let advance = std::future::poll_fn(|context| match body.as_mut().poll(context) {
-                Poll::Ready(result) => Poll::Ready(Outcome::Returned(result)),
-                Poll::Pending => match board.idle() {
-                    Some(waits) => Poll::Ready(Outcome::Parked(waits)),
-                    None => Poll::Pending,
-                },
+            // After a clock was set back, what was due is due again.
+            let now = self.journal.clock.now();
+            heard = heard.filter(|heard| *heard <= now);
+            let advance = std::future::poll_fn(|context| {
+                nudge.begin(context.waker());
+                match body.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(result) => Poll::Ready(Outcome::Returned(result)),
+                    Poll::Pending if nudge.nudged() => Poll::Pending,
+                    Poll::Pending => match board.idle() {
+                        Some(waits) => Poll::Ready(Outcome::Parked(waits)),
+                        None => Poll::Pending,
+                    },
+                }
             });
             tokio::select! {
                 outcome = advance => return Ok(outcome),
+                () = self.timer(board.next_due(heard)) => {
+                    heard = Some(self.journal.clock.now());
+                    board.change(|_| ());
+                }
+                () = board.timed.notified() => {}
                 () = self.mail.notified() => {
                     let arrived = self.collect_mail().await?;
                     if arrived.iter().any(|entry| entry.kind == EntryKind::Reset) {
-                        // The past has changed under the function: start it again.
-                        return Ok(Outcome::Parked(Vec::new()));
+                        return Ok(Outcome::Again);
                     }
                     board.change(|history| arrived.iter().for_each(|e| history.apply(e)));
                     if board.look(|history| history.cancel.is_some()) {
@@ -189,9 +223,21 @@ impl Drive {
         }
     }
 
+    /// Waits for the next timer beside a step in flight.
+    async fn timer(&self, due: Option<Timestamp>) {
+        match due {
+            Some(due) => {
+                let left = due.since(self.journal.clock.now());
+                tokio::time::sleep(left.min(TIMER_SLEEP_MAX)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
     async fn finish(&self, outcome: Outcome, board: &Board) -> Result<(), LetGo> {
         let result = match outcome {
             Outcome::Parked(waits) => return self.park(waits, board).await,
+            Outcome::Again => return self.let_go(Vec::new(), "ready", None).await,
             Outcome::Returned(result) => result,
         };
         let (kind, payload, state) = match result {
@@ -205,7 +251,10 @@ impl Drive {
                 json!({ "reason": reason }),
                 "cancelled",
             ),
-            Err(error @ RunError::Diverged { .. }) => return self.pause(&error.to_string()).await,
+            Err(error @ RunError::Diverged { .. }) => {
+                let history = board.look(History::clone);
+                return self.pause_or_end(&error.to_string(), &history).await;
+            }
             Err(RunError::NeedsPerson(reason)) => return self.pause(&reason).await,
             Err(RunError::Lost) => return Err(LetGo::Lost),
             Err(RunError::Store(error)) => return Err(LetGo::Storage(error)),
@@ -215,9 +264,27 @@ impl Drive {
     }
 
     async fn pause(&self, reason: &str) -> Result<(), LetGo> {
+        self.rest(reason, Mail::Heard).await
+    }
+
+    async fn rest(&self, reason: &str, mail: Mail) -> Result<(), LetGo> {
         let draft = Draft::new(EntryKind::Paused, json!({ "reason": reason }));
-        self.let_go(vec![draft], "paused", Some(person(reason)))
+        self.give_up(vec![draft], "paused", Some(person(reason)), mail)
             .await
+    }
+
+    /// Lets a run rest that cannot be executed. One that a person cancelled while it rested ends
+    /// here, or it could never end.
+    async fn pause_or_end(&self, reason: &str, history: &History) -> Result<(), LetGo> {
+        match &history.cancel {
+            Some(cancel) if history.given_up => {
+                let payload =
+                    json!({ "reason": format!("{cancel} (nothing was undone: {reason})") });
+                let draft = Draft::new(EntryKind::RunCancelled, payload);
+                self.let_go(vec![draft], "cancelled", None).await
+            }
+            _ => self.pause(reason).await,
+        }
     }
 
     async fn park(&self, waits: Vec<Waiting>, board: &Board) -> Result<(), LetGo> {
@@ -235,28 +302,37 @@ impl Drive {
         self.let_go(Vec::new(), "waiting", first.cloned()).await
     }
 
-    /// Gives the run up in one transaction with its last entries. A run with mail is ready again.
     async fn let_go(
         &self,
         drafts: Vec<Draft>,
         state: &'static str,
         waiting: Option<Waiting>,
     ) -> Result<(), LetGo> {
+        self.give_up(drafts, state, waiting, Mail::Heard).await
+    }
+
+    /// Gives the run up in one transaction with its last entries. A run that waits and has mail is
+    /// ready again, and so is one that rests and has mail that wakes it: its sender saw a run that
+    /// was still driven.
+    async fn give_up(
+        &self,
+        drafts: Vec<Draft>,
+        state: &'static str,
+        waiting: Option<Waiting>,
+        mail: Mail,
+    ) -> Result<(), LetGo> {
         let Fence { run, epoch } = self.fence;
         let at = self.journal.clock.now();
         let wake_at = waiting.as_ref().and_then(|waiting| waiting.until);
         let text = waiting.map(|waiting| serde_json::to_string(&waiting).unwrap_or_default());
         let beside: Beside = Box::new(move |tx| {
-            let state = if state == "waiting" && inbox::waiting(tx, run)? {
-                "ready"
-            } else {
-                state
+            let woken = match state {
+                "waiting" => inbox::waiting(tx, run)?,
+                "paused" => mail == Mail::Heard && inbox::steering(tx, run)?,
+                _ => false,
             };
-            let text = if state == "ready" {
-                None
-            } else {
-                text.as_deref()
-            };
+            let state = if woken { "ready" } else { state };
+            let text = if woken { None } else { text.as_deref() };
             if matches!(state, "succeeded" | "failed" | "cancelled") {
                 approvals::close_others(tx, run, None, "closed", at)?;
             }
@@ -282,22 +358,25 @@ impl Drive {
 
     /// Moves the inbox into the journal, deleting it in the same transaction.
     async fn collect_mail(&self) -> Result<Vec<crate::entry::Entry>, LetGo> {
-        let (journal, fence) = (self.journal.clone(), self.fence);
-        let now = self.journal.clock.now();
-        let waiting = self
-            .journal
-            .database
-            .read_now::<_, StoreError, _>(|tx| inbox::waiting(tx, fence.run))?;
-        if !waiting {
-            return Ok(Vec::new());
+        let fence = self.fence;
+        let mut arrived = Vec::new();
+        loop {
+            let waiting = self
+                .journal
+                .database
+                .read_now::<_, StoreError, _>(|tx| inbox::waiting(tx, fence.run))?;
+            if !waiting {
+                return Ok(arrived);
+            }
+            let (journal, now) = (self.journal.clone(), self.journal.clock.now());
+            let entries = self
+                .journal
+                .database
+                .write::<_, AppendError, _>(move |tx| move_mail(tx, &journal, fence, now))
+                .await?;
+            self.journal.announce();
+            arrived.extend(entries);
         }
-        let entries = self
-            .journal
-            .database
-            .write::<_, AppendError, _>(move |tx| move_mail(tx, &journal, fence, now))
-            .await?;
-        self.journal.announce();
-        Ok(entries)
     }
 }
 
