@@ -1,0 +1,281 @@
+//! A data directory, a clock in our hands, and hosts that come and go.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use matrix_core::system::SystemEntropy;
+use matrix_core::{
+    Action, Authorised, Authorizer, Caller, Clock, Denied, Principal, PrincipalKind, RunId, Scope,
+    Timestamp,
+};
+use matrix_engine::runs::{self, RunRead, RunView};
+use matrix_engine::{
+    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError,
+};
+use matrix_store::tables::runs::{self as table, RunRow};
+use matrix_store::{Blobs, Database, OpenMode, StoreError};
+use serde_json::{Value, json};
+
+/// How long something may take before we say that it does not happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the clock stands at first.
+const START: i64 = 1_700_000_000_000_000;
+
+/// A clock that moves only when it is told to.
+#[derive(Debug)]
+pub(crate) struct HandClock {
+    wall: AtomicI64,
+    monotonic: AtomicU64,
+}
+
+impl HandClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        let micros = u64::try_from(by.as_micros()).unwrap();
+        self.wall
+            .fetch_add(i64::try_from(micros).unwrap(), Ordering::SeqCst);
+        self.monotonic.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Only the wall clock can be set back.
+    pub(crate) fn set_back(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap();
+        self.wall.fetch_sub(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.wall.load(Ordering::SeqCst))
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.monotonic.load(Ordering::SeqCst))
+    }
+}
+
+struct Anyone;
+
+impl Authorizer for Anyone {
+    fn decide(&self, _: &Caller, _: &'static str, _: &Value) -> Result<(), Denied> {
+        Ok(())
+    }
+}
+
+fn ada() -> Caller {
+    Caller {
+        principal: Principal {
+            kind: PrincipalKind::User,
+            name: "ada".into(),
+        },
+        scope: Scope::local(),
+        on_behalf_of: Vec::new(),
+    }
+}
+
+pub(crate) fn may<A: Action>(action: A) -> Authorised<A> {
+    Authorised::obtain(&Anyone, ada(), action).unwrap()
+}
+
+pub(crate) type Body =
+    Arc<dyn Fn(Run, Value) -> BoxFuture<'static, Result<Value, RunError>> + Send + Sync>;
+
+/// A durable function from a closure.
+pub(crate) fn body<F, Fut>(function: F) -> Body
+where
+    F: Fn(Run, Value) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Value, RunError>> + Send + 'static,
+{
+    Arc::new(move |run, input| Box::pin(function(run, input)))
+}
+
+struct Function {
+    kind: &'static str,
+    body: Body,
+}
+
+#[async_trait]
+impl DurableFunction for Function {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+    fn version(&self) -> &'static str {
+        "1"
+    }
+    async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
+        (self.body)(run, input).await
+    }
+}
+
+/// Waits until something is so; a test that waits in vain fails.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(waited.is_ok(), "never: {what}");
+}
+
+/// A data directory and its clock.
+pub(crate) struct Place {
+    directory: tempfile::TempDir,
+    pub(crate) clock: Arc<HandClock>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let clock = HandClock {
+            wall: AtomicI64::new(START),
+            monotonic: AtomicU64::new(0),
+        };
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            clock: Arc::new(clock),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        let database = Database::open(&self.path().join("db"), OpenMode::Host).unwrap();
+        let blobs = Blobs::open(self.path().join("blobs")).unwrap();
+        let clock = Arc::clone(&self.clock);
+        Journal::new(database, blobs, clock, Arc::new(SystemEntropy))
+    }
+
+    pub(crate) fn options(worker: &str) -> EngineOptions {
+        EngineOptions {
+            worker: worker.into(),
+            concurrency: 16,
+            lease: Duration::from_secs(15),
+            on_full_disk: OnFullDisk::Stop,
+        }
+    }
+
+    pub(crate) fn host(&self, worker: &str, body: &Body) -> Host {
+        self.host_with(Self::options(worker), body)
+    }
+
+    pub(crate) fn host_with(&self, options: EngineOptions, body: &Body) -> Host {
+        let test = Function {
+            kind: "test",
+            body: Arc::clone(body),
+        };
+        let ping = Function {
+            kind: "ping",
+            body: self::body(|_, input| async move { Ok(input) }),
+        };
+        let functions: Vec<Arc<dyn DurableFunction>> = vec![Arc::new(test), Arc::new(ping)];
+        let engine = Engine::new(self.journal(), functions, options);
+        let working = engine.clone();
+        Host {
+            engine,
+            task: tokio::spawn(async move { working.work().await }),
+        }
+    }
+}
+
+/// A host of a data directory.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Host {
+    /// Dies without a word: everything in memory is gone, the data directory stays as it is.
+    pub(crate) async fn die(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+
+    /// Lets go of everything and ends.
+    pub(crate) async fn stop(self) {
+        self.engine.drain();
+        self.task.await.unwrap();
+    }
+
+    pub(crate) async fn create(&self, input: Value) -> RunId {
+        self.create_kind("test", input).await
+    }
+
+    async fn create_kind(&self, kind: &str, input: Value) -> RunId {
+        let new = NewRun {
+            kind: kind.into(),
+            title: "a test".into(),
+            input,
+            caller: ada(),
+        };
+        self.engine.create_run(new).await.unwrap()
+    }
+
+    pub(crate) fn row(&self, run: RunId) -> RunRow {
+        self.engine
+            .database()
+            .read_now::<_, StoreError, _>(|tx| table::get(tx, run))
+            .unwrap()
+            .unwrap()
+    }
+
+    pub(crate) fn view(&self, run: RunId) -> RunView {
+        let request = may(RunRead { run });
+        runs::show(self.engine.database(), self.engine.blobs(), &request).unwrap()
+    }
+
+    /// Why a run rests or waits.
+    pub(crate) fn why(&self, run: RunId) -> String {
+        let waiting = self.view(run).waiting.unwrap_or(Value::Null);
+        waiting["because"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) async fn reaches(&self, run: RunId, state: &str) {
+        let mut last = String::new();
+        let wait = async {
+            loop {
+                last = self.row(run).state;
+                if last == state {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(
+            waited.is_ok(),
+            "run is `{last}`, not `{state}`: {}",
+            self.why(run)
+        );
+    }
+
+    pub(crate) fn result(&self, run: RunId) -> Value {
+        let entries = self.engine.journal().read(run, -1).unwrap();
+        entries.last().unwrap().payload.clone().unwrap()
+    }
+
+    /// Tells a run to look again, and returns when the engine has looked.
+    pub(crate) async fn look_again(&self, run: RunId) {
+        self.engine.wake(run);
+        // Claims go through one loop, so a later run that has ended means that it went round.
+        let ping = self.create_kind("ping", json!({})).await;
+        self.reaches(ping, "succeeded").await;
+    }
+}
+
+/// A seeded generator (splitmix64), so that a failing seed can be kept.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

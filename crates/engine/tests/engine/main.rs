@@ -1,0 +1,14 @@
+//! The engine under everything that may happen to it: crashes at any moment, clocks that are set,
+//! owners that hang, disks that are full, journals that were touched.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod chain;
+mod crash;
+mod full_disk;
+mod history;
+mod host;
+mod owners;
+mod retry;
+mod steering;
+mod timers;
