@@ -252,13 +252,19 @@ fn read_file(global: &Global, environment: &Environment) -> Result<(PathBuf, Con
         Err(error) => return Err(refused(format!("{}: {error}", path.display()))),
     };
     let file = toml::from_str(&text).map_err(|error| {
-        refused(format!(
-            "{}: {}",
-            path.display(),
-            one_line(&error.to_string())
-        ))
+        let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+        let why = one_line(error.message());
+        refused(format!("{}:{line}:{column}: {why}", path.display()))
     })?;
     Ok((path, file))
+}
+
+/// Line and column, counted from 1, of a byte.
+fn place(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (line, column)
 }
 
 fn one_line(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use matrix_core::Problem;
 use matrix_server::ClientError;
+use serde_json::{Value, json};
 
 /// A failure of this process, or one that the host told us.
 #[derive(Debug, Clone)]
@@ -10,6 +11,8 @@ pub(crate) struct Failure {
     pub(crate) line: String,
     /// The exit code.
     pub(crate) exit: u8,
+    /// The same for programs: `code`, `detail` and `help`, where they are known.
+    pub(crate) problem: Value,
 }
 
 impl<E> From<E> for Failure
@@ -21,18 +24,35 @@ where
         Self {
             line: problem.to_string(),
             exit: problem.code.exit,
+            problem: json!({
+                "code": problem.code.text,
+                "detail": problem.detail,
+                "help": problem.help,
+            }),
         }
     }
 }
 
 /// What the host, or the way to it, says.
 pub(crate) fn told(error: &ClientError) -> Failure {
+    if let Some(problem) = error.unreachable() {
+        return problem.into();
+    }
     let help = error
         .help()
         .map(|help| format!("; {help}"))
         .unwrap_or_default();
+    let problem = match error {
+        ClientError::Refused(problem) => json!({
+            "code": problem.code,
+            "detail": problem.detail,
+            "help": problem.help,
+        }),
+        ClientError::NoHost { .. } | ClientError::Broken { .. } => Value::Null,
+    };
     Failure {
         line: format!("{error}{help}"),
         exit: error.exit_code(),
+        problem,
     }
 }

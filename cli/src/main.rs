@@ -38,8 +38,14 @@ fn main() -> ExitCode {
         Err(error) => return output::usage(&error),
     };
     let environment = environment::Environment::read();
+    let json = parsed.global.json;
     match commands::run(parsed, environment) {
         Ok(code) => code.into(),
-        Err(failure) => output::failure(&failure),
+        Err(failure) => {
+            if json {
+                output::json(&serde_json::json!({ "error": failure.problem }));
+            }
+            output::failure(&failure)
+        }
     }
 }

@@ -6,11 +6,13 @@ use matrix_changes::{Git, Layout, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, Scope};
 use matrix_identity::principals::Accounts;
-use matrix_store::{Blobs, Database, OpenMode};
+use matrix_store::tables::principals;
+use matrix_store::{Blobs, Database, OpenMode, StoreError};
 
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::environment::Environment;
+use crate::host::is_hosted;
 use crate::host::settings;
 
 /// There is no data directory yet.
@@ -61,6 +63,18 @@ impl Reader {
         }
         let database = Database::open(&layout.database(), OpenMode::ReadOnly)?;
         let accounts = accounts(&database);
+        // A host makes tables and owner right after the file; in between there is nothing to read.
+        let users = database.read_now::<_, StoreError, _>(|tx| {
+            principals::count_active(tx, &Scope::local(), "user", 1)
+        });
+        let users = match users {
+            Err(StoreError::Unavailable(_)) if is_hosted(&layout) => 0,
+            other => other?,
+        };
+        if users == 0 {
+            let text = format!("{} is being made", layout.root().display());
+            return Err(Problem::new(NO_DATA, text).help("try again"));
+        }
         Ok(Self {
             blobs: Blobs::open_read_only(layout.blobs()),
             caller: accounts.owner_caller(&user_name()),

@@ -39,25 +39,29 @@ pub(crate) enum Show {
     Nothing,
 }
 
-/// Follows a run until it ends, waits or is left alone.
+/// A place before the first entry of a journal.
+pub(crate) const BEGINNING: i64 = -1;
+
+/// Follows a run from the entry after `seen` until it ends, waits or is left alone; `seen` moves
+/// along, so that whoever is interrupted can follow it further.
 pub(crate) async fn follow(
     reader: &Reader,
     run: RunId,
+    seen: &mut i64,
     show: Show,
     clock: &dyn Clock,
 ) -> Result<Followed, Problem> {
-    let mut seen = -1;
-    let mut progress = Progress::new(show);
+    let mut progress = Progress::new(show, row(reader, run)?.created_at);
     let mut round = 0_u32;
     loop {
         let row = row(reader, run)?;
-        for entry in journal::read(&reader.database, &reader.blobs, run, seen)? {
-            seen = entry.seq;
+        for entry in journal::read(&reader.database, &reader.blobs, run, *seen)? {
+            *seen = entry.seq;
             progress.entry(&entry);
         }
         let settled = !matches!(&*row.state, "ready" | "running");
         // The row was read before the entries, so a settled row has all of them behind it.
-        if settled && seen >= row.head_seq {
+        if settled && *seen >= row.head_seq {
             progress.end();
             return Ok(Followed::Settled(row));
         }
@@ -89,25 +93,24 @@ pub(crate) fn row(reader: &Reader, run: RunId) -> Result<RunRow, Problem> {
 /// Lines of progress, and on a terminal a last line that lives.
 struct Progress {
     show: Show,
-    began: Option<Timestamp>,
+    began: Timestamp,
     stage: &'static str,
 }
 
 impl Progress {
-    fn new(show: Show) -> Self {
+    fn new(show: Show, began: Timestamp) -> Self {
         Self {
             show,
-            began: None,
+            began,
             stage: "",
         }
     }
 
     fn entry(&mut self, entry: &Entry) {
-        let began = *self.began.get_or_insert(entry.at);
         if self.show == Show::Nothing {
             return;
         }
-        let elapsed = entry.at.since(began).as_secs_f64();
+        let elapsed = entry.at.since(self.began).as_secs_f64();
         if let Some(stage) = stage_of(&entry.path)
             && stage != self.stage
         {
@@ -121,9 +124,7 @@ impl Progress {
 
     fn tick(&mut self, now: Timestamp) {
         if self.show == Show::Progress && output::on_terminal() {
-            let elapsed = self
-                .began
-                .map_or(0.0, |began| now.since(began).as_secs_f64());
+            let elapsed = now.since(self.began).as_secs_f64();
             output::live(&format!("{elapsed:7.2} s  {} …", self.stage));
         }
     }

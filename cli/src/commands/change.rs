@@ -105,14 +105,19 @@ async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failu
     };
     let run = run_of(&answer)?;
     if arguments.detach {
-        if context.json {
-            output::json(&json!({ "run": run }));
-        } else {
-            output::line(run);
-        }
+        detached(context, run);
         return Ok(Exit::Done);
     }
     context.see_through(door, run).await
+}
+
+/// All that is said about a run that is left to a background host.
+fn detached(context: &Context, run: RunId) {
+    if context.json {
+        output::json(&json!({ "run": run }));
+    } else {
+        output::line(run);
+    }
 }
 
 /// The run that an answer of the host names.
@@ -140,7 +145,7 @@ async fn decide(context: &Context, arguments: &DecideArgs, verb: &str) -> Result
         .await
     {
         Ok(answer) if arguments.detach => {
-            output::line(run_of(&answer)?);
+            detached(context, run_of(&answer)?);
             Ok(Exit::Done)
         }
         Ok(answer) => {
@@ -256,7 +261,21 @@ fn print(view: &ChangeView) {
             output::line(format_args!("{name:<9} {value}"));
         }
     }
-    if let Some(approval) = &view.approval {
+    print_next(view);
+}
+
+/// What a person may do with it now.
+fn print_next(view: &ChangeView) {
+    let paused = view
+        .waiting
+        .as_ref()
+        .is_some_and(|waiting| waiting["name"] == "resume");
+    if paused {
+        output::line(format_args!(
+            "\nit is paused: `matrix run resume {}`",
+            view.run
+        ));
+    } else if let Some(approval) = &view.approval {
         output::line(format_args!(
             "\nit waits for a person: `matrix change approve {approval}`"
         ));
@@ -290,6 +309,7 @@ fn logs(context: &Context, run: RunId, check: Option<&str>) -> Result<Exit, Fail
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
     names.sort();
+    let mut logs = Vec::new();
     for path in names {
         let name = path
             .file_stem()
@@ -300,11 +320,18 @@ fn logs(context: &Context, run: RunId, check: Option<&str>) -> Result<Exit, Fail
         }
         let bytes = std::fs::read(&path)
             .map_err(|error| Problem::new(UNREADABLE, format!("{}: {error}", path.display())))?;
+        if context.json {
+            logs.push(json!({ "check": name, "text": String::from_utf8_lossy(&bytes) }));
+            continue;
+        }
         output::line(format_args!("── {name}"));
         output::bytes(&bytes);
         if !bytes.ends_with(b"\n") && !bytes.is_empty() {
             output::line("");
         }
+    }
+    if context.json {
+        output::json(&json!({ "run": run, "logs": logs }));
     }
     Ok(Exit::Done)
 }

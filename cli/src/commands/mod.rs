@@ -20,6 +20,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use matrix_core::system::SystemClock;
 use matrix_core::{Clock, Problem, RunId};
+use matrix_engine::Engine;
 
 use crate::args::{Args, Command};
 use crate::config::Config;
@@ -28,7 +29,7 @@ use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::reader::Reader;
-use crate::watch::{Followed, Show, follow};
+use crate::watch::{BEGINNING, Followed, Show, follow};
 use crate::{logging, output};
 
 /// What every command is given.
@@ -47,7 +48,7 @@ pub(crate) struct Context {
 pub(crate) fn run(args: Args, environment: Environment) -> Result<Exit, Failure> {
     if let Command::Completions { shell } = args.command {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Args::command(), "matrix", &mut script);
+        clap_complete::generate(shell, &mut shown(), "matrix", &mut script);
         output::bytes(&script);
         return Ok(Exit::Done);
     }
@@ -73,6 +74,17 @@ pub(crate) fn run(args: Args, environment: Environment) -> Result<Exit, Failure>
     exit
 }
 
+/// The command line without the commands that are not for people.
+fn shown() -> clap::Command {
+    let all = Args::command();
+    let visible = all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    clap::Command::new("matrix")
+        .args(all.get_arguments().cloned())
+        .subcommands(visible.cloned())
+}
+
 async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo { keep } => demo::demo(context, keep).await,
@@ -95,37 +107,56 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
 
 impl Context {
     /// Follows a run that this process or another drives, and shows how it ended. A signal ends
-    /// the following, and the host if this process is it; the run goes on later.
-    pub(crate) async fn see_through(&self, door: Door, run: RunId) -> Result<Exit, Failure> {
+    /// the following, and the host if this process is it; the run goes on later. Hosts change
+    /// meanwhile: another one ends with its own run, and then this process goes on with this one;
+    /// `matrix serve` takes over, and then this process only looks on.
+    pub(crate) async fn see_through(&self, mut door: Door, run: RunId) -> Result<Exit, Failure> {
         let reader = Reader::open(&self.config)?;
-        let followed = tokio::select! {
-            followed = follow(&reader, run, Show::Progress, &*self.clock) => followed?,
-            signal = signalled() => {
-                output::live("");
-                output::note(format_args!("{signal}: {run} is left as it is; \
-                     `matrix run resume {run}` goes on"));
-                if let Some(host) = door.host {
-                    host.abandon();
+        let mut seen = BEGINNING;
+        loop {
+            let engine = door.host.as_ref().map(|host| host.engine.clone());
+            let followed = tokio::select! {
+                followed = follow(&reader, run, &mut seen, Show::Progress, &*self.clock) => {
+                    Some(followed?)
                 }
-                return Ok(Exit::Interrupted);
+                () = stopped(engine.as_ref()) => None,
+                signal = signalled() => {
+                    output::live("");
+                    output::note(format_args!("{signal}: {run} is left as it is; \
+                         `matrix run resume {run}` goes on"));
+                    if let Some(host) = door.host {
+                        host.abandon();
+                    }
+                    return Ok(Exit::Interrupted);
+                }
+            };
+            door.close().await;
+            if let Some(Followed::Settled(row)) = &followed {
+                change::show_end(self, &reader, row)?;
+                return Ok(Exit::of_state(&row.state));
             }
-        };
-        let failure = door.host.as_ref().and_then(|host| host.engine.failure());
-        door.close().await;
-        match followed {
-            Followed::Settled(row) => {
-                change::show_end(self, &reader, &row)?;
-                Ok(Exit::of_state(&row.state))
-            }
-            Followed::Unhosted(_) => {
-                let why = failure.unwrap_or_else(|| "its host ended".into());
+            if let Some(why) = engine.as_ref().and_then(Engine::failure) {
                 output::note(format_args!(
-                    "matrix: run {run} stopped: {why}; \
-                     `matrix run resume {run}` goes on"
+                    "matrix: run {run} stopped: {why}; `matrix run resume {run}` goes on"
                 ));
-                Ok(Exit::Failed)
+                return Ok(Exit::Failed);
             }
+            door = if engine.is_some() {
+                tracing::info!("another process takes over");
+                Door::after(&self.config, &self.environment).await?
+            } else {
+                tracing::info!("the other process ended; this one goes on");
+                Door::open(&self.config, &self.environment).await?
+            };
         }
+    }
+}
+
+/// Ready when the engine of this process stopped; never when it has none.
+async fn stopped(engine: Option<&Engine>) {
+    match engine {
+        Some(engine) => engine.stopped().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
-use crate::watch::{Followed, Show, follow, row};
+use crate::watch::{BEGINNING, Followed, Show, follow, row};
 
 /// A value on the command line is not JSON.
 const NOT_JSON: Code = Code::new("CLI-0003", 422, 2, "not JSON");
@@ -188,7 +188,14 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
 async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     reader.may(RunRead { run })?;
-    let followed = follow(&reader, run, Show::Progress, &*context.clock).await?;
+    let followed = follow(
+        &reader,
+        run,
+        &mut { BEGINNING },
+        Show::Progress,
+        &*context.clock,
+    )
+    .await?;
     let row = match followed {
         Followed::Settled(row) => row,
         Followed::Unhosted(row) => {
@@ -215,7 +222,11 @@ async fn steer(context: &Context, run: RunId, verb: &str, body: Value) -> Result
         return Err(problem);
     }
     if door.host.is_none() {
-        output::line(format_args!("{run} {verb} accepted"));
+        if context.json {
+            output::json(&json!({ "run": run, "accepted": verb }));
+        } else {
+            output::line(format_args!("{run} {verb} accepted"));
+        }
         return Ok(Exit::Done);
     }
     let exit = context.see_through(door, run).await?;
@@ -260,8 +271,14 @@ async fn resume_all(context: &Context) -> Result<Exit, Failure> {
     let mut ended = Vec::new();
     for RunRow { run, .. } in &unfinished {
         output::note(format_args!("resuming {run}"));
-        let (Followed::Settled(row) | Followed::Unhosted(row)) =
-            follow(&reader, *run, Show::Progress, &*context.clock).await?;
+        let (Followed::Settled(row) | Followed::Unhosted(row)) = follow(
+            &reader,
+            *run,
+            &mut { BEGINNING },
+            Show::Progress,
+            &*context.clock,
+        )
+        .await?;
         ended.push(row);
     }
     door.close().await;

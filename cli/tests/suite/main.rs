@@ -1,0 +1,29 @@
+//! The program as people and programs use it: through its command line, its exit codes, its last
+//! line of JSON and its loopback port. Nothing here looks inside.
+//!
+//! * [`site`] — a directory with repository, data directory and the program, and what must not be
+//!   left behind.
+//! * [`examples`] — every example with its plans.
+//! * [`refusals`] — what is refused before a run exists, and what ends one early.
+//! * [`hostile`] — checks that do not end, multiply, shout or outgrow their place.
+//! * [`weaken`] — plans that weaken what they are judged by.
+//! * [`approvals`] — people who decide.
+//! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
+//! * [`machine`] — a machine that is full, read-only, without tools, or late.
+//! * [`faces`] — help, configuration, JSON everywhere.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod approvals;
+mod examples;
+mod faces;
+mod hostile;
+mod machine;
+mod refusals;
+mod site;
+mod steering;
+mod weaken;
