@@ -1,6 +1,7 @@
 //! What the operator decides. Flags beat the environment, the environment the file, the file the
 //! default; each value knows where it came from, and an unknown key is an error.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -65,6 +66,9 @@ pub(crate) struct Config {
     pub(crate) sandboxes: Sourced<usize>,
     /// Further hosts that dependencies may be fetched from, as `host` or `host:port`.
     pub(crate) fetch_hosts: Sourced<Vec<String>>,
+    /// The flags that decided, for a process of ours that is to decide the same.
+    #[serde(skip)]
+    pub(crate) flags: Vec<OsString>,
 }
 
 /// The file's form.
@@ -125,8 +129,34 @@ impl Config {
             fetch_hosts: pick
                 .value(None, hosts, file.fetch_hosts)?
                 .unwrap_or_else(|| by_default(Vec::new())),
+            flags: flags(global),
         })
     }
+}
+
+/// The configuration file and the log's flags as they were given.
+fn flags(global: &Global) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    let mut add = |name: &str, value: Option<OsString>| {
+        flags.extend(
+            value
+                .map(|value| [name.into(), value])
+                .into_iter()
+                .flatten(),
+        );
+    };
+    let file = global
+        .config
+        .as_ref()
+        .and_then(|path| std::path::absolute(path).ok());
+    add("--config", file.map(Into::into));
+    add("--log", global.log.clone().map(Into::into));
+    let format = global.log_format.map(|format| match format {
+        LogFormat::Human => "human",
+        LogFormat::Json => "json",
+    });
+    add("--log-format", format.map(Into::into));
+    flags
 }
 
 fn by_default<T>(value: T) -> Sourced<T> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::failure::{Failure, told};
-use crate::host::{BUSY, Host, try_lock};
+use crate::host::{BUSY, Host, socket, try_lock, unusable};
 use crate::reader;
 
 /// How long a host may take to open its socket after it has the lock.
@@ -81,7 +81,7 @@ impl Door {
 /// Connects to the socket, which a host opens shortly after it takes the lock.
 pub(crate) async fn connect(config: &Config) -> Result<Client, Problem> {
     let layout = reader::layout(config);
-    let path = layout.socket();
+    let path = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
     let search = async {
         loop {
             match Client::connect(&path).await {

@@ -3,9 +3,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
@@ -15,10 +16,9 @@ use matrix_engine::{Engine, EngineOptions, Journal, OnFullDisk};
 use matrix_identity::principals::Accounts;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
-use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server};
+use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server, bind_socket};
 use matrix_store::{Blobs, Database, OpenMode};
 use matrix_worktree::Git;
-use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -34,6 +34,9 @@ pub(crate) const BUSY: Code = Code::new("HOST-0003", 409, 1, "data directory is 
 
 /// How long an owner may show no heartbeat.
 const LEASE: Duration = Duration::from_secs(15);
+
+/// The longest path of a socket that is used as it is; a temporary name beside it is longer.
+const SOCKET_PATH_MAX: usize = 96;
 
 /// Runs driven at once.
 const CONCURRENCY: usize = 64;
@@ -89,7 +92,8 @@ pub(crate) fn is_hosted(layout: &Layout) -> bool {
         .is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Problem {
+/// A place of the data directory that cannot be used.
+pub(crate) fn unusable(path: &Path, error: &io::Error) -> Problem {
     let text = format!("{} cannot be used: {error}", path.display());
     let code = match error.kind() {
         io::ErrorKind::StorageFull => matrix_store::error::FULL,
@@ -148,11 +152,12 @@ impl Host {
             data_directory: layout.root().to_owned(),
         };
         let server = Server::new(rooms, facts, Limits::default());
-        let socket = listen(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
+        let place = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
+        let listener = bind_socket(&place)?;
         let (closing, closes) = watch::channel(false);
         let answering = tokio::spawn({
             let server = server.clone();
-            async move { matrix_server::serve_socket(socket, server, closed(closes)).await }
+            async move { matrix_server::serve_socket(listener, server, closed(closes)).await }
         });
         let working = tokio::spawn({
             let engine = engine.clone();
@@ -197,15 +202,24 @@ pub(crate) async fn closed(mut closes: watch::Receiver<bool>) {
     drop(closes.wait_for(|closed| *closed).await);
 }
 
-fn listen(layout: &Layout) -> io::Result<UnixListener> {
+/// The host's socket by a name that fits into a socket's address, which holds some hundred bytes:
+/// a deep data directory is named through a descriptor of it.
+pub(crate) fn socket(layout: &Layout) -> io::Result<PathBuf> {
+    static DIRECTORY: OnceLock<File> = OnceLock::new();
     let path = layout.socket();
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if path.as_os_str().len() <= SOCKET_PATH_MAX {
+        return Ok(path);
     }
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let directory = if let Some(directory) = DIRECTORY.get() {
+        directory
+    } else {
+        let opened = File::open(layout.root())?;
+        DIRECTORY.get_or_init(|| opened)
+    };
+    let name = path.file_name().unwrap_or_default();
+    Ok(Path::new("/proc/self/fd")
+        .join(directory.as_raw_fd().to_string())
+        .join(name))
 }
 
 /// What the operator's configuration means for changes.

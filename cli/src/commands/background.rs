@@ -36,6 +36,7 @@ pub(crate) fn spawn(config: &Config) -> Result<(), Problem> {
         .arg("__host")
         .arg("--data-dir")
         .arg(&config.data_dir.value)
+        .args(&config.flags)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -3,30 +3,30 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Child;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::site::{CHECKS, Done, Site, eventually, plan, raised, start, text};
+use crate::site::{CHECKS, Done, Site, Started, eventually, plan, raised, start, text};
 
 /// `matrix serve` on a port of its own.
 struct Serving {
-    child: Child,
+    started: Started,
     address: String,
 }
 
 impl Serving {
     fn start(site: &Site) -> Self {
-        let mut child = start(site.command(&["serve", "--listen", "127.0.0.1:0"]));
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut started = start(site.command(&["serve", "--listen", "127.0.0.1:0"]));
+        let mut lines = BufReader::new(started.take_stderr()).lines();
         let address = lines
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned));
         // Whoever writes to a pipe that nobody reads gets stuck.
         std::thread::spawn(move || lines.for_each(drop));
-        let address = address.unwrap_or_else(|| panic!("serve ended: {:?}", child.wait()));
-        Self { child, address }
+        let address = address.unwrap_or_else(|| panic!("the server ended early"));
+        Self { started, address }
     }
 
     /// The status and body of a request.
@@ -53,17 +53,9 @@ impl Serving {
     }
 
     /// Asks it to end and waits until it has.
-    fn end(mut self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+    fn end(self) {
+        self.started.signal(Signal::TERM);
+        self.started.end().expect(0);
     }
 }
 

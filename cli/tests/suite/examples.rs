@@ -111,7 +111,6 @@ fn escapes_are_refused() {
 }
 
 #[test]
-#[ignore = "the example takes the sandbox's own empty home for somebody's"]
 fn a_test_that_looks_around_finds_nothing_and_is_denied() {
     let site = Site::example("rust");
     let done = site.example_change("rust", "intrude").expect(5);

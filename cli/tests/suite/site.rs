@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long anything may take that a test waits for.
@@ -314,13 +315,44 @@ pub(crate) fn finish(mut command: Command) -> Done {
     Done::of(&command.output().unwrap())
 }
 
+/// A command that was started; it does not outlive its test, however that ends.
+pub(crate) struct Started {
+    child: Option<Child>,
+}
+
+impl Started {
+    /// What it writes to standard error; whoever takes it must read it.
+    pub(crate) fn take_stderr(&mut self) -> ChildStderr {
+        let child = self.child.as_mut().unwrap();
+        child.stderr.take().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Done {
+        let child = self.child.take().unwrap();
+        Done::of(&child.wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
 /// Starts a command whose output is collected.
-pub(crate) fn start(mut command: Command) -> std::process::Child {
-    command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+pub(crate) fn start(mut command: Command) -> Started {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = Some(command.spawn().unwrap());
+    Started { child }
 }
 
 /// Looks until there is something, or fails.

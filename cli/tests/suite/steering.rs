@@ -1,10 +1,8 @@
 //! Hosts, and runs that are stopped, paused, resumed and taken over.
 
-use std::process::Child;
+use rustix::process::Signal;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::site::{CHECKS, Done, HARMLESS, Site, eventually, finish, plan, raised, start, text};
+use crate::site::{CHECKS, HARMLESS, Site, Started, eventually, finish, plan, raised, start, text};
 
 /// A test that ends only when it is ended.
 const ENDLESS: &str = "checks:\n  - { name: unit, kind: test_results, \
@@ -13,14 +11,6 @@ const ENDLESS: &str = "checks:\n  - { name: unit, kind: test_results, \
 /// A test that takes a moment, so that others can come in between.
 const SLOW: &str = "checks:\n  - { name: unit, kind: test_results, \
                     run: 'sleep 2; grep -q good state.txt', timeout: 60s }\n";
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-fn wait(child: Child) -> Done {
-    Done::of(&child.wait_with_output().unwrap())
-}
 
 /// Looks until the newest run has begun to verify.
 fn verifying(site: &Site) -> String {
@@ -76,7 +66,7 @@ fn a_run_is_cancelled_while_it_works() {
     let run = verifying(&site);
     site.matrix(&["run", "cancel", &run, "--reason", "enough"])
         .expect(0);
-    let done = wait(child).expect(3);
+    let done = child.end().expect(3);
     assert_eq!(done.text("state"), "cancelled");
     assert!(done.json()["release"].is_null());
 }
@@ -87,8 +77,8 @@ fn a_run_is_interrupted_and_goes_on_later() {
     for stop in [Signal::INT, Signal::TERM] {
         let child = start(site.change_command(plan(HARMLESS)));
         let run = verifying(&site);
-        signal(&child, stop);
-        wait(child).expect(130).says(&run);
+        child.signal(stop);
+        child.end().expect(130).says(&run);
         let done = site.matrix(&["run", "resume", &run, "--json"]).expect(0);
         assert_eq!(done.text("state"), "succeeded");
     }
@@ -100,8 +90,8 @@ fn a_killed_host_is_replaced() {
     let site = Site::small(SLOW);
     let child = start(site.change_command(plan(HARMLESS)));
     let run = verifying(&site);
-    signal(&child, Signal::KILL);
-    let killed = wait(child);
+    child.signal(Signal::KILL);
+    let killed = child.end();
     assert_eq!(killed.code, -1);
     // Without an id it takes up whatever is unfinished.
     site.matrix(&["run", "resume"]).expect(0).says(&run);
@@ -136,10 +126,10 @@ fn a_run_is_paused_and_resumed() {
 fn two_at_once_share_one_host() {
     let site = Site::small(SLOW);
     let plan = site.plan_file(plan(HARMLESS));
-    let children: Vec<Child> = (0..3).map(|_| start(site.change_of(&plan))).collect();
+    let children: Vec<Started> = (0..3).map(|_| start(site.change_of(&plan))).collect();
     let mut runs: Vec<String> = children
         .into_iter()
-        .map(|child| wait(child).expect(0).text("run"))
+        .map(|child| child.end().expect(0).text("run"))
         .collect();
     runs.sort();
     runs.dedup();
@@ -160,7 +150,7 @@ fn serving_takes_over_at_a_step() {
     let child = start(site.change_command(plan(HARMLESS)));
     let run = verifying(&site);
     let serving = start(site.command(&["serve", "--listen", "127.0.0.1:0"]));
-    let done = wait(child).expect(0);
+    let done = child.end().expect(0);
     assert_eq!(done.text("run"), run);
     assert_eq!(done.text("state"), "succeeded");
     eventually("the server has the directory", || {
@@ -168,8 +158,8 @@ fn serving_takes_over_at_a_step() {
     });
     // Other commands are its clients now.
     site.change(plan(HARMLESS)).expect(0);
-    signal(&serving, Signal::TERM);
-    wait(serving).expect(0);
+    serving.signal(Signal::TERM);
+    serving.end().expect(0);
     assert!(!site.is_hosted());
     site.journal_holds();
 }

@@ -167,9 +167,12 @@ impl ChangeView {
                 Some(crate::error::ending::REJECTED) => "deny",
                 _ => gate.verdict.as_str(),
             }),
-            verdict_reasons: gate
-                .map(|gate| verdict_reasons(&gate.verdict))
-                .unwrap_or_default(),
+            verdict_reasons: match (ending.as_deref(), &reason) {
+                (Some(crate::error::ending::REJECTED), Some(reason)) => vec![reason.clone()],
+                _ => gate
+                    .map(|gate| verdict_reasons(&gate.verdict))
+                    .unwrap_or_default(),
+            },
             evidence: verified
                 .map(|found| found.evidence.iter().map(line).collect())
                 .unwrap_or_default(),
@@ -188,6 +191,7 @@ impl ChangeView {
                 .map(|release| release.attested.key_path.clone()),
             location: applied
                 .as_ref()
+                .filter(|_| !rolled_back)
                 .and_then(|applied| text(&applied["location"])),
             commit: release.map(|release| release.committed.commit),
             waiting: row

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use matrix_engine::runs::{self, RunSignal};
@@ -12,6 +13,8 @@ use tokio::sync::Notify;
 use super::host::{Place, body, may, until};
 
 const HOUR: Duration = Duration::from_hours(1);
+/// Just too long to be slept through in place.
+const NAP: Duration = Duration::from_millis(2_001);
 const MINUTE: Duration = Duration::from_mins(1);
 
 async fn sleeper(run: Run, input: Value) -> Result<Value, RunError> {
@@ -186,7 +189,7 @@ async fn a_timer_beside_a_step_in_flight_does_not_wait_for_it() {
                             });
                             return work.await;
                         }
-                        branch.sleep("nap", HOUR).await?;
+                        branch.sleep("nap", NAP).await?;
                         flag.store(true, Ordering::SeqCst);
                         Ok(())
                     }
@@ -199,10 +202,42 @@ async fn a_timer_beside_a_step_in_flight_does_not_wait_for_it() {
     let set = || host.engine.journal().read(run, -1).unwrap().len() > 1;
     until("the timer is set", set).await;
     assert!(!fired.load(Ordering::SeqCst));
+    // Nobody wakes the run: it looks at the clock by itself when the nap should be over.
     place.clock.advance(HOUR);
-    host.engine.wake(run);
     until("the timer fires", || fired.load(Ordering::SeqCst)).await;
     assert_eq!(host.row(run).state, "running");
     open.notify_one();
     host.reaches(run, "succeeded").await;
+}
+
+#[tokio::test]
+async fn a_function_that_gave_way_for_a_moment_is_not_parked_beside_a_wait() {
+    let place = Place::new();
+    let host = place.host(
+        "a",
+        &body(|run, _| async move {
+            let gives_way = async {
+                let mut gave = false;
+                std::future::poll_fn(|context| {
+                    if std::mem::replace(&mut gave, true) {
+                        return Poll::Ready(());
+                    }
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                })
+                .await;
+                run.step(Step::read("after"), |_| async { Ok(1) }).await
+            };
+            let (signal, after): (Result<u32, RunError>, Result<u32, RunError>) =
+                futures::join!(run.signal("go"), gives_way);
+            Ok(json!([signal?, after?]))
+        }),
+    );
+    let run = host.create(json!({})).await;
+    host.reaches(run, "waiting").await;
+    assert_eq!(
+        host.view(run).steps.len(),
+        1,
+        "the run was parked too early"
+    );
 }
