@@ -194,7 +194,7 @@ impl Drive {
                 nudge.begin(context.waker());
                 match body.as_mut().poll(&mut Context::from_waker(&waker)) {
                     Poll::Ready(result) => Poll::Ready(Outcome::Returned(result)),
-                    
+                    Poll::Pending if nudge.nudged() => Poll::Pending,
                     Poll::Pending => match board.idle() {
                         Some(waits) => Poll::Ready(Outcome::Parked(waits)),
                         None => Poll::Pending,
