@@ -331,7 +331,7 @@ impl Stage {
         let secret = format!("secret of {name}");
         std::fs::write(outside.join("canary"), &secret)?;
         let socket = outside.join("socket");
-        let by_path = UnixListener::bind(&socket)?;
+        let by_path = crate::socket::bind(&socket)?;
         let abstract_socket = format!("matrix-{name}");
         let by_name = UnixListener::bind_addr(
             &std::os::unix::net::SocketAddr::from_abstract_name(abstract_socket.as_bytes())?,
