@@ -201,6 +201,8 @@ async fn a_timer_beside_a_step_in_flight_does_not_wait_for_it() {
     let run = host.create(json!({})).await;
     let set = || host.engine.journal().read(run, -1).unwrap().len() > 1;
     until("the timer is set", set).await;
+    // By now the branch waits for it, beside the step.
+    host.look_again(run).await;
     assert!(!fired.load(Ordering::SeqCst));
     // Nobody wakes the run: it looks at the clock by itself when the nap should be over.
     place.clock.advance(HOUR);
