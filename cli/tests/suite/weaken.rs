@@ -65,6 +65,16 @@ fn the_way_tests_are_run() {
 }
 
 #[test]
+fn the_scripts_that_checks_run() {
+    let site = Site::small("checks:\n  - { name: unit, kind: test_results, run: sh test.sh }\n");
+    site.write("test.sh", "exit 1\n");
+    site.commit();
+    let operation = "  - update: { path: test.sh, content: \"true\\n\" }\n";
+    let done = site.change(plan(operation)).expect(8);
+    assert_eq!(done.text("risk"), "high");
+}
+
+#[test]
 fn a_repository_without_tests() {
     let site = Site::small("checks:\n  - { name: style, kind: lint, run: 'true' }\n");
     let done = site.change(plan(crate::site::HARMLESS)).expect(8);

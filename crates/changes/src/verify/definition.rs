@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::config::ProjectConfig;
 use super::detect::{directories, text};
 
 /// Files that are nothing but configuration of checks.
@@ -96,7 +97,7 @@ const PYTHON_MEMBERS: &[&[&str]] = &[
 ];
 
 /// What differs, as `FILE` or `FILE: MEMBER`, in the order of names.
-pub(crate) fn changed(base: &Path, head: &Path) -> Vec<String> {
+fn changed(base: &Path, head: &Path) -> Vec<String> {
     let mut names = BTreeSet::new();
     let places: BTreeSet<PathBuf> = directories(base)
         .into_iter()
@@ -141,6 +142,99 @@ fn lookup<'a>(value: &'a serde_json::Value, path: &[&str]) -> Option<&'a serde_j
     path.iter().try_fold(value, |value, key| value.get(key))
 }
 
+/// Programs whose next plain word is a script.
+const INTERPRETERS: &[&str] = &[
+    ".", "bash", "bun", "dash", "deno", "ksh", "node", "perl", "php", "python", "python3", "ruby",
+    "sh", "source", "ts-node", "tsx", "zsh",
+];
+
+/// The most bytes of a script that is compared.
+const SCRIPT_BYTES: u64 = 4 << 20;
+
+/// Scripts of the base revision that its checks run and that the change replaces or removes: what
+/// they say decides what a check's success means. `commands` are command lines with the directory
+/// they run in.
+fn scripts_changed(base: &Path, head: &Path, commands: &[(PathBuf, String)]) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for (directory, command) in commands {
+        let mut after_interpreter = false;
+        for word in words(command) {
+            let path = directory.join(word.trim_start_matches("./"));
+            let before = script(&base.join(&path));
+            let runs = after_interpreter || before.as_ref().is_some_and(|found| found.runs);
+            if let Some(found) = before.filter(|_| runs)
+                && script(&head.join(&path)).is_none_or(|now| now.bytes != found.bytes)
+            {
+                names.insert(format!("{}: a check runs it", path.to_string_lossy()));
+            }
+            let name = word.rsplit('/').next().unwrap_or(word);
+            // Options stand between an interpreter and its script.
+            after_interpreter =
+                INTERPRETERS.contains(&name) || (after_interpreter && word.starts_with('-'));
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// What of the checks' definition differs: settings, and scripts that base's commands run.
+pub(crate) fn differences(
+    base: &Path,
+    head: &Path,
+    base_config: Option<&ProjectConfig>,
+) -> Vec<String> {
+    let own = base_config
+        .map(|config| config.checks.as_slice())
+        .unwrap_or_default();
+    let mut commands = package_scripts(base);
+    commands.extend(own.iter().map(|check| (PathBuf::new(), check.run.clone())));
+    let mut all = changed(base, head);
+    all.extend(scripts_changed(base, head, &commands));
+    all
+}
+
+/// The command lines of the scripts that a `package.json` gives its checks, with their directory.
+fn package_scripts(base: &Path) -> Vec<(PathBuf, String)> {
+    let mut commands = Vec::new();
+    for directory in directories(base) {
+        let manifest = json(&base.join(&directory).join("package.json"));
+        let scripts = manifest
+            .as_ref()
+            .and_then(|manifest| manifest.get("scripts")?.as_object());
+        for command in scripts.into_iter().flat_map(|scripts| scripts.values()) {
+            commands.extend(
+                command
+                    .as_str()
+                    .map(|text| (directory.clone(), text.to_owned())),
+            );
+        }
+    }
+    commands
+}
+
+/// The plain words of a command line, whatever joins its parts.
+fn words(command: &str) -> impl Iterator<Item = &str> {
+    let joins = |letter: char| letter.is_whitespace() || "\\\"'`;&|()<>{}=$".contains(letter);
+    command.split(joins).filter(|word| !word.is_empty())
+}
+
+struct Script {
+    bytes: Vec<u8>,
+    /// Whether it can be executed by itself.
+    runs: bool,
+}
+
+/// A plain file that may be a script; links are not followed out of the tree.
+fn script(path: &Path) -> Option<Script> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = path.symlink_metadata().ok()?;
+    if !data.is_file() || data.len() > SCRIPT_BYTES {
+        return None;
+    }
+    let bytes = std::fs::read(path).ok()?;
+    let runs = data.permissions().mode() & 0o111 != 0 || bytes.starts_with(b"#!");
+    Some(Script { bytes, runs })
+}
+
 fn json(path: &Path) -> Option<serde_json::Value> {
     serde_json::from_str(&text(path)?).ok()
 }
@@ -162,6 +256,44 @@ mod tests {
             std::fs::write(path, content).unwrap();
         }
         root
+    }
+
+    #[test]
+    fn scripts_that_checks_run_are_told_and_their_data_is_not() {
+        let files = [
+            ("test.sh", "exit 1"),
+            ("tools/lint.py", "pass"),
+            ("state.txt", "good"),
+            ("other.sh", "exit 1"),
+            (
+                "web/package.json",
+                r#"{"scripts":{"test":"node --no-warnings check.js"}}"#,
+            ),
+            ("web/check.js", "a"),
+        ];
+        let base = tree(&files);
+        let head = tree(&[
+            ("state.txt", "bad"),
+            ("test.sh", "true"),
+            ("web/check.js", "b"),
+        ]);
+        let mut commands = vec![
+            (PathBuf::new(), "cd . && sh -eu ./test.sh".to_owned()),
+            (
+                PathBuf::new(),
+                "python3 tools/lint.py; grep good state.txt".to_owned(),
+            ),
+        ];
+        commands.extend(package_scripts(base.path()));
+        assert_eq!(
+            scripts_changed(base.path(), head.path(), &commands),
+            [
+                "test.sh: a check runs it",
+                "tools/lint.py: a check runs it",
+                "web/check.js: a check runs it"
+            ]
+        );
+        assert!(scripts_changed(base.path(), base.path(), &commands).is_empty());
     }
 
     #[test]

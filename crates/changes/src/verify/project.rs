@@ -162,7 +162,7 @@ impl Project {
             jobs,
             artifacts,
             checks_removed: [checks_removed, lockfiles::removed(base, head)].concat(),
-            checks_changed: definition::changed(base, head),
+            checks_changed: definition::differences(base, head, base_config),
         }
     }
 
