@@ -168,9 +168,10 @@ fn scripts_changed(base: &Path, head: &Path, commands: &[(PathBuf, String)]) -> 
                 names.insert(format!("{}: a check runs it", path.to_string_lossy()));
             }
             let name = word.rsplit('/').next().unwrap_or(word);
-            // Options stand between an interpreter and its script.
-            after_interpreter =
-                INTERPRETERS.contains(&name) || (after_interpreter && word.starts_with('-'));
+            // Options stand between an interpreter and its script; what is only looked at, or is a
+            // test itself, is judged elsewhere.
+            let option = word.starts_with('-') && !["--check", "-c", "--test"].contains(&word);
+            after_interpreter = INTERPRETERS.contains(&name) || (after_interpreter && option);
         }
     }
     names.into_iter().collect()
@@ -200,7 +201,11 @@ fn package_scripts(base: &Path) -> Vec<(PathBuf, String)> {
         let scripts = manifest
             .as_ref()
             .and_then(|manifest| manifest.get("scripts")?.as_object());
-        for command in scripts.into_iter().flat_map(|scripts| scripts.values()) {
+        let tests = ["test", "pretest", "posttest"];
+        for command in scripts
+            .iter()
+            .flat_map(|all| tests.iter().filter_map(|name| all.get(*name)))
+        {
             commands.extend(
                 command
                     .as_str()
