@@ -3,17 +3,21 @@
 //! A write is a closure that the writer's thread runs (see the `writer` module) and that is
 //! answered after the fsync. A read is a closure over one reader's view of the last commit.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags};
+use matrix_core::Scope;
 use tokio::sync::oneshot;
 
+use crate::checkpoint::SqliteWriter;
 use crate::error::StoreError;
-use crate::sql::Tx;
+use crate::session::{Session, Step};
+use crate::sqlite::SqliteSession;
+use crate::tx::{Reach, Tx};
 pub use crate::writer::BATCH_MAX;
-use crate::writer::{Job, Ran, Writer, in_savepoint};
+use crate::writer::{Job, Ran, in_savepoint};
 
 /// The most reading connections kept open.
 const READERS_MAX: usize = 8;
@@ -27,18 +31,50 @@ pub enum OpenMode {
     ReadOnly,
 }
 
-/// A database of one data directory.
+/// A database, as far as its holder reaches. Cheap to clone.
+///
+/// As it is opened it reaches every tenant's runs and nothing else of theirs, which is what the
+/// engine needs ([`Reach::Engine`]). Whoever acts for a caller narrows it with [`Self::within`].
 #[derive(Debug, Clone)]
 pub struct Database {
     shared: Arc<Shared>,
+    scope: Option<Arc<Scope>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
-    writer: Option<Writer>,
-    readers: Mutex<Vec<Connection>>,
+    backend: Backend,
     commits: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Sqlite {
+        path: PathBuf,
+        writer: Option<SqliteWriter>,
+        readers: Pool<SqliteSession>,
+    },
+}
+
+/// Reading connections that nobody uses now.
+#[derive(Debug)]
+pub(crate) struct Pool<S>(Mutex<Vec<S>>);
+
+impl<S> Pool<S> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    pub(crate) fn take(&self) -> Option<S> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(crate) fn put(&self, reader: S) {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS_MAX {
+            readers.push(reader);
+        }
+    }
 }
 
 impl Database {
@@ -46,19 +82,33 @@ impl Database {
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
         let commits = Arc::new(AtomicU64::new(0));
         let writer = match mode {
-            OpenMode::Host => Some(Writer::start(path, &commits)?),
+            OpenMode::Host => Some(SqliteWriter::start(path, &commits)?),
             OpenMode::ReadOnly => None,
         };
-        let database = Self {
-            shared: Arc::new(Shared {
-                path: path.to_owned(),
-                writer,
-                readers: Mutex::new(Vec::new()),
-                commits,
-            }),
+        let readers = Pool::new();
+        readers.put(SqliteSession::for_reading(path)?);
+        let backend = Backend::Sqlite {
+            path: path.to_owned(),
+            writer,
+            readers,
         };
-        database.put_reader(open_reader(path)?);
-        Ok(database)
+        Ok(Self::over(backend, commits))
+    }
+
+    fn over(backend: Backend, commits: Arc<AtomicU64>) -> Self {
+        Self {
+            shared: Arc::new(Shared { backend, commits }),
+            scope: None,
+        }
+    }
+
+    /// The same database for one tenant: every closure runs within that scope.
+    #[must_use]
+    pub fn within(&self, scope: &Scope) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            scope: Some(Arc::new(scope.clone())),
+        }
     }
 
     /// How many transactions the writer has committed.
@@ -75,9 +125,10 @@ impl Database {
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel::<Result<T, E>>();
-        let job: Job = Box::new(move |connection| {
-            let (result, failure) = match connection {
-                Ok(connection) => in_savepoint(connection, work),
+        let scope = self.scope.clone();
+        let job: Job = Box::new(move |session| {
+            let (result, failure) = match session {
+                Ok(session) => in_savepoint(session, reach(scope.as_deref()), work),
                 Err(error) => (Err(E::from(error)), None),
             };
             let reply = Box::new(move |commit: Result<(), StoreError>| {
@@ -86,11 +137,8 @@ impl Database {
             });
             Ran { reply, failure }
         });
-        let Some(writer) = &self.shared.writer else {
-            return Err(StoreError::Unavailable("opened for reading only".into()).into());
-        };
         let closed = || StoreError::Unavailable("the writer has stopped".into());
-        if !writer.send(job) {
+        if !self.shared.backend.send(job)? {
             return Err(closed().into());
         }
         answer.await.unwrap_or_else(|_| Err(closed().into()))
@@ -102,16 +150,20 @@ impl Database {
         E: From<StoreError>,
         F: FnOnce(&Tx<'_>) -> Result<T, E>,
     {
-        let reader = self.take_reader()?;
-        reader.execute_batch("BEGIN").map_err(StoreError::from)?;
-        let result = work(&Tx::new(&reader));
-        // A view that does not end takes its connection with it. The error of the work is what
-        // the asker hears, not that there was nothing left to end.
-        match reader.execute_batch("COMMIT") {
-            Ok(()) => self.put_reader(reader),
-            Err(error) => tracing::warn!(%error, "a reader's view did not end"),
+        let reach = reach(self.scope.as_deref());
+        match &self.shared.backend {
+            Backend::Sqlite { path, readers, .. } => {
+                let reader = match readers.take() {
+                    Some(reader) => reader,
+                    None => SqliteSession::for_reading(path)?,
+                };
+                let (result, ended) = view(&reader, reach, work)?;
+                if ended {
+                    readers.put(reader);
+                }
+                result
+            }
         }
-        result
     }
 
     /// [`Self::read_now`] on a thread that may block.
@@ -126,37 +178,41 @@ impl Database {
             .await
             .unwrap_or_else(|_| Err(StoreError::Unavailable("a reader stopped".into()).into()))
     }
+}
 
-    fn take_reader(&self) -> Result<Connection, StoreError> {
-        let pooled = self
-            .shared
-            .readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        match pooled {
-            Some(reader) => Ok(reader),
-            None => open_reader(&self.shared.path),
-        }
-    }
-
-    fn put_reader(&self, reader: Connection) {
-        let mut readers = self
-            .shared
-            .readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < READERS_MAX {
-            readers.push(reader);
+impl Backend {
+    /// Queues a job; false means that the writer has ended.
+    fn send(&self, job: Job) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite { writer, .. } => match writer {
+                Some(writer) => Ok(writer.send(job)),
+                None => Err(StoreError::Unavailable("opened for reading only".into())),
+            },
         }
     }
 }
 
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA mmap_size = 268435456;")?;
-    Ok(connection)
+fn reach(scope: Option<&Scope>) -> Reach<'_> {
+    scope.map_or(Reach::Engine, Reach::Tenant)
+}
+
+/// Runs a closure on one view. Beside its result: whether the view ended well.
+fn view<T, E, F>(
+    session: &dyn Session,
+    reach: Reach<'_>,
+    work: F,
+) -> Result<(Result<T, E>, bool), StoreError>
+where
+    F: FnOnce(&Tx<'_>) -> Result<T, E>,
+{
+    session.step(Step::Begin)?;
+    let failure = OnceCell::new();
+    let result = work(&Tx::new(session, reach, &failure));
+    // A view that does not end takes its connection with it. The error of the work is what the
+    // asker hears, not that there was nothing left to end.
+    let ended = session.step(Step::Commit);
+    if let Err(error) = &ended {
+        tracing::warn!(%error, "a reader's view did not end");
+    }
+    Ok((result, ended.is_ok()))
 }

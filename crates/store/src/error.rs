@@ -11,6 +11,9 @@ pub const CORRUPT: Code = Code::new("STORE-0003", 500, 1, "stored data is damage
 /// A row exists already, or not any more.
 pub const CONFLICT: Code = Code::new("STORE-0004", 409, 1, "conflicting change");
 
+/// A tenant's border was about to be crossed.
+pub const FORBIDDEN: Code = Code::new("STORE-0005", 500, 1, "across a tenant's border");
+
 /// Why storage did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -26,9 +29,17 @@ pub enum StoreError {
     /// What was read is not what this program writes.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
+    /// A statement reached for what its transaction was not opened for; nothing was done. Users
+    /// cannot cause this: somebody forgot a check.
+    #[error("storage refuses to touch {0}")]
+    Forbidden(String),
 }
 
 impl StoreError {
+    pub(crate) fn forbidden(what: impl std::fmt::Display) -> Self {
+        Self::Forbidden(what.to_string())
+    }
+
     /// A damaged value, by the place it was read from.
     pub fn corrupt(place: impl std::fmt::Display) -> Self {
         Self::Corrupt(place.to_string())
@@ -70,6 +81,8 @@ impl From<StoreError> for Problem {
                 .help("check that the data directory exists and can be written"),
             StoreError::Corrupt(_) => Problem::new(CORRUPT, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
+            StoreError::Forbidden(_) => Problem::new(FORBIDDEN, text)
+                .help("this is a defect of the program; please report it with this text"),
         }
     }
 }

@@ -12,13 +12,18 @@
 //! [`blobs`] holds everything too large for a row, under the SHA-256 of its bytes.
 
 pub mod blobs;
+mod checkpoint;
 pub mod database;
 pub mod error;
+mod session;
 pub mod sql;
+mod sqlite;
 pub mod tables;
+mod tx;
 mod writer;
 
 pub use blobs::Blobs;
 pub use database::{Database, OpenMode};
 pub use error::StoreError;
-pub use sql::{Param, Row, Statement, Tx};
+pub use sql::{Param, Row, Statement};
+pub use tx::{Reach, Tx};

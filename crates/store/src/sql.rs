@@ -1,25 +1,39 @@
 //! The small statement layer: `$n` parameters bound by name, a closed set of values, typed rows.
 
-use std::cell::OnceCell;
-
 use matrix_core::{Digest, RunId, Timestamp};
-use rusqlite::types::ValueRef;
 
 use crate::error::StoreError;
+pub use crate::tx::Tx;
 
-/// One statement: its name for errors and traces, and its text.
+/// One statement: its name for errors and traces, and its text. Almost always one text serves both
+/// databases; where it cannot, the second one stands beside the first.
 #[derive(Debug, Clone, Copy)]
 pub struct Statement {
     /// `table.verb`.
     pub name: &'static str,
-    /// SQL with parameters `$1`, `$2` ….
+    /// SQL with parameters `$1`, `$2` …, as SQLite reads it.
     pub sql: &'static str,
+    /// The same for PostgreSQL.
+    pub postgres: &'static str,
 }
 
 impl Statement {
-    /// Declares a statement.
+    /// Declares a statement that both databases read.
     pub const fn new(name: &'static str, sql: &'static str) -> Self {
-        Self { name, sql }
+        Self {
+            name,
+            sql,
+            postgres: sql,
+        }
+    }
+
+    /// The same statement with another text for PostgreSQL: the parameters keep their numbers.
+    #[must_use]
+    pub const fn on_postgres(self, sql: &'static str) -> Self {
+        Self {
+            postgres: sql,
+            ..self
+        }
     }
 }
 
@@ -101,7 +115,7 @@ macro_rules! params {
 
 /// A stored value.
 #[derive(Debug, Clone)]
-enum Value {
+pub(crate) enum Value {
     Null,
     Integer(i64),
     Text(String),
@@ -111,8 +125,8 @@ enum Value {
 /// A row of a result, read by column position.
 #[derive(Debug)]
 pub struct Row {
-    statement: &'static str,
-    values: Vec<Value>,
+    pub(crate) statement: &'static str,
+    pub(crate) values: Vec<Value>,
 }
 
 /// A type that a column can be read as.
@@ -213,118 +227,3 @@ impl Row {
         })
     }
 }
-
-/// A transaction, or a reader's view of one moment.
-#[derive(Debug)]
-pub struct Tx<'a> {
-    connection: &'a rusqlite::Connection,
-    /// The first error the database gave, for those who share the transaction.
-    failure: OnceCell<StoreError>,
-}
-
-impl<'a> Tx<'a> {
-    pub(crate) fn new(connection: &'a rusqlite::Connection) -> Self {
-        Self {
-            connection,
-            failure: OnceCell::new(),
-        }
-    }
-
-    /// The first error the database gave.
-    pub(crate) fn into_failure(self) -> Option<StoreError> {
-        self.failure.into_inner()
-    }
-
-    fn noting<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        result.inspect_err(|error| {
-            // The first one counts; the others follow from it.
-            let _: Result<(), StoreError> = self.failure.set(error.clone());
-        })
-    }
-
-    fn prepare(
-        &self,
-        statement: &Statement,
-        params: &[Param<'_>],
-    ) -> Result<rusqlite::CachedStatement<'a>, StoreError> {
-        let mut prepared = self.connection.prepare_cached(statement.sql)?;
-        for (index, param) in params.iter().enumerate() {
-            let name = PARAMETER_NAMES.get(index).copied().unwrap_or("$0");
-            let position = prepared.parameter_index(name)?.ok_or_else(|| {
-                StoreError::corrupt(format_args!("{} has no parameter {name}", statement.name))
-            })?;
-            match param {
-                Param::Null => prepared.raw_bind_parameter(position, rusqlite::types::Null)?,
-                Param::Integer(value) => prepared.raw_bind_parameter(position, value)?,
-                Param::Text(value) => prepared.raw_bind_parameter(position, value)?,
-                Param::Blob(value) => prepared.raw_bind_parameter(position, value)?,
-            }
-        }
-        Ok(prepared)
-    }
-
-    /// Executes a statement and gives the number of rows it changed.
-    pub fn execute(&self, statement: &Statement, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        let executed = self
-            .prepare(statement, params)
-            .and_then(|mut prepared| Ok(prepared.raw_execute()? as u64));
-        self.noting(executed)
-    }
-
-    /// All rows of a query; every query that can grow has a limit of its own.
-    pub fn query(
-        &self,
-        statement: &Statement,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, StoreError> {
-        self.noting(self.rows(statement, params))
-    }
-
-    fn rows(&self, statement: &Statement, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
-        let mut prepared = self.prepare(statement, params)?;
-        let columns = prepared.column_count();
-        let mut rows = prepared.raw_query();
-        let mut result = Vec::new();
-        while let Some(row) = rows.next()? {
-            let values = (0..columns)
-                .map(|column| {
-                    Ok(match row.get_ref(column)? {
-                        ValueRef::Null => Value::Null,
-                        ValueRef::Integer(value) => Value::Integer(value),
-                        ValueRef::Text(value) => {
-                            Value::Text(String::from_utf8(value.to_vec()).map_err(|_| {
-                                StoreError::corrupt(format_args!("text of {}", statement.name))
-                            })?)
-                        }
-                        ValueRef::Blob(value) => Value::Blob(value.to_vec()),
-                        ValueRef::Real(_) => {
-                            return Err(StoreError::corrupt(format_args!(
-                                "number of {}",
-                                statement.name
-                            )));
-                        }
-                    })
-                })
-                .collect::<Result<_, StoreError>>()?;
-            result.push(Row {
-                statement: statement.name,
-                values,
-            });
-        }
-        Ok(result)
-    }
-
-    /// The first row of a query, if there is one.
-    pub fn query_one(
-        &self,
-        statement: &Statement,
-        params: &[Param<'_>],
-    ) -> Result<Option<Row>, StoreError> {
-        Ok(self.query(statement, params)?.into_iter().next())
-    }
-}
-
-const PARAMETER_NAMES: [&str; 20] = [
-    "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15",
-    "$16", "$17", "$18", "$19", "$20",
-];

@@ -4,41 +4,30 @@
 //! transaction, commits once, and answers all of them after the fsync. Nobody waits for a timer.
 //!
 //! * A closure that fails or panics is rolled back alone; its neighbours stand.
-//! * Where the database itself rolls a transaction back (a full disk does that), nothing of the
-//!   batch stands, closures that had not run yet do not run, and each is answered with the reason.
-//! * Checkpoints run on a thread of their own. Under constant writes that thread never reaches the
-//!   end of the log, so above a limit the writer runs the short remainder between two
-//!   transactions; the log then starts again from its beginning.
+//! * Where the database itself ends a transaction (a full disk or a lost connection does that),
+//!   nothing of the batch stands, closures that had not run yet do not run, and each is answered
+//!   with the reason.
+//!
+//! What is particular to a database stands with it: SQLite's checkpoints in `checkpoint`,
+//! PostgreSQL's connection in `postgres::committer`.
 
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OpenFlags};
-
 use crate::error::StoreError;
-use crate::sql::Tx;
+use crate::session::{Session, Step};
+use crate::tx::{Reach, Tx};
 
 /// The most closures in one transaction.
 pub const BATCH_MAX: usize = 512;
-
-/// The checkpoint thread is woken each time the write-ahead log has grown by this many frames.
-const CHECKPOINT_FRAMES: u64 = 1_000;
-
-/// Frames above which the writer itself runs the remainder.
-const CHECKPOINT_FRAMES_MAX: u64 = 8_192;
-
-mod embedded {
-    refinery::embed_migrations!("migrations/sqlite");
-}
 
 /// Answers the asker, once it is known whether the transaction stands.
 pub(crate) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// A closure that waits for the writer. It is given the connection, or why it is not run.
-pub(crate) type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Ran + Send>;
+pub(crate) type Job = Box<dyn FnOnce(Result<&dyn Session, StoreError>) -> Ran + Send>;
 
 /// What a job left.
 pub(crate) struct Ran {
@@ -48,83 +37,31 @@ pub(crate) struct Ran {
     pub(crate) failure: Option<StoreError>,
 }
 
-/// The writer's threads; dropping it ends them after what waits was written.
+/// A thread that takes jobs; dropping this ends it after what waits was written.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct Queue {
     jobs: Option<mpsc::Sender<Job>>,
-    threads: Vec<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.jobs = None;
-        self.stop.store(true, Ordering::Release);
-        let here = std::thread::current().id();
-        for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            // A job that holds the last handle drops it on the writer's own thread, which ends by
-            // itself when no more jobs can come.
-            if thread.thread().id() != here {
-                drop(thread.join());
-            }
-        }
-    }
-}
-
-impl Writer {
-    /// Opens the database for writing, migrates it and starts the threads. `commits` counts the
-    /// transactions that stand.
-    pub(crate) fn start(path: &Path, commits: &Arc<AtomicU64>) -> Result<Self, StoreError> {
-        let mut connection = open(path)?;
-        let frames = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&frames);
-        connection.wal_hook(Some(move |_: &mut _, pages| {
-            seen.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
-            Ok(())
-        }))?;
-        let checkpoint = Connection::open(path)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let checkpointer = {
-            let stop = Arc::clone(&stop);
-            std::thread::Builder::new()
-                .name("checkpoint".into())
-                .spawn(move || {
-                    while !stop.load(Ordering::Acquire) {
-                        std::thread::park();
-                        run_checkpoint(&checkpoint);
-                    }
-                })?
-        };
-        let waker = checkpointer.thread().clone();
-        let commits = Arc::clone(commits);
+impl Queue {
+    /// Starts the thread: it is given each batch as it comes.
+    pub(crate) fn start(mut work: impl FnMut(Vec<Job>) + Send + 'static) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
-        let committer = std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || {
-                let mut woken_at = 0;
                 while let Ok(first) = queue.recv() {
                     let batch = std::iter::once(first)
                         .chain(queue.try_iter())
                         .take(BATCH_MAX)
                         .collect();
-                    if commit(&connection, batch) {
-                        commits.fetch_add(1, Ordering::Relaxed);
-                    }
-                    // Only a transaction that wrote something reports the length of the log.
-                    let frames = frames.swap(0, Ordering::Relaxed);
-                    if frames > CHECKPOINT_FRAMES_MAX {
-                        run_checkpoint(&connection);
-                    } else if frames / CHECKPOINT_FRAMES > woken_at / CHECKPOINT_FRAMES {
-                        waker.unpark();
-                    }
-                    woken_at = if frames == 0 { woken_at } else { frames };
+                    work(batch);
                 }
             })?;
         Ok(Self {
             jobs: Some(jobs),
-            threads: vec![committer, checkpointer],
-            stop,
+            thread: Some(thread),
         })
     }
 
@@ -136,99 +73,95 @@ impl Writer {
     }
 }
 
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A job that holds the last handle drops it on the writer's own thread, which ends by
+            // itself when no more jobs can come.
+            if thread.thread().id() != std::thread::current().id() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
 /// Runs a closure so that its error or panic leaves nothing behind. Beside its result, it gives
 /// the first error that the database itself gave.
 pub(crate) fn in_savepoint<T, E, F>(
-    connection: &Connection,
+    session: &dyn Session,
+    reach: Reach<'_>,
     work: F,
 ) -> (Result<T, E>, Option<StoreError>)
 where
     E: From<StoreError>,
     F: FnOnce(&Tx<'_>) -> Result<T, E>,
 {
-    let step = |sql: &str| -> Result<(), StoreError> {
-        connection.prepare_cached(sql)?.raw_execute()?;
-        Ok(())
-    };
-    if let Err(error) = step("SAVEPOINT job") {
+    if let Err(error) = session.step(Step::Mark) {
         return (Err(error.clone().into()), Some(error));
     }
-    let tx = Tx::new(connection);
-    let result = catch_unwind(AssertUnwindSafe(|| work(&tx))).unwrap_or_else(|_| {
+    let failure = OnceCell::new();
+    let tx = Tx::new(session, reach, &failure);
+    let mut result = catch_unwind(AssertUnwindSafe(|| work(&tx))).unwrap_or_else(|_| {
         Err(
             StoreError::Unavailable("a write stopped unexpectedly; the log says where".into())
                 .into(),
         )
     });
-    let failure = tx.into_failure();
-    if connection.is_autocommit() {
+    if let Err(error) = session.settle() {
+        if result.is_ok() {
+            result = Err(error.clone().into());
+        }
+        let _: Result<(), StoreError> = failure.set(error);
+    }
+    let failure = failure.into_inner();
+    if !session.is_open() {
         return (result, failure);
     }
     let ended = match &result {
-        Ok(_) => step("RELEASE job"),
-        Err(_) => step("ROLLBACK TO job").and_then(|()| step("RELEASE job")),
+        Ok(_) => session.step(Step::Keep),
+        Err(_) => session.step(Step::Undo),
     };
     if let Err(error) = ended {
         // What this closure did cannot be told apart from the others' work any more.
-        drop(connection.execute_batch("ROLLBACK"));
+        drop(session.step(Step::Abandon));
         return (Err(error.clone().into()), Some(error));
     }
     (result, failure)
 }
 
-fn open(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.set_prepared_statement_cache_capacity(128);
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
-         PRAGMA foreign_keys = ON;
-         PRAGMA wal_autocheckpoint = 0;
-         PRAGMA cache_size = -16384;",
-    )?;
-    embedded::migrations::runner()
-        .run(&mut connection)
-        .map_err(|error| {
-            StoreError::Unavailable(format!("the database could not be migrated: {error}"))
-        })?;
-    Ok(connection)
-}
-
-fn run_checkpoint(connection: &Connection) {
-    let outcome = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-    if let Err(error) = outcome {
-        tracing::warn!(%error, "the write-ahead log could not be checkpointed");
-    }
-}
-
 /// Runs and answers a batch; true if the transaction stands.
-fn commit(connection: &Connection, batch: Vec<Job>) -> bool {
-    let mut outcome = connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(StoreError::from);
+pub(crate) fn commit(session: &dyn Session, batch: Vec<Job>) -> bool {
+    let mut outcome = session.step(Step::Begin);
     let mut replies = Vec::with_capacity(batch.len());
     for job in batch {
         let stands = outcome.clone();
-        let ran = job(stands.map(|()| connection));
+        let ran = job(stands.map(|()| session));
         replies.push(ran.reply);
-        if outcome.is_ok() && connection.is_autocommit() {
+        if outcome.is_ok() && !session.is_open() {
             let unknown = || StoreError::Unavailable("the transaction was rolled back".into());
             outcome = Err(ran.failure.unwrap_or_else(unknown));
         }
     }
-    let outcome = outcome.and_then(|()| Ok(connection.execute_batch("COMMIT")?));
+    let outcome = outcome
+        .and_then(|()| session.place().write(session))
+        .and_then(|()| session.step(Step::Commit));
     if let Err(error) = &outcome {
         tracing::error!(%error, "a transaction was not committed");
-        if !connection.is_autocommit() {
-            drop(connection.execute_batch("ROLLBACK"));
+        if session.is_open() {
+            drop(session.step(Step::Abandon));
         }
     }
     for reply in replies {
         reply(outcome.clone());
     }
     outcome.is_ok()
+}
+
+/// Answers a batch that is not run.
+#[cfg(feature = "postgres")]
+pub(crate) fn refuse(batch: Vec<Job>, error: &StoreError) {
+    for job in batch {
+        (job(Err(error.clone())).reply)(Err(error.clone()));
+    }
 }

@@ -71,6 +71,7 @@ pub fn insert(tx: &Tx<'_>, message: &Message) -> Result<(), StoreError> {
         at,
         ..
     } = message;
+    tx.require_run(*run)?;
     tx.execute(
         &INSERT,
         params![run, kind, path, payload.as_slice(), actor, *at],
@@ -83,6 +84,9 @@ pub const LIST_MAX: usize = 256;
 
 /// The messages of a run, oldest first, at most [`LIST_MAX`].
 pub fn list(tx: &Tx<'_>, run: RunId) -> Result<Vec<Message>, StoreError> {
+    if !tx.owns_run(run)? {
+        return Ok(Vec::new());
+    }
     tx.query(&LIST, params![&run])?
         .iter()
         .map(message)
@@ -91,15 +95,16 @@ pub fn list(tx: &Tx<'_>, run: RunId) -> Result<Vec<Message>, StoreError> {
 
 /// Removes a message; false if it was gone.
 pub fn delete(tx: &Tx<'_>, id: i64) -> Result<bool, StoreError> {
+    tx.require_engine("a message")?;
     Ok(tx.execute(&DELETE, params![id])? == 1)
 }
 
 /// Whether anything waits for this run.
 pub fn waiting(tx: &Tx<'_>, run: RunId) -> Result<bool, StoreError> {
-    Ok(tx.query_one(&WAITING, params![&run])?.is_some())
+    Ok(tx.owns_run(run)? && tx.query_one(&WAITING, params![&run])?.is_some())
 }
 
 /// Whether something waits that also wakes a run that rests: a resume, a cancel or a retry.
 pub fn steering(tx: &Tx<'_>, run: RunId) -> Result<bool, StoreError> {
-    Ok(tx.query_one(&STEERING, params![&run])?.is_some())
+    Ok(tx.owns_run(run)? && tx.query_one(&STEERING, params![&run])?.is_some())
 }

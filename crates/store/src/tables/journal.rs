@@ -9,14 +9,20 @@ use crate::sql::{Row, Statement, Tx};
 const INSERT: Statement = Statement::new(
     "journal.insert",
     "INSERT INTO journal (run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest,
-                          hash, salt, payload, payload_blob)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                          hash, salt, payload, payload_blob, shard, lsn)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 );
 const LIST: Statement = Statement::new(
     "journal.list",
     "SELECT lsn, run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest, hash, salt,
             payload, payload_blob
      FROM journal WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+);
+const SINCE: Statement = Statement::new(
+    "journal.since",
+    "SELECT lsn, run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest, hash, salt,
+            payload, payload_blob
+     FROM journal WHERE shard = $1 AND lsn > $2 ORDER BY lsn LIMIT $3",
 );
 const ERASE: Statement = Statement::new(
     "journal.erase",
@@ -25,12 +31,12 @@ const ERASE: Statement = Statement::new(
 );
 
 /// Every statement of this table.
-pub const STATEMENTS: &[Statement] = &[INSERT, LIST, ERASE];
+pub const STATEMENTS: &[Statement] = &[INSERT, LIST, SINCE, ERASE];
 
 /// A journal entry as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryRow {
-    /// Position among all entries of the shard; given by the database.
+    /// Position among all entries of the shard, in the order of commits; given by the database.
     pub lsn: i64,
     /// The run.
     pub run: RunId,
@@ -79,8 +85,11 @@ fn entry(row: &Row) -> Result<EntryRow, StoreError> {
     })
 }
 
-/// Appends an entry; its `lsn` is not used.
+/// Appends an entry; its `lsn` is not used. Its row is refused, at the latest when the closure
+/// ends, where the run has an entry of this position already.
 pub fn insert(tx: &Tx<'_>, entry: &EntryRow) -> Result<(), StoreError> {
+    tx.require_run(entry.run)?;
+    let (shard, lsn) = tx.next_position()?;
     let EntryRow {
         run,
         seq,
@@ -92,7 +101,7 @@ pub fn insert(tx: &Tx<'_>, entry: &EntryRow) -> Result<(), StoreError> {
         at,
         ..
     } = entry;
-    tx.execute(
+    tx.send(
         &INSERT,
         params![
             run,
@@ -107,15 +116,29 @@ pub fn insert(tx: &Tx<'_>, entry: &EntryRow) -> Result<(), StoreError> {
             &entry.hash,
             entry.salt.as_deref(),
             entry.payload.as_deref(),
-            entry.payload_blob.as_ref()
+            entry.payload_blob.as_ref(),
+            shard,
+            lsn
         ],
     )
-    .map(drop)
 }
 
 /// Entries of a run after a position (`-1` for all), in order, at most `limit`.
 pub fn list(tx: &Tx<'_>, run: RunId, after: i64, limit: i64) -> Result<Vec<EntryRow>, StoreError> {
+    if !tx.owns_run(run)? {
+        return Ok(Vec::new());
+    }
     tx.query(&LIST, params![&run, after, limit])?
+        .iter()
+        .map(entry)
+        .collect()
+}
+
+/// Entries of all runs in a shard after a position, in the order in which they were committed, at
+/// most `limit`. Whoever has seen a position has seen every one before it.
+pub fn since(tx: &Tx<'_>, shard: i64, after: i64, limit: i64) -> Result<Vec<EntryRow>, StoreError> {
+    tx.require_engine("the journal")?;
+    tx.query(&SINCE, params![shard, after, limit])?
         .iter()
         .map(entry)
         .collect()
@@ -123,5 +146,5 @@ pub fn list(tx: &Tx<'_>, run: RunId, after: i64, limit: i64) -> Result<Vec<Entry
 
 /// Erases salt and payload of an entry; the chain stays whole.
 pub fn erase(tx: &Tx<'_>, run: RunId, seq: i64) -> Result<bool, StoreError> {
-    Ok(tx.execute(&ERASE, params![&run, seq])? == 1)
+    Ok(tx.owns_run(run)? && tx.execute(&ERASE, params![&run, seq])? == 1)
 }

@@ -7,6 +7,7 @@ pub mod inbox;
 pub mod journal;
 pub mod principals;
 pub mod releases;
+pub mod retention;
 pub mod runs;
 pub mod workers;
 
@@ -22,8 +23,10 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         journal::STATEMENTS,
         principals::STATEMENTS,
         releases::STATEMENTS,
+        retention::STATEMENTS,
         runs::STATEMENTS,
         workers::STATEMENTS,
+        crate::session::STATEMENTS,
     ]
     .into_iter()
     .flatten()

@@ -38,6 +38,10 @@ const CLAIMABLE: Statement = Statement::new(
     "runs.claimable",
     select!("WHERE state = 'ready' ORDER BY run LIMIT $1"),
 );
+/// Passes over the runs that another process is claiming.
+const CLAIMABLE_LOCKING: Statement = CLAIMABLE.on_postgres(select!(
+    "WHERE state = 'ready' ORDER BY run LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"
+));
 const CLAIM: Statement = Statement::new(
     "runs.claim",
     "UPDATE runs SET state = 'running', owner = $2, epoch = epoch + 1, waiting = NULL,
@@ -48,6 +52,10 @@ const HEAD: Statement = Statement::new(
     "runs.head",
     "SELECT epoch, head_seq, head_hash FROM runs WHERE run = $1",
 );
+/// Waits for another process that is appending to the run, so that what is read still holds when
+/// the head is moved.
+const HEAD_LOCKING: Statement = HEAD
+    .on_postgres("SELECT epoch, head_seq, head_hash FROM runs WHERE run = $1 FOR NO KEY UPDATE");
 const MOVE_HEAD: Statement = Statement::new(
     "runs.move_head",
     "UPDATE runs SET head_seq = $2, head_hash = $3, updated_at = $4
@@ -68,6 +76,12 @@ const WAKE_DUE: Statement = Statement::new(
     "runs.wake_due",
     "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1
      WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= $1",
+)
+.on_postgres(
+    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1
+     WHERE run IN (SELECT run FROM runs
+                   WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= $1
+                   ORDER BY run FOR NO KEY UPDATE SKIP LOCKED)",
 );
 const NEXT_WAKE: Statement = Statement::new(
     "runs.next_wake",
@@ -95,8 +109,24 @@ const COUNT: Statement = Statement::new(
 
 /// Every statement of this table.
 pub const STATEMENTS: &[Statement] = &[
-    INSERT, GET, LIST, UNFINISHED, CLAIMABLE, CLAIM, HEAD, MOVE_HEAD, RELEASE, WAKE, WAKE_DUE,
-    NEXT_WAKE, ORPHAN, REQUEUE, OWNERS, COUNT,
+    INSERT,
+    GET,
+    LIST,
+    UNFINISHED,
+    CLAIMABLE,
+    CLAIMABLE_LOCKING,
+    CLAIM,
+    HEAD,
+    HEAD_LOCKING,
+    MOVE_HEAD,
+    RELEASE,
+    WAKE,
+    WAKE_DUE,
+    NEXT_WAKE,
+    ORPHAN,
+    REQUEUE,
+    OWNERS,
+    COUNT,
 ];
 
 /// A run's row.
@@ -162,6 +192,7 @@ fn run(row: &Row) -> Result<RunRow, StoreError> {
 
 /// Adds a run; epoch, crashes, owner and waits start empty.
 pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
+    tx.require_scope(&new.scope)?;
     tx.execute(
         &INSERT,
         params![
@@ -183,10 +214,12 @@ pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
 
 /// One run.
 pub fn get(tx: &Tx<'_>, id: RunId) -> Result<Option<RunRow>, StoreError> {
-    tx.query_one(&GET, params![&id])?
+    let found = tx
+        .query_one(&GET, params![&id])?
         .as_ref()
         .map(run)
-        .transpose()
+        .transpose()?;
+    Ok(found.filter(|row| tx.owns(&row.scope)))
 }
 
 /// Runs of a scope before a cursor, newest first; an empty kind means all.
@@ -198,26 +231,36 @@ pub fn list(
     limit: i64,
 ) -> Result<Vec<RunRow>, StoreError> {
     let before = before.unwrap_or(RunId::from_bytes([0xff; 16]));
-    tx.query(
-        &LIST,
-        params![&scope.organisation, &scope.workspace, &before, kind, limit],
-    )?
-    .iter()
-    .map(run)
-    .collect()
+    tx.within(scope, |tx| {
+        tx.query(
+            &LIST,
+            params![&scope.organisation, &scope.workspace, &before, kind, limit],
+        )?
+        .iter()
+        .map(run)
+        .collect()
+    })
 }
 
 /// Runs that have not ended, oldest first.
 pub fn unfinished(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+    tx.require_engine("unfinished runs")?;
     tx.query(&UNFINISHED, params![limit])?
         .iter()
         .map(run)
         .collect()
 }
 
-/// Runs that wait for a worker, oldest first.
+/// Runs that wait for a worker, oldest first. In a transaction that writes, those that another
+/// process is claiming are passed over.
 pub fn claimable(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
-    tx.query(&CLAIMABLE, params![limit])?
+    tx.require_engine("claimable runs")?;
+    let statement = if tx.writes() {
+        &CLAIMABLE_LOCKING
+    } else {
+        &CLAIMABLE
+    };
+    tx.query(statement, params![limit])?
         .iter()
         .map(run)
         .collect()
@@ -225,6 +268,7 @@ pub fn claimable(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
 
 /// Takes a ready run under a new epoch; false if somebody else had it.
 pub fn claim(tx: &Tx<'_>, id: RunId, owner: &str, at: Timestamp) -> Result<bool, StoreError> {
+    tx.require_engine("a claim")?;
     Ok(tx.execute(&CLAIM, params![&id, owner, at])? == 1)
 }
 
@@ -239,9 +283,13 @@ pub struct Head {
     pub hash: Digest,
 }
 
-/// The head of a run.
+/// The head of a run. In a transaction that writes nobody else moves it before that one ends.
 pub fn head(tx: &Tx<'_>, id: RunId) -> Result<Option<Head>, StoreError> {
-    tx.query_one(&HEAD, params![&id])?
+    if !tx.owns_run(id)? {
+        return Ok(None);
+    }
+    let statement = if tx.writes() { &HEAD_LOCKING } else { &HEAD };
+    tx.query_one(statement, params![&id])?
         .map(|row| {
             Ok(Head {
                 epoch: row.get(0)?,
@@ -279,10 +327,8 @@ pub fn move_head(
         to_seq,
         to_hash,
     } = head;
-    Ok(tx.execute(
-        &MOVE_HEAD,
-        params![&id, *to_seq, to_hash, at, *epoch, *from_seq],
-    )? == 1)
+    let params = params![&id, *to_seq, to_hash, at, *epoch, *from_seq];
+    Ok(tx.owns_run(id)? && tx.execute(&MOVE_HEAD, params)? == 1)
 }
 
 /// How a run is let go of.
@@ -309,10 +355,8 @@ pub fn release(
         waiting,
         wake_at,
     } = release;
-    Ok(tx.execute(
-        &RELEASE,
-        params![&id, *state, *waiting, *wake_at, at, epoch],
-    )? == 1)
+    let params = params![&id, *state, *waiting, *wake_at, at, epoch];
+    Ok(tx.owns_run(id)? && tx.execute(&RELEASE, params)? == 1)
 }
 
 /// Whether a paused run may be woken by a message.
@@ -327,33 +371,38 @@ pub enum WakePaused {
 /// Makes a waiting run ready.
 pub fn wake(tx: &Tx<'_>, id: RunId, paused: WakePaused, at: Timestamp) -> Result<bool, StoreError> {
     let paused = i64::from(paused == WakePaused::Yes);
-    Ok(tx.execute(&WAKE, params![&id, at, paused])? == 1)
+    Ok(tx.owns_run(id)? && tx.execute(&WAKE, params![&id, at, paused])? == 1)
 }
 
 /// Makes every run ready whose timer is due; gives their number.
 pub fn wake_due(tx: &Tx<'_>, now: Timestamp) -> Result<u64, StoreError> {
+    tx.require_engine("timers")?;
     tx.execute(&WAKE_DUE, params![now])
 }
 
 /// When the next timer is due.
 pub fn next_wake(tx: &Tx<'_>) -> Result<Option<Timestamp>, StoreError> {
+    tx.require_engine("timers")?;
     tx.query_one(&NEXT_WAKE, params![])?
         .map_or(Ok(None), |row| row.get(0))
 }
 
 /// Returns every run of a dead owner to the queue under a new epoch; gives their number.
 pub fn orphan(tx: &Tx<'_>, owner: &str, at: Timestamp) -> Result<u64, StoreError> {
+    tx.require_engine("the runs")?;
     tx.execute(&ORPHAN, params![owner, at])
 }
 
 /// Returns a run that its owner of this epoch cannot go on with to the queue, under a new epoch;
 /// false if it was lost before. The owner lives, so this counts as no crash.
 pub fn requeue(tx: &Tx<'_>, id: RunId, epoch: i64, at: Timestamp) -> Result<bool, StoreError> {
+    tx.require_engine("the queue")?;
     Ok(tx.execute(&REQUEUE, params![&id, epoch, at])? == 1)
 }
 
 /// Everyone who owns a running run.
 pub fn owners(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
+    tx.require_engine("the owners")?;
     tx.query(&OWNERS, params![])?
         .iter()
         .map(|row| row.get(0))
@@ -362,6 +411,7 @@ pub fn owners(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
 
 /// How many runs there are by kind and state, for metrics.
 pub fn count(tx: &Tx<'_>) -> Result<Vec<(String, String, u64)>, StoreError> {
+    tx.require_engine("the number of runs")?;
     tx.query(&COUNT, params![])?
         .iter()
         .map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))

@@ -7,7 +7,7 @@ use crate::sql::{Statement, Tx};
 const BEAT: Statement = Statement::new(
     "workers.beat",
     "INSERT INTO workers (worker, beat) VALUES ($1, 1)
-     ON CONFLICT (worker) DO UPDATE SET beat = beat + 1",
+     ON CONFLICT (worker) DO UPDATE SET beat = workers.beat + 1",
 );
 const LIST: Statement = Statement::new("workers.list", "SELECT worker, beat FROM workers");
 const REMOVE: Statement = Statement::new("workers.remove", "DELETE FROM workers WHERE worker = $1");
@@ -17,11 +17,13 @@ pub const STATEMENTS: &[Statement] = &[BEAT, LIST, REMOVE];
 
 /// Counts a worker's heartbeat up, once for all its runs.
 pub fn beat(tx: &Tx<'_>, worker: &str) -> Result<(), StoreError> {
+    tx.require_engine("the heartbeats")?;
     tx.execute(&BEAT, params![worker]).map(drop)
 }
 
 /// Every worker with its counter.
 pub fn list(tx: &Tx<'_>) -> Result<Vec<(String, i64)>, StoreError> {
+    tx.require_engine("the heartbeats")?;
     tx.query(&LIST, params![])?
         .iter()
         .map(|row| Ok((row.get(0)?, row.get(1)?)))
@@ -30,5 +32,6 @@ pub fn list(tx: &Tx<'_>) -> Result<Vec<(String, i64)>, StoreError> {
 
 /// Forgets a worker.
 pub fn remove(tx: &Tx<'_>, worker: &str) -> Result<(), StoreError> {
+    tx.require_engine("the heartbeats")?;
     tx.execute(&REMOVE, params![worker]).map(drop)
 }
