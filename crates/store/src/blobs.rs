@@ -2,12 +2,20 @@
 //!
 //! A blob is durable when [`Blobs::put`] returns: written beside its place, flushed, renamed, and
 //! the directory flushed, so that a journal entry never names bytes that a power cut took away.
+//!
+//! What nobody refers to any more is removed by whoever knows what refers to what
+//! ([`Blobs::stored`], [`Blobs::remove_unused`]). A blob's file carries the time it was last put,
+//! also when the bytes were there already: bytes that are put while others are being removed are
+//! young, and young bytes are never removed. Putting and removing in one process exclude each
+//! other for the moment in which that is decided; a data directory has one process that writes.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use matrix_core::Digest;
+use matrix_core::{Digest, Timestamp};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
 use crate::error::StoreError;
 
@@ -17,6 +25,19 @@ const LEVEL: i32 = 3;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
+    /// Shared by those who put; held alone while one blob is removed.
+    removing: Arc<RwLock<()>>,
+}
+
+/// A blob as it lies on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    /// How many bytes it takes on the disk, compressed.
+    pub size: u64,
+    /// When it was last put, by the file system's clock.
+    pub put_at: Timestamp,
 }
 
 impl Blobs {
@@ -24,12 +45,15 @@ impl Blobs {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         fs::create_dir_all(root.join("incoming"))?;
-        Ok(Self { root })
+        Ok(Self::open_read_only(root))
     }
 
     /// A store for reading only; the directory may be missing.
     pub fn open_read_only(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            removing: Arc::default(),
+        }
     }
 
     fn place(&self, digest: &Digest) -> PathBuf {
@@ -47,10 +71,37 @@ impl Blobs {
     /// Keeps some bytes and gives their digest. The same bytes are kept once.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        if !self.contains(&digest) {
+        let known = self.renew(&digest, &self.putting())?;
+        if !known {
             self.insert(bytes)?;
         }
         Ok(digest)
+    }
+
+    fn putting(&self) -> RwLockReadGuard<'_, ()> {
+        self.removing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives bytes that are here the present time, so that a removal that began earlier leaves
+    /// them; tells whether they are here.
+    fn renew(
+        &self,
+        digest: &Digest,
+        _putting: &RwLockReadGuard<'_, ()>,
+    ) -> Result<bool, StoreError> {
+        let special = |nanoseconds| Timespec {
+            tv_sec: 0,
+            tv_nsec: nanoseconds,
+        };
+        let times = Timestamps {
+            last_access: special(UTIME_OMIT),
+            last_modification: special(UTIME_NOW),
+        };
+        match utimensat(CWD, self.place(digest), &times, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(std::io::Error::from(error).into()),
+        }
     }
 
     /// Keeps the bytes of a file, read once, and gives their digest and number.
@@ -67,10 +118,11 @@ impl Blobs {
         })?;
         // Small bytes are written here and nowhere else; a full disk shows itself now or never.
         encoder.finish()?;
-        if self.contains(&digest) {
+        incoming.as_file().sync_all()?;
+        let putting = self.putting();
+        if self.renew(&digest, &putting)? {
             return Ok((digest, size));
         }
-        incoming.as_file().sync_all()?;
         let place = self.place(&digest);
         let parent = place.parent().unwrap_or(&self.root);
         if !parent.is_dir() {
@@ -101,13 +153,92 @@ impl Blobs {
         }
     }
 
-    /// Removes the bytes of a digest; retention decides when.
-    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        match fs::remove_file(self.place(digest)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+    /// Every blob, in no order. What was removed meanwhile may be missing or not.
+    pub fn stored(&self) -> Result<Vec<Stored>, StoreError> {
+        let mut stored = Vec::new();
+        for directory in entries(&self.root)? {
+            let prefix = directory?.file_name();
+            let Some(prefix) = prefix.to_str().filter(|name| name.len() == 2) else {
+                continue;
+            };
+            for file in entries(&self.root.join(prefix))? {
+                let file = file?;
+                let name = file.file_name();
+                let rest = name.to_str().and_then(|name| name.strip_suffix(".zst"));
+                let digest = rest.and_then(|rest| format!("{prefix}{rest}").parse().ok());
+                let (Some(digest), Ok(metadata)) = (digest, file.metadata()) else {
+                    continue;
+                };
+                stored.push(Stored {
+                    digest,
+                    size: metadata.len(),
+                    put_at: put_at(&metadata),
+                });
+            }
         }
+        Ok(stored)
     }
+
+    /// Removes a blob unless it was put at `since` or later; gives the bytes that are free now, or
+    /// nothing when it stays or is not there. The caller has made sure, and made durable, that
+    /// nothing refers to it.
+    pub fn remove_unused(
+        &self,
+        digest: &Digest,
+        since: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let alone = self
+            .removing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let place = self.place(digest);
+        let metadata = match fs::symlink_metadata(&place) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        if put_at(&metadata) >= since {
+            return Ok(None);
+        }
+        fs::remove_file(&place)?;
+        drop(alone);
+        Ok(Some(metadata.len()))
+    }
+
+    /// Removes what a killed process left half written; gives how many files that were. Only for a
+    /// new host, before anything is put.
+    pub fn clear_incoming(&self) -> Result<usize, StoreError> {
+        let mut cleared = 0;
+        for file in entries(&self.root.join("incoming"))? {
+            fs::remove_file(file?.path())?;
+            cleared += 1;
+        }
+        Ok(cleared)
+    }
+}
+
+/// The entries of a directory, which may be missing.
+fn entries(
+    directory: &Path,
+) -> Result<impl Iterator<Item = std::io::Result<fs::DirEntry>> + use<>, StoreError> {
+    let read = match fs::read_dir(directory) {
+        Ok(read) => Some(read),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(read.into_iter().flatten())
+}
+
+fn put_at(metadata: &fs::Metadata) -> Timestamp {
+    use std::os::unix::fs::MetadataExt as _;
+    let micros = metadata.mtime().saturating_mul(1_000_000);
+    Timestamp::from_micros(micros.saturating_add(metadata.mtime_nsec() / 1_000))
 }
 
 /// A reader that writes what it reads to a second place as well.
@@ -137,9 +268,77 @@ mod tests {
         assert_eq!(blobs.get(&digest).unwrap().as_deref(), Some(&b"hello"[..]));
         fs::write(blobs.place(&digest), b"nonsense").unwrap();
         assert!(matches!(blobs.get(&digest), Err(StoreError::Corrupt(_))));
-        blobs.remove(&digest).unwrap();
+        assert!(blobs.remove_unused(&digest, END).unwrap().is_some());
         assert!(blobs.get(&digest).unwrap().is_none());
+        assert_eq!(blobs.remove_unused(&digest, END).unwrap(), None);
     }
+
+    #[test]
+    fn bytes_put_again_are_young_and_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(directory.path()).unwrap();
+        let digests = [b"once", b"more"].map(|bytes| blobs.put(bytes).unwrap());
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+        for digest in &digests {
+            let file = File::options().write(true).open(blobs.place(digest));
+            file.unwrap().set_modified(old).unwrap();
+        }
+        let since = Timestamp::from_micros(2_000_000_000);
+        assert!(
+            blobs
+                .stored()
+                .unwrap()
+                .iter()
+                .all(|blob| blob.put_at < since)
+        );
+
+        // One is put again between the moment it was listed and its removal.
+        blobs.put(b"more").unwrap();
+        let [once, more] = digests.map(|digest| blobs.remove_unused(&digest, since).unwrap());
+        assert!(once.is_some(), "nobody put it again");
+        assert_eq!(more, None, "it was put again");
+        assert_eq!(
+            blobs.get(&digests[1]).unwrap().as_deref(),
+            Some(&b"more"[..])
+        );
+        let left = blobs.stored().unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].digest, digests[1]);
+    }
+
+    #[test]
+    fn puts_and_removals_at_once_lose_nothing_that_was_put() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(directory.path()).unwrap();
+        let digest = Digest::of(b"contended");
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+        let since = Timestamp::from_micros(2_000_000_000);
+        for _ in 0..200 {
+            blobs.put(b"contended").unwrap();
+            let file = File::options().write(true).open(blobs.place(&digest));
+            file.unwrap().set_modified(old).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| blobs.remove_unused(&digest, since).unwrap());
+                scope.spawn(|| blobs.put(b"contended").unwrap());
+            });
+            assert!(blobs.contains(&digest), "what was put is gone");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_cleared() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(directory.path()).unwrap();
+        let kept = blobs.put(b"kept").unwrap();
+        fs::write(directory.path().join("incoming/.tmpAbC"), "half").unwrap();
+        assert_eq!(blobs.clear_incoming().unwrap(), 1);
+        assert_eq!(blobs.clear_incoming().unwrap(), 0);
+        assert!(blobs.contains(&kept));
+        let missing = Blobs::open_read_only(directory.path().join("nowhere"));
+        assert!(missing.stored().unwrap().is_empty());
+    }
+
+    const END: Timestamp = Timestamp::from_micros(i64::MAX);
 
     #[test]
     fn a_file_is_read_once_and_kept_whole() {

@@ -1,0 +1,106 @@
+//! What is past its time, and what still refers to a blob.
+
+use matrix_core::{Digest, RunId, Timestamp};
+
+use crate::error::StoreError;
+use crate::params;
+use crate::sql::{Statement, Tx};
+
+/// A run is past its time when it ended before `$1` and nothing needs it: no deployment that is
+/// active or is the newest superseded one of its target (the one to go back to), and no release
+/// among the newest `$2` of its workspace.
+macro_rules! past {
+    () => {
+        "runs.state IN ('succeeded', 'failed', 'cancelled') AND runs.updated_at < $1
+         AND NOT EXISTS (
+           SELECT 1 FROM deployments d WHERE d.run = runs.run
+              AND (d.state = 'active' OR (d.state = 'superseded' AND NOT EXISTS (
+                SELECT 1 FROM deployments n
+                 WHERE n.organisation = d.organisation AND n.workspace = d.workspace
+                   AND n.target = d.target AND n.state = 'superseded'
+                   AND n.deployment > d.deployment))))
+         AND NOT EXISTS (
+           SELECT 1 FROM releases r WHERE r.run = runs.run
+              AND (SELECT COUNT(*) FROM releases n
+                    WHERE n.organisation = r.organisation AND n.workspace = r.workspace
+                      AND n.release > r.release) < $2)"
+    };
+}
+
+const RUNS: Statement = Statement::new(
+    "retention.runs",
+    concat!(
+        "SELECT run, CASE WHEN ",
+        past!(),
+        " THEN 1 ELSE 0 END FROM runs WHERE run > $3 ORDER BY run LIMIT $4"
+    ),
+);
+const FORGET: Statement = Statement::new(
+    "retention.forget",
+    concat!(
+        "DELETE FROM artifacts WHERE run = $3 AND name <> $4
+            AND EXISTS (SELECT 1 FROM runs WHERE runs.run = $3 AND ",
+        past!(),
+        ")"
+    ),
+);
+const PAYLOADS: Statement = Statement::new(
+    "retention.payloads",
+    "SELECT payload_blob FROM journal WHERE run = $1 AND payload_blob IS NOT NULL",
+);
+
+/// Every statement of this subject.
+pub const STATEMENTS: &[Statement] = &[RUNS, FORGET, PAYLOADS];
+
+/// What makes a run past its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// It must have ended before this.
+    pub ended_before: Timestamp,
+    /// It must not be among so many newest releases of its workspace.
+    pub releases: i64,
+}
+
+/// A run and whether it is past its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// The run.
+    pub run: RunId,
+    /// Whether it is.
+    pub past: bool,
+}
+
+/// Runs of every workspace after one (nothing: from the first), by id, at most `limit`.
+pub fn runs(
+    tx: &Tx<'_>,
+    terms: Terms,
+    after: Option<RunId>,
+    limit: i64,
+) -> Result<Vec<Judged>, StoreError> {
+    let after = after.map_or_else(Vec::new, |run| run.as_bytes().to_vec());
+    let params = params![terms.ended_before, terms.releases, after.as_slice(), limit];
+    tx.query(&RUNS, params)?
+        .iter()
+        .map(|row| {
+            Ok(Judged {
+                run: row.get(0)?,
+                past: row.get::<i64>(1)? == 1,
+            })
+        })
+        .collect()
+}
+
+/// Forgets the artifacts of a run but the one of this name, if the run is (still) past its time;
+/// gives how many.
+pub fn forget(tx: &Tx<'_>, terms: Terms, run: RunId, kept: &str) -> Result<u64, StoreError> {
+    let params = params![terms.ended_before, terms.releases, &run, kept];
+    tx.execute(&FORGET, params)
+}
+
+/// The blobs that hold payloads of a run's journal.
+pub fn payload_blobs(tx: &Tx<'_>, run: RunId) -> Result<Vec<Digest>, StoreError> {
+    tx.query(&PAYLOADS, params![&run])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
