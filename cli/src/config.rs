@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use matrix_changes::retention::Keep;
 use matrix_core::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,10 @@ pub(crate) struct Config {
     pub(crate) sandboxes: Sourced<usize>,
     /// Further hosts that dependencies may be fetched from, as `host` or `host:port`.
     pub(crate) fetch_hosts: Sourced<Vec<String>>,
+    /// How long after its end a change's artifacts are kept.
+    pub(crate) keep_artifacts: Sourced<Keep>,
+    /// How many newest releases are kept however old they are; without a number all are.
+    pub(crate) keep_releases: Sourced<Option<u32>>,
     /// The flags that decided, for a process of ours that is to decide the same.
     #[serde(skip)]
     pub(crate) flags: Vec<OsString>,
@@ -83,6 +88,8 @@ struct ConfigFile {
     vulnerabilities: Option<PathBuf>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
+    keep_artifacts: Option<Keep>,
+    keep_releases: Option<u32>,
 }
 
 /// The address that `serve` listens on.
@@ -116,6 +123,8 @@ impl Config {
         )?;
         let hosts = set("MATRIX_FETCH_HOSTS").map(|(name, text)| Ok((list(text), name)));
         let listen = pick.value(None, parsed(set("MATRIX_LISTEN")), file.listen)?;
+        let kept = parsed(set("MATRIX_KEEP_ARTIFACTS"));
+        let keep_artifacts = pick.value(None, kept, file.keep_artifacts)?;
         let sandboxes = pick.value(None, parsed(set("MATRIX_SANDBOXES")), file.sandboxes)?;
         Ok(Self {
             data_dir: data_dir(&pick, global, environment, file.data_dir)?,
@@ -129,6 +138,9 @@ impl Config {
             fetch_hosts: pick
                 .value(None, hosts, file.fetch_hosts)?
                 .unwrap_or_else(|| by_default(Vec::new())),
+            keep_artifacts: keep_artifacts.unwrap_or_else(|| by_default(Keep::Forever)),
+            keep_releases: pick
+                .optional(parsed(set("MATRIX_KEEP_RELEASES")), file.keep_releases)?,
             flags: flags(global),
         })
     }

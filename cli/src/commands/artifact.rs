@@ -6,12 +6,16 @@ use serde_json::json;
 
 use super::Context;
 use crate::args::ArtifactCommand;
+use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
 
-pub(super) fn artifact(context: &Context, command: ArtifactCommand) -> Result<Exit, Failure> {
+pub(super) async fn artifact(context: &Context, command: ArtifactCommand) -> Result<Exit, Failure> {
+    if let ArtifactCommand::Prune { dry_run } = command {
+        return prune(context, dry_run).await;
+    }
     let reader = Reader::open(&context.config)?;
     match command {
         ArtifactCommand::List { run } => {
@@ -54,6 +58,32 @@ pub(super) fn artifact(context: &Context, command: ArtifactCommand) -> Result<Ex
                 None => output::bytes(&bytes),
             }
         }
+        ArtifactCommand::Prune { .. } => {}
     }
+    Ok(Exit::Done)
+}
+
+/// A directory that is not there has nothing to remove, and none is made for that.
+async fn prune(context: &Context, dry_run: bool) -> Result<Exit, Failure> {
+    drop(Reader::open(&context.config)?);
+    let door = Door::open(&context.config, &context.environment).await?;
+    let asked = door
+        .post("/api/v1/artifacts/prune", &json!({ "dry_run": dry_run }))
+        .await;
+    door.close().await;
+    let pruned = asked?;
+    if context.json {
+        output::json(&pruned);
+        return Ok(Exit::Done);
+    }
+    let number = |key: &str| pruned[key].as_u64().unwrap_or(0);
+    let verb = if dry_run { "would go" } else { "removed" };
+    output::line(format_args!(
+        "{verb}: artifacts {}, of changes {}; blobs {}, {} bytes",
+        number("artifacts"),
+        number("changes"),
+        number("blobs"),
+        number("bytes"),
+    ));
     Ok(Exit::Done)
 }

@@ -92,7 +92,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Run(command) => run::run(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),
-        Command::Artifact(command) => artifact::artifact(context, command),
+        Command::Artifact(command) => artifact::artifact(context, command).await,
         Command::Deployment(command) => deployment::deployment(context, command).await,
         Command::SigningKey(command) => signing_key::signing_key(context, &command).await,
         Command::User(command) => user::user(context, command).await,

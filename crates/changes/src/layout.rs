@@ -87,6 +87,11 @@ impl Layout {
         self.root.join("host.lock")
     }
 
+    /// When what is past its time was last removed.
+    pub fn pruned(&self) -> PathBuf {
+        self.root.join("pruned")
+    }
+
     /// A directory for the sandbox's own files, outside every sandbox.
     pub fn sandbox(&self) -> PathBuf {
         self.root.join("sandbox")

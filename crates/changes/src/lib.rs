@@ -8,6 +8,7 @@
 //! * [`verify`] — the checks of a repository and what they say, relative to the base revision.
 //! * [`risk`] — how dangerous a change is, by a table of rules.
 //! * [`target`] — where changes are deployed to.
+//! * [`retention`] — what goes when it is past its time.
 //! * [`signing`] — the keys of a data directory.
 //! * [`service`] — what callers may do: submit, show, decide, roll back.
 //! * [`view`] — a change as people and programs see it, read from its journal.
@@ -20,6 +21,7 @@ pub mod error;
 pub mod function;
 pub mod layout;
 pub mod plan;
+pub mod retention;
 pub mod risk;
 pub mod service;
 pub mod signing;

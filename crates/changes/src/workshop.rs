@@ -16,6 +16,7 @@ use matrix_worktree::Git;
 use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
 
 use crate::layout::Layout;
+use crate::retention::Retention;
 use crate::signing::Keyring;
 use crate::target::service::Service;
 use crate::target::{DirectoryTarget, Target};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub upstream: Option<Upstream>,
     /// Limits on one command of a check.
     pub limits: Limits,
+    /// What is kept of changes, and how long.
+    pub retention: Retention,
 }
 
 /// Everything the stages of changes share. Cheap to clone.

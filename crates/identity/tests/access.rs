@@ -81,11 +81,12 @@ const OPERATE: [&str; 5] = [
     "run_retry",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
-const ADMINISTER: [&str; 4] = [
+const ADMINISTER: [&str; 5] = [
     "deployment_rollback",
     "deployment_stop",
     "signing_key_rotate",
     "user_add",
+    "artifact_prune",
 ];
 
 #[test]

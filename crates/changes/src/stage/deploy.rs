@@ -18,7 +18,7 @@ use serde_json::json;
 use super::ChangeRequest;
 use super::patch::{self, Patch, Trees};
 use crate::error::{ending, later};
-use crate::target::{Applied, DryRun, HealthReport, Order, Payload, TargetError};
+use crate::target::{Applied, DryRun, HealthReport, Order, Outlook, Payload, TargetError};
 use crate::workshop::Workshop;
 
 /// How long a new deployment has to become healthy.
@@ -222,7 +222,31 @@ fn refused(error: TargetError) -> StepError {
     }
 }
 
-/// Asks until the deployment works or its patience is over.
+/// How long it may refuse, without a break, before that is taken for its answer.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Decides from one report after the other whether to ask again.
+#[derive(Debug, Default)]
+struct Asking {
+    refused_since: Option<Duration>,
+}
+
+impl Asking {
+    /// Whether this report, which came so long after the first question, is the last.
+    fn is_over(&mut self, report: &HealthReport, elapsed: Duration) -> bool {
+        if report.healthy || report.outlook == Outlook::Over || elapsed >= HEALTH_PATIENCE {
+            return true;
+        }
+        if report.outlook != Outlook::Refuses {
+            self.refused_since = None;
+            return false;
+        }
+        let since = *self.refused_since.get_or_insert(elapsed);
+        elapsed.saturating_sub(since) >= REFUSAL_PATIENCE
+    }
+}
+
+/// Asks until the deployment works, cannot work any more, or its patience is over.
 pub async fn health(
     run: &Run,
     workshop: &Workshop,
@@ -234,11 +258,10 @@ pub async fn health(
         .step(Step::read("health").input(&names.deployment), |_| async {
             let clock = workshop.clock();
             let began = clock.monotonic();
+            let mut asking = Asking::default();
             loop {
                 let report = target.health(names.deployment).await.map_err(later)?;
-                let over = clock.monotonic().saturating_sub(began) >= HEALTH_PATIENCE;
-                let hopeless = request.target_config.start.is_none();
-                if report.healthy || over || hopeless {
+                if asking.is_over(&report, clock.monotonic().saturating_sub(began)) {
                     return Ok(report);
                 }
                 tokio::time::sleep(HEALTH_INTERVAL).await;
@@ -246,10 +269,7 @@ pub async fn health(
         })
         .await;
     match report {
-        Err(RunError::NeedsPerson(why)) => Ok(HealthReport {
-            healthy: false,
-            detail: why,
-        }),
+        Err(RunError::NeedsPerson(why)) => Ok(HealthReport::sick(Outlook::Over, why)),
         other => other,
     }
 }
@@ -328,5 +348,39 @@ pub(crate) fn activate(
             )
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many quarter seconds the asking ends, if each answers this.
+    fn ends(answer: impl Fn(u32) -> HealthReport) -> u32 {
+        let mut asking = Asking::default();
+        (0..1_000)
+            .find(|quarter| asking.is_over(&answer(*quarter), HEALTH_INTERVAL * *quarter))
+            .unwrap()
+    }
+
+    fn sick(outlook: Outlook) -> HealthReport {
+        HealthReport::sick(outlook, "no")
+    }
+
+    #[test]
+    fn a_definite_answer_ends_the_asking_and_a_passing_one_does_not() {
+        assert_eq!(ends(|_| HealthReport::well("yes")), 0);
+        assert_eq!(ends(|_| sick(Outlook::Over)), 0);
+        assert_eq!(ends(|_| sick(Outlook::Refuses)), 12, "3 s of the same no");
+        assert_eq!(ends(|_| sick(Outlook::Open)), 120, "30 s of nobody there");
+        // Each time that nobody is there, the refusal begins anew.
+        let wavering = |quarter: u32| {
+            sick(if quarter.is_multiple_of(8) {
+                Outlook::Open
+            } else {
+                Outlook::Refuses
+            })
+        };
+        assert_eq!(ends(wavering), 120);
     }
 }

@@ -15,7 +15,7 @@ use super::patch::{self, Patch};
 use crate::error::{ending, later};
 use crate::verify::config::ProjectConfig;
 use crate::verify::facts::Facts;
-use crate::verify::judge::{Judged, judge, needs_second_attempt};
+use crate::verify::judge::{Judged, base_needs_second_attempt, judge, needs_second_attempt};
 use crate::verify::prepare::{Prepared, Preparer};
 use crate::verify::project::{CheckJob, Project};
 use crate::verify::result::{CheckResult, Side};
@@ -148,8 +148,8 @@ async fn prepare(
         cancel: step.cancelled.clone(),
         log: log_sink(workshop, step, "prepare"),
     };
-    let base = preparer.prepare(&trees.base).await.map_err(later)?;
-    let head = preparer.prepare(&trees.head).await.map_err(later)?;
+    let base = preparer.prepare(&trees.base).await?;
+    let head = preparer.prepare(&trees.head).await?;
     Ok(Preparation { base, head })
 }
 
@@ -163,7 +163,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// One check: on the base and on the change at once, and on the change again if it turned red.
+    /// One check: on the base and on the change at once, and again where one outcome alone would
+    /// decide: on the change if it turned red, on the base if it was red and is green now.
     async fn check(&self, branch: &Run, job: &CheckJob) -> Result<Vec<CheckResult>, RunError> {
         let on = |side: Side| async move {
             if job.sides().contains(&side) {
@@ -177,9 +178,16 @@ impl Bench<'_> {
         let mut results: Vec<CheckResult> = base.iter().cloned().collect();
         if let Some(head) = head {
             let again = job.kind == Kind::TestResults && needs_second_attempt(base.as_ref(), &head);
+            let base_again = job.kind == Kind::TestResults
+                && base
+                    .as_ref()
+                    .is_some_and(|base| base_needs_second_attempt(base, &head));
             results.push(head);
             if again {
                 results.push(self.attempt(branch, job, Side::Head, 2).await?);
+            }
+            if base_again {
+                results.push(self.attempt(branch, job, Side::Base, 2).await?);
             }
         }
         Ok(results)
@@ -196,9 +204,7 @@ impl Bench<'_> {
         branch
             .step(step, |step| async move {
                 let context = self.context(job, side, number, &step).await?;
-                let checked = run_check(job, side, number, &context)
-                    .await
-                    .map_err(later)?;
+                let checked = run_check(job, side, number, &context).await?;
                 for file in &checked.produced {
                     self.workshop.blobs().put(&file.bytes)?;
                 }

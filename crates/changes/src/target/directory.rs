@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Manifest, Payload};
 use super::{
-    Applied, CHANGES_SHOWN_MAX, DryRun, HealthReport, Order, PathChange, Target, TargetError,
+    Applied, CHANGES_SHOWN_MAX, DryRun, HealthReport, Order, Outlook, PathChange, Target,
+    TargetError,
 };
 use crate::verify::config::TargetConfig;
 
@@ -325,25 +326,17 @@ impl Target for DirectoryTarget {
     async fn health(&self, deployment: DeploymentId) -> Result<HealthReport, TargetError> {
         let Some(record) = self.record(deployment)? else {
             let detail = format!("{deployment} is not there");
-            return Ok(HealthReport {
-                healthy: false,
-                detail,
-            });
+            return Ok(HealthReport::sick(Outlook::Over, detail));
         };
         let found = Manifest::of_directory(&self.release(deployment))
             .map_err(self.failed("read the release"))?;
         if found != record.manifest {
-            let detail = "the files are not those that were deployed".into();
-            return Ok(HealthReport {
-                healthy: false,
-                detail,
-            });
+            let detail = "the files are not those that were deployed";
+            return Ok(HealthReport::sick(Outlook::Over, detail));
         }
         if record.config.start.is_none() {
-            return Ok(HealthReport {
-                healthy: true,
-                detail: format!("all {} files have their digests", found.0.len()),
-            });
+            let detail = format!("all {} files have their digests", found.0.len());
+            return Ok(HealthReport::well(detail));
         }
         self.process
             .health(&self.release(deployment), &self.state(), &record.config)

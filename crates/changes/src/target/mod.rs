@@ -163,6 +163,42 @@ pub struct HealthReport {
     pub healthy: bool,
     /// How that was found out, and what was found.
     pub detail: String,
+    /// What waiting could change, if it does not work.
+    #[serde(default)]
+    pub outlook: Outlook,
+}
+
+impl HealthReport {
+    /// It works.
+    pub fn well(detail: impl Into<String>) -> Self {
+        Self {
+            healthy: true,
+            detail: detail.into(),
+            outlook: Outlook::Open,
+        }
+    }
+
+    /// It does not work.
+    pub fn sick(outlook: Outlook, detail: impl Into<String>) -> Self {
+        Self {
+            healthy: false,
+            detail: detail.into(),
+            outlook,
+        }
+    }
+}
+
+/// What waiting could change about a deployment that does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outlook {
+    /// It may still be starting: nothing listens yet, or it says that it is not ready.
+    #[default]
+    Open,
+    /// It answers, and what it answers is no; a program that starts may do that for a moment.
+    Refuses,
+    /// Nothing: its process ended, or its files are not those that were deployed.
+    Over,
 }
 
 /// A place that changes are deployed to.

@@ -13,8 +13,8 @@ use matrix_sandbox::service::{Record, ServiceSpec, Status};
 use matrix_sandbox::spec::{Access, Limits, Mount, Network, Profile, SandboxSpec};
 use tokio::sync::watch;
 
-use super::HealthReport;
 use super::directory::{Process, read_json, remove_file, write_json};
+use super::{HealthReport, Outlook};
 use crate::verify::config::{Health, TargetConfig};
 use crate::workshop::Workshop;
 
@@ -199,47 +199,43 @@ impl Process for Service {
         state: &Path,
         config: &TargetConfig,
     ) -> Result<HealthReport, String> {
-        let sick = |detail: String| {
-            Ok(HealthReport {
-                healthy: false,
-                detail,
-            })
-        };
+        let over = |detail: String| Ok(HealthReport::sick(Outlook::Over, detail));
         let error: Option<String> =
             read_json(&self.error_path()).map_err(|error| error.to_string())?;
         if let Some(why) = error {
-            return sick(format!("it does not start: {why}"));
+            return over(format!("it does not start: {why}"));
         }
         let Some(record) = self.record()? else {
-            return sick("its process is not there".into());
+            return over("its process is not there".into());
         };
         if record.status() == Status::Stopped {
-            return sick("its process ended".into());
+            return over("its process ended".into());
         }
-        let (healthy, detail) = match &config.health {
+        let report = match &config.health {
             Some(Health::Http(path)) => match record.http_status(path, PATIENCE).await {
-                Ok(status) => (
-                    (200..300).contains(&status),
-                    format!("{path} answers {status}"),
-                ),
-                Err(error) => (false, format!("{path} does not answer: {error}")),
+                Ok(status) => answered(path, status),
+                Err(error) => {
+                    let detail = format!("{path} does not answer: {error}");
+                    HealthReport::sick(Outlook::Open, detail)
+                }
             },
             Some(Health::Run(command)) => {
-                let good = self.beside(command, release, state, &record).await?;
-                (
-                    good,
-                    format!("`{command}` {}", if good { "succeeds" } else { "fails" }),
-                )
+                if self.beside(command, release, state, &record).await? {
+                    HealthReport::well(format!("`{command}` succeeds"))
+                } else {
+                    HealthReport::sick(Outlook::Open, format!("`{command}` fails"))
+                }
             }
             None => {
                 tokio::time::sleep(SETTLING).await;
-                (
-                    record.status() == Status::Running,
-                    "its process runs".into(),
-                )
+                HealthReport::well("its process runs")
             }
         };
-        Ok(HealthReport { healthy, detail })
+        // It may have ended while it was asked.
+        if record.status() == Status::Stopped {
+            return over("its process ended".into());
+        }
+        Ok(report)
     }
 
     async fn logs(&self) -> Result<Vec<u8>, String> {
@@ -249,5 +245,39 @@ impl Process for Service {
         let bytes = fs::read(&record.log).map_err(|error| error.to_string())?;
         let from = bytes.len().saturating_sub(LOG_SHOWN);
         Ok(bytes.get(from..).unwrap_or_default().to_vec())
+    }
+}
+
+/// What a status code says: an error of the server may pass, an answer that the path is not there
+/// or not for us lasts as a rule.
+fn answered(path: &str, status: u16) -> HealthReport {
+    let detail = format!("{path} answers {status}");
+    match status {
+        200..300 => HealthReport::well(detail),
+        // Too early, too many requests: not now.
+        300..500 if !matches!(status, 408 | 425 | 429) => {
+            HealthReport::sick(Outlook::Refuses, detail)
+        }
+        _ => HealthReport::sick(Outlook::Open, detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_lasts_is_a_refusal() {
+        let said = |status| {
+            let report = answered("/health", status);
+            (report.healthy, report.outlook)
+        };
+        assert_eq!(said(204), (true, Outlook::Open));
+        for status in [301, 401, 404, 410] {
+            assert_eq!(said(status), (false, Outlook::Refuses), "{status}");
+        }
+        for status in [408, 425, 429, 500, 503] {
+            assert_eq!(said(status), (false, Outlook::Open), "{status}");
+        }
     }
 }

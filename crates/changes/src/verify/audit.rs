@@ -18,6 +18,11 @@ use super::project::CheckJob;
 use super::result::{CheckResult, Checked, Produced, Report, Side, State, cut};
 use super::run::Context;
 
+/// How many records the database has, among a result's tools.
+pub(crate) const RECORDS: &str = "database_records";
+/// The digest of the database, among a result's tools.
+pub(crate) const DIGEST: &str = "database_digest";
+
 pub(crate) async fn check(
     job: &CheckJob,
     side: Side,
@@ -72,10 +77,10 @@ pub(crate) async fn check(
     result
         .notes
         .extend(undetermined.map(|what| format!("not determined: {what}")));
-    let records = format!("{} records, {}", loaded.database.len(), loaded.digest);
-    result
-        .tools
-        .insert(String::from("vulnerability database"), records);
+    result.tools.extend([
+        (RECORDS.to_owned(), loaded.database.len().to_string()),
+        (DIGEST.to_owned(), loaded.digest.to_string()),
+    ]);
     Ok(Checked { result, produced })
 }
 

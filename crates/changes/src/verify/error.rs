@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use matrix_core::{Code, Problem};
+use matrix_engine::StepError;
 
 use super::config::ConfigError;
 
@@ -76,6 +77,26 @@ impl VerifyError {
     ) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+}
+
+impl From<VerifyError> for StepError {
+    /// What only a person can put right ends the step at once; the rest may go away by itself.
+    fn from(error: VerifyError) -> Self {
+        let lasting = matches!(
+            error,
+            VerifyError::Config(_) | VerifyError::Database { .. } | VerifyError::Side { .. }
+        );
+        let problem = Problem::from(error);
+        let text = match &problem.help {
+            Some(help) => format!("{}; {help}", problem.detail),
+            None => problem.detail.clone(),
+        };
+        if lasting {
+            Self::permanent(problem.code.text, text)
+        } else {
+            Self::transient(problem.code.text, text)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Comparison {
     pub newly_skipped: Vec<String>,
     /// Red before and now.
     pub red_on_both: Vec<String>,
-    /// Green now, but only when run again.
+    /// Green now, but here or before the change only when run again.
     pub flaky: Vec<String>,
     /// How many were green before and now.
     pub unchanged: usize,
@@ -41,8 +41,8 @@ pub fn compare(base: &TestReport, head: &TestReport) -> Comparison {
     let mut before = by_id(base);
     let mut comparison = Comparison::default();
     for (id, (now, flaky)) in by_id(head) {
-        let old = before.remove(&id).map(|(outcome, _)| outcome);
-        if flaky && now == Outcome::Passed {
+        let (old, wavered) = before.remove(&id).unzip();
+        if (flaky || wavered == Some(true)) && now == Outcome::Passed {
             comparison.flaky.push(id.clone());
         }
         let list = match (old, now) {

@@ -34,6 +34,7 @@ use crate::server::Server;
 pub use answer::{Accepted, Links, ProblemBody, Reason};
 pub use approvals::list::{Approval, ApprovalState};
 pub use artifacts::list::Artifact;
+pub use artifacts::prune::{PruneOrder, Pruned};
 pub use deployments::list::Deployment;
 pub use deployments::rollback::RolledBack;
 pub use deployments::stop::Stopped;
@@ -74,6 +75,7 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(jobs::show::show))
         .routes(routes!(artifacts::list::list))
         .routes(routes!(artifacts::get::get))
+        .routes(routes!(artifacts::prune::prune))
         .routes(routes!(approvals::list::list))
         .routes(routes!(approvals::approve::approve))
         .routes(routes!(approvals::reject::reject))

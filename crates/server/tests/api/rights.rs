@@ -71,6 +71,13 @@ fn table() -> Vec<Row> {
         row("GET", "/api/v1/jobs/{job}", 404, 404),
         row("GET", "/api/v1/artifacts/{job}", 404, 404),
         row("GET", "/api/v1/artifacts/{job}/{name}", 404, 404),
+        with(
+            "POST",
+            "/api/v1/artifacts/prune",
+            json!({ "dry_run": true }),
+            403,
+            403,
+        ),
         row("GET", "/api/v1/approvals", 200, 200),
         row("POST", "/api/v1/approvals/{approval}/approve", 403, 404),
         row("POST", "/api/v1/approvals/{approval}/reject", 403, 404),

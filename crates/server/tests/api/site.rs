@@ -273,6 +273,7 @@ async fn workshop(
         fetch_hosts: Vec::new(),
         upstream: None,
         limits: Default::default(),
+        retention: Default::default(),
     };
     let path = "/usr/local/bin:/usr/bin:/bin".as_ref();
     let git = matrix_changes::Git::find(path).await.unwrap();

@@ -8,6 +8,7 @@ use matrix_evidence::sarif::{Finding, Level, compare};
 use serde_json::json;
 
 use super::{Opinion, Pair, plural};
+use crate::verify::audit;
 use crate::verify::result::{CheckResult, State};
 use crate::verify::security;
 
@@ -50,6 +51,16 @@ pub(super) fn judge(kind: Kind, pairs: &[Pair<'_>], moved: &BTreeMap<String, Str
                 format!("{} in {package}", finding.rule)
             });
             opinion.facts.new_vulnerabilities = names.collect();
+            let head = pairs.iter().find_map(|pair| pair.head.last());
+            if let Some(tools) = head.map(|head| &head.tools) {
+                let records = tools
+                    .get(audit::RECORDS)
+                    .and_then(|n| n.parse::<u64>().ok());
+                if let (Some(records), Some(digest)) = (records, tools.get(audit::DIGEST)) {
+                    opinion.detail(audit::RECORDS, json!(records));
+                    opinion.detail(audit::DIGEST, json!(digest));
+                }
+            }
         }
         _ => {}
     }

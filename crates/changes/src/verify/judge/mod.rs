@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::facts::Facts;
 use super::result::{CheckResult, Report, Side, State};
 
-pub use tests_kind::needs_second_attempt;
+pub use tests_kind::{base_needs_second_attempt, needs_second_attempt};
 
 /// How many names one list of the details holds.
 const MAX_NAMES: usize = 200;
@@ -87,7 +87,10 @@ pub fn judge(
 /// One check's results on both sides.
 pub(crate) struct Pair<'a> {
     pub(crate) job: &'a str,
+    /// The first attempt on base.
     pub(crate) base: Option<&'a CheckResult>,
+    /// The second attempt on base, where one was made.
+    pub(crate) base_again: Option<&'a CheckResult>,
     /// Every attempt, in order.
     pub(crate) head: Vec<&'a CheckResult>,
 }
@@ -105,11 +108,12 @@ fn pairs<'a>(kind: Kind, base: &'a [CheckResult], head: &'a [CheckResult]) -> Ve
         let pair = pairs.entry(&result.job).or_insert_with(|| Pair {
             job: &result.job,
             base: None,
+            base_again: None,
             head: Vec::new(),
         });
         match result.side {
-            Side::Base if pair.base.is_none() => pair.base = Some(result),
-            Side::Base => {}
+            Side::Base if result.attempt == 1 => pair.base = Some(result),
+            Side::Base => pair.base_again = Some(result),
             Side::Head => pair.head.push(result),
         }
     }
@@ -353,6 +357,39 @@ mod tests {
         assert_eq!(flaky.facts.flaky, ["s::a"]);
         let red = tests_of(Side::Head, 2, &[("a", Failed), ("b", Passed)]);
         assert_eq!(judged(&base, &[first, red]).evidence.status, Status::Failed);
+    }
+
+    #[test]
+    fn a_test_that_base_passes_when_asked_again_was_not_fixed() {
+        let base = tests_of(
+            Side::Base,
+            1,
+            &[("a", Failed), ("b", Failed), ("c", Passed)],
+        );
+        let head = [tests_of(
+            Side::Head,
+            1,
+            &[("a", Passed), ("b", Passed), ("c", Passed)],
+        )];
+        assert!(base_needs_second_attempt(&base, &head[0]));
+        let again = tests_of(
+            Side::Base,
+            2,
+            &[("a", Passed), ("b", Failed), ("c", Failed)],
+        );
+        let judged = judged(&[base.clone(), again], &head);
+        assert_eq!(judged.evidence.status, Status::Passed);
+        assert_eq!(judged.facts.fixes_failing_test, ["s::b"]);
+        assert_eq!(judged.facts.flaky, ["s::a"]);
+        assert!(judged.facts.breaks_passing_test.is_empty());
+
+        // Nothing was fixed: base need not be asked again.
+        let red = tests_of(
+            Side::Head,
+            1,
+            &[("a", Failed), ("b", Failed), ("c", Passed)],
+        );
+        assert!(!base_needs_second_attempt(&base, &red));
     }
 
     #[test]

@@ -13,6 +13,16 @@ pub fn needs_second_attempt(base: Option<&CheckResult>, head: &CheckResult) -> b
         && compare(&report(base), &report(Some(head))).is_worse()
 }
 
+/// Whether a red result of base deserves a second run: only where the change would be said to have
+/// fixed a test.
+pub fn base_needs_second_attempt(base: &CheckResult, head: &CheckResult) -> bool {
+    base.attempt == 1
+        && base.state == State::Completed
+        && !compare(&report(Some(base)), &report(Some(head)))
+            .fixed
+            .is_empty()
+}
+
 fn report(result: Option<&CheckResult>) -> TestReport {
     TestReport {
         cases: result
@@ -71,7 +81,12 @@ pub(super) fn judge(pairs: &[Pair<'_>]) -> Opinion {
 
 impl Totals {
     fn add(&mut self, pair: &Pair<'_>, several: bool) {
-        let before = report(pair.base);
+        let mut before = report(pair.base);
+        if let Some(again) = pair.base_again
+            && again.state == State::Completed
+        {
+            before = merge_rerun(&before, &report(Some(again)));
+        }
         let mut now = TestReport::default();
         if let Some(first) = pair.first() {
             match &first.state {
