@@ -1,6 +1,9 @@
 //! A change as people and programs see it, read from its journal.
 
+use std::collections::BTreeSet;
+
 use matrix_core::{Digest, RunId, Timestamp};
+use matrix_engine::Verdict;
 use matrix_engine::history::{Ended, History};
 use matrix_evidence::{Evidence, Kind, Status};
 use matrix_identity::GateVerdict;
@@ -11,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::stage::ChangeRequest;
-use crate::stage::gate::GateDecision;
+use crate::stage::gate::{GateDecision, Question};
 use crate::stage::patch::Patch;
 use crate::stage::publish::Release;
 use crate::stage::verify::Verified;
@@ -51,6 +54,8 @@ pub struct ChangeView {
     pub waiting: Option<Value>,
     /// The open question to a person.
     pub approval: Option<String>,
+    /// How many people have agreed to what is asked, and how many must.
+    pub approvals: Option<ApprovalCount>,
     /// How it ended, if not with a release: `denied`, `rejected`, `rolled_back`, `patch_refused` …
     pub ending: Option<String>,
     /// Why.
@@ -71,6 +76,43 @@ pub struct ChangeView {
     pub created_at: Timestamp,
     /// Each stage with its state: `waiting`, `running`, `done`, `failed`.
     pub stages: Vec<StageLine>,
+}
+
+/// How far the approval of a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ApprovalCount {
+    /// Distinct people who approved exactly what is asked now.
+    pub given: u32,
+    /// How many must.
+    pub needed: u32,
+}
+
+impl std::fmt::Display for ApprovalCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { given, needed } = self;
+        let plural = if *needed == 1 { "" } else { "s" };
+        write!(f, "{given} of {needed} approval{plural}")
+    }
+}
+
+impl ApprovalCount {
+    /// The count for an open question, out of all that a run has asked.
+    fn of(open: &ApprovalRow, asked: &[ApprovalRow], history: &History) -> Option<Self> {
+        let read = |row: &ApprovalRow| serde_json::from_str::<Question>(&row.subject).ok();
+        let question = read(open)?;
+        let same = asked
+            .iter()
+            .filter(|row| read(row).is_some_and(|other| other.bindings == question.bindings));
+        let people: BTreeSet<&str> = same
+            .flat_map(|row| history.decisions(row.approval))
+            .filter(|decision| decision.verdict == Verdict::Approve)
+            .map(|decision| decision.actor.as_str())
+            .collect();
+        Some(Self {
+            given: u32::try_from(people.len()).unwrap_or(u32::MAX),
+            needed: question.approvals,
+        })
+    }
 }
 
 /// A kind of evidence in one line.
@@ -199,6 +241,7 @@ impl ChangeView {
                 .as_deref()
                 .and_then(|text| serde_json::from_str(text).ok()),
             approval: open.map(|approval| approval.approval.to_string()),
+            approvals: open.and_then(|open| ApprovalCount::of(open, approvals, history)),
             ending,
             reason,
             repository: request.repository,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use matrix_core::{Caller, Clock, Entropy, RunId, Timestamp};
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::tables::{audit, workers};
-use matrix_store::{Blobs, Database, StoreError};
+use matrix_store::{Blobs, Database, StoreError, Tx};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -64,6 +64,9 @@ pub struct NewRun {
     /// Who asks for it.
     pub caller: Caller,
 }
+
+/// What is written in the transaction that creates a run.
+pub type Beside = Box<dyn FnOnce(&Tx<'_>, RunId) -> Result<(), StoreError> + Send>;
 
 /// The engine of one process. Cheap to clone.
 #[derive(Clone)]
@@ -140,6 +143,16 @@ impl Engine {
 
     /// Creates a run with its first entry and audit row; it is durable when this returns.
     pub async fn create_run(&self, new: NewRun) -> Result<RunId, RequestError> {
+        self.create_run_beside(new, Box::new(|_, _| Ok(()))).await
+    }
+
+    /// [`Self::create_run`] with something that stands exactly if the run does: it is written in
+    /// the run's own transaction, and its error is the run's end before it began.
+    pub async fn create_run_beside(
+        &self,
+        new: NewRun,
+        beside: Beside,
+    ) -> Result<RunId, RequestError> {
         let journal = &self.shared.journal;
         let run = RunId::generate(&*journal.clock, &*journal.entropy);
         let mut trace = [0_u8; 16];
@@ -186,7 +199,8 @@ impl Engine {
                     Err(AppendError::Store(error)) => return Err(error),
                     Err(AppendError::Refused) => return Err(StoreError::corrupt("a new run")),
                 }
-                audit::insert(tx, &caller, at, "run_create", &run.to_string(), &row.kind)
+                audit::insert(tx, &caller, at, "run_create", &run.to_string(), &row.kind)?;
+                beside(tx, run)
             })
             .await?;
         #[cfg(debug_assertions)]

@@ -28,7 +28,7 @@ pub mod step;
 mod wait;
 pub mod worker;
 
-pub use engine::{Engine, EngineOptions, NewRun, OnFullDisk};
+pub use engine::{Beside, Engine, EngineOptions, NewRun, OnFullDisk};
 pub use entry::{Draft, Entry, EntryKind};
 pub use error::{RunError, StepError};
 pub use journal::Journal;

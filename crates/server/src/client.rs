@@ -24,8 +24,11 @@ use crate::events::{Event, Lines};
 use crate::problem::UNREACHABLE;
 use crate::rest::ProblemBody;
 
-/// How long a host may take to answer. Its own limit is shorter, so that its reason arrives.
+/// How long a host may take to answer. Its own limits are shorter, so that its reason arrives.
 const ANSWER: Duration = Duration::from_secs(45);
+
+/// The same for what ends processes of a deployment.
+const ACT: Duration = Duration::from_mins(11);
 
 /// The most bytes of an answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -128,7 +131,7 @@ impl Client {
     /// `GET`, with the bytes of the answer, such as an artifact's.
     pub async fn bytes(&self, address: &str) -> Result<Bytes, ClientError> {
         let request = self.request(Method::GET, address, None, Bytes::new())?;
-        self.timely(self.whole(request)).await
+        self.timely(ANSWER, self.whole(request)).await
     }
 
     /// A run's entries after a position (`-1` for all), as they are written, until the run has
@@ -140,7 +143,7 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<Event, ClientError>> + Send + use<>, ClientError> {
         let address = format!("/api/v1/runs/{run}/events?after={after}");
         let request = self.request(Method::GET, &address, None, Bytes::new())?;
-        let (response, connection) = self.timely(self.send(request)).await?;
+        let (response, connection) = self.timely(ANSWER, self.send(request)).await?;
         let feed = Feed {
             client: self.clone(),
             ended: response.status() == StatusCode::NO_CONTENT,
@@ -199,11 +202,12 @@ impl Client {
 
     async fn timely<T>(
         &self,
+        time: Duration,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        match tokio::time::timeout(ANSWER, work).await {
+        match tokio::time::timeout(time, work).await {
             Ok(done) => done,
-            Err(_) => Err(self.broken(&format_args!("no answer in {} s", ANSWER.as_secs()))),
+            Err(_) => Err(self.broken(&format_args!("no answer in {} s", time.as_secs()))),
         }
     }
 
@@ -214,8 +218,10 @@ impl Client {
         key: Option<&str>,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let request = self.request(method, address, key, body)?;
-        let bytes = self.timely(self.whole(request)).await?;
+        let request = self.request(method.clone(), address, key, body)?;
+        let acts = address.starts_with("/api/v1/deployments/") && method == Method::POST;
+        let time = if acts { ACT } else { ANSWER };
+        let bytes = self.timely(time, self.whole(request)).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.broken(&error))
     }
 

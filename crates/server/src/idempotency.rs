@@ -1,18 +1,19 @@
 //! `Idempotency-Key`: a request that is made twice is carried out once, across restarts too.
 //!
-//! The key is taken before the work begins and gets the run's id when the work is done; both are
-//! durable. If the process dies between the two, nobody knows whether the run exists: the same
-//! request is then refused with what is known rather than risk a second run. The work is done in a
-//! task of its own, so that a client that hangs up does not leave its key in that state.
+//! The key is written in the transaction that creates the run, so there is no moment at which one
+//! of them stands without the other: whenever a process dies, the same request made again finds its
+//! run or begins it. Of two such requests at once both may look at plan and repository; the
+//! transaction lets one of them through, and the other is given its run.
 
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use matrix_core::{Caller, Digest, Problem, RunId, Timestamp};
+use matrix_engine::Beside;
 use matrix_store::tables::idempotency::{self, KeyRow};
 use matrix_store::{Database, StoreError};
 
-use crate::problem::{Failure, KEY_BUSY, KEY_REUSED};
+use crate::problem::{Failure, KEY_REUSED};
 use crate::server::Server;
 
 /// The most characters of a key.
@@ -23,9 +24,6 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 
 /// The most old keys forgotten at once.
 const PRUNE_MAX: i64 = 64;
-
-/// When a client whose first request is under way may ask again, in seconds.
-const RETRY_AFTER_S: u64 = 1;
 
 /// A key that a client chose for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,29 +49,7 @@ impl Key {
     }
 }
 
-/// What a key stands for when a request comes with it.
-#[derive(Debug, PartialEq, Eq)]
-enum Standing {
-    /// The request was carried out.
-    Done(RunId),
-    /// It is being carried out.
-    UnderWay,
-    /// It was, by a process that is gone.
-    Unknown,
-    /// The key belongs to another request.
-    OtherRequest,
-}
-
-fn standing(row: &KeyRow, request: &Digest, worker: &str) -> Standing {
-    match row.run {
-        _ if row.request != *request => Standing::OtherRequest,
-        Some(run) => Standing::Done(run),
-        None if row.worker == worker => Standing::UnderWay,
-        None => Standing::Unknown,
-    }
-}
-
-/// Where keys are kept, and for which process they are taken now.
+/// Where keys are kept, and by which process they are used now.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     database: Database,
@@ -92,13 +68,13 @@ impl Ledger {
     }
 
     /// Does the work once for a caller's key. `request` is the digest of everything that the
-    /// request asks for.
+    /// request asks for; the work writes what it is given in the transaction of its run.
     pub(crate) async fn once<W>(
         self,
         caller: Caller,
         key: Option<Key>,
         request: Digest,
-        work: W,
+        work: impl FnOnce(Beside) -> W + Send + 'static,
     ) -> Result<RunId, Failure>
     where
         W: Future<Output = Result<RunId, Failure>> + Send + 'static,
@@ -106,17 +82,20 @@ impl Ledger {
         // A task of its own: a client that hangs up must not interrupt it half-way.
         let task = tokio::spawn(async move {
             let Some(Key(key)) = key else {
-                return work.await;
+                return work(Box::new(|_, _| Ok(()))).await;
             };
-            if let Some(row) = self.reserve(&caller, &key, request).await? {
-                return known(&row, &request, &self.worker);
+            if let Some(row) = self.used(&caller, &key).await? {
+                return known(&row, &request);
             }
-            let done = work.await;
-            let settled = self.settle(caller, key, done.as_ref().ok().copied()).await;
-            if let Err(error) = settled {
-                tracing::error!(%error, "the outcome of a request with a key was not recorded");
+            let beside = self.beside(caller.clone(), key.clone(), request);
+            match work(beside).await {
+                Ok(run) => Ok(run),
+                // The same request may have come through another connection meanwhile.
+                Err(failure) => match self.used(&caller, &key).await? {
+                    Some(row) => known(&row, &request),
+                    None => Err(failure),
+                },
             }
-            done
         });
         match task.await {
             Ok(done) => done,
@@ -127,62 +106,45 @@ impl Ledger {
         }
     }
 
-    /// Takes the key; gives what it was used for if it is taken.
-    async fn reserve(
-        &self,
-        caller: &Caller,
-        key: &str,
-        request: Digest,
-    ) -> Result<Option<KeyRow>, StoreError> {
-        let (caller, key) = (caller.clone(), key.to_owned());
-        let (worker, at) = (self.worker.clone(), self.at);
+    /// Since when keys are remembered.
+    fn forgotten(&self) -> Timestamp {
         let age = i64::try_from(REMEMBERED.as_micros()).unwrap_or(i64::MAX);
-        let old = Timestamp::from_micros(at.as_micros().saturating_sub(age));
-        self.database
-            .write(move |tx| {
-                idempotency::prune(tx, old, PRUNE_MAX)?;
-                if idempotency::reserve(tx, &caller, &key, &request, &worker, at)? {
-                    return Ok(None);
-                }
-                idempotency::get(tx, &caller, &key)
-            })
-            .await
+        Timestamp::from_micros(self.at.as_micros().saturating_sub(age))
     }
 
-    /// Records the run, or gives the key of a refused request back.
-    async fn settle(
-        &self,
-        caller: Caller,
-        key: String,
-        run: Option<RunId>,
-    ) -> Result<(), StoreError> {
-        self.database
-            .write(move |tx| match run {
-                Some(run) => idempotency::settle(tx, &caller, &key, run),
-                None => idempotency::release(tx, &caller, &key),
-            })
-            .await
+    /// What the key was used for, if it is remembered.
+    async fn used(&self, caller: &Caller, key: &str) -> Result<Option<KeyRow>, StoreError> {
+        let (caller, key, forgotten) = (caller.clone(), key.to_owned(), self.forgotten());
+        let row = self
+            .database
+            .read::<_, StoreError, _>(move |tx| idempotency::get(tx, &caller, &key))
+            .await?;
+        Ok(row.filter(|row| row.run.is_some() && row.created_at >= forgotten))
+    }
+
+    /// Takes the key for the run that is created in the same transaction.
+    fn beside(&self, caller: Caller, key: String, request: Digest) -> Beside {
+        let (worker, at, forgotten) = (self.worker.clone(), self.at, self.forgotten());
+        Box::new(move |tx, run| {
+            idempotency::prune(tx, forgotten, PRUNE_MAX)?;
+            let row = KeyRow {
+                request,
+                worker,
+                run: Some(run),
+                created_at: at,
+            };
+            if idempotency::record(tx, &caller, &key, &row, forgotten)? {
+                return Ok(());
+            }
+            Err(StoreError::Conflict("the idempotency key is taken".into()))
+        })
     }
 }
 
-fn known(row: &KeyRow, request: &Digest, worker: &str) -> Result<RunId, Failure> {
-    match standing(row, request, worker) {
-        Standing::Done(run) => Ok(run),
-        Standing::UnderWay => Err(Problem::new(
-            KEY_BUSY,
-            "a request with this idempotency key is under way",
-        )
-        .help("ask again in a moment")
-        .with("retry_after_s", RETRY_AFTER_S)
-        .into()),
-        Standing::Unknown => Err(Problem::new(
-            KEY_BUSY,
-            "the process that took the request with this idempotency key ended before it answered, \
-             so the run may exist or not",
-        )
-        .help("look for the run in GET /api/v1/jobs; if it is not there, use a new key")
-        .into()),
-        Standing::OtherRequest => Err(Problem::new(
+fn known(row: &KeyRow, request: &Digest) -> Result<RunId, Failure> {
+    match row.run {
+        Some(run) if row.request == *request => Ok(run),
+        _ => Err(Problem::new(
             KEY_REUSED,
             "this idempotency key was used for a request with another content",
         )
@@ -199,14 +161,14 @@ mod tests {
     use matrix_core::{Principal, PrincipalKind, Scope};
     use matrix_store::OpenMode;
     use matrix_store::tables::runs::{self, RunRow};
-    use tokio::sync::Notify;
+    use tokio::sync::{Barrier, Notify};
 
     use super::*;
 
     struct Desk {
         _directory: tempfile::TempDir,
         ledger: Ledger,
-        done: Arc<AtomicU32>,
+        begun: Arc<AtomicU32>,
     }
 
     fn caller() -> Caller {
@@ -241,6 +203,8 @@ mod tests {
         }
     }
 
+    type Code = &'static str;
+
     impl Desk {
         fn open() -> Self {
             let directory = tempfile::tempdir().unwrap();
@@ -252,7 +216,7 @@ mod tests {
                     at: Timestamp::from_micros(0),
                 },
                 _directory: directory,
-                done: Arc::default(),
+                begun: Arc::default(),
             }
         }
 
@@ -264,27 +228,45 @@ mod tests {
             }
         }
 
-        /// Work that makes a run of its own each time.
-        fn work(&self) -> impl Future<Output = Result<RunId, Failure>> + Send + use<> {
-            let (done, database) = (Arc::clone(&self.done), self.ledger.database.clone());
-            async move {
-                let number = done.fetch_add(1, Ordering::SeqCst);
-                let run = RunId::from_bytes([u8::try_from(number).unwrap(); 16]);
-                database
-                    .write::<_, StoreError, _>(move |tx| runs::insert(tx, &row(run)))
-                    .await?;
-                Ok(run)
+        /// Work that makes a run of its own each time, after what it is told to wait for.
+        fn work<F>(&self, first: F) -> impl FnOnce(Beside) -> Working + Send + use<F>
+        where
+            F: Future<Output = ()> + Send + 'static,
+        {
+            let (begun, database) = (Arc::clone(&self.begun), self.ledger.database.clone());
+            move |beside| {
+                Box::pin(async move {
+                    let number = begun.fetch_add(1, Ordering::SeqCst);
+                    first.await;
+                    let run = RunId::from_bytes([u8::try_from(number).unwrap(); 16]);
+                    database
+                        .write::<_, StoreError, _>(move |tx| {
+                            runs::insert(tx, &row(run))?;
+                            beside(tx, run)
+                        })
+                        .await?;
+                    Ok(run)
+                })
             }
         }
 
         async fn ask(&self, ledger: Ledger, key: &str, request: &str) -> Result<RunId, Code> {
             let key = Some(Key(key.into()));
-            let once = ledger.once(caller(), key, Digest::of(request), self.work());
+            let work = self.work(async {});
+            let once = ledger.once(caller(), key, Digest::of(request), work);
             once.await.map_err(|failure| failure.problem().code.text)
+        }
+
+        fn runs(&self) -> usize {
+            let listed = self
+                .ledger
+                .database
+                .read_now::<_, StoreError, _>(|tx| runs::list(tx, &Scope::local(), None, "", 100));
+            listed.unwrap().len()
         }
     }
 
-    type Code = &'static str;
+    type Working = std::pin::Pin<Box<dyn Future<Output = Result<RunId, Failure>> + Send>>;
 
     #[tokio::test]
     async fn a_request_is_carried_out_once_across_processes_and_for_a_day() {
@@ -292,68 +274,81 @@ mod tests {
         let run = desk.ask(desk.ledger.clone(), "k", "a").await.unwrap();
         assert_eq!(desk.ask(desk.ledger.clone(), "k", "a").await, Ok(run));
         assert_eq!(desk.ask(desk.later("second", 23), "k", "a").await, Ok(run));
-        assert_eq!(desk.done.load(Ordering::SeqCst), 1, "it was done again");
+        assert_eq!(desk.runs(), 1, "it was done again");
         let other = desk.ask(desk.ledger.clone(), "k", "b").await;
         assert_eq!(other, Err(KEY_REUSED.text));
         let fresh = desk.ask(desk.later("second", 25), "k", "a").await.unwrap();
         assert_ne!(fresh, run, "a key is remembered for ever");
+        let again = desk.ask(desk.later("third", 26), "k", "a").await;
+        assert_eq!(
+            again,
+            Ok(fresh),
+            "a key that was forgotten is not taken again"
+        );
     }
 
     #[tokio::test]
-    async fn a_refusal_gives_the_key_back_and_a_crash_does_not() {
+    async fn a_refusal_and_a_crash_leave_the_key_free() {
         let desk = Desk::open();
         let key = || Some(Key("k".into()));
         let asked = Digest::of("a");
-        let refused = async { Err(Failure::malformed("no")) };
+        let refused = |_| async { Err(Failure::malformed("no")) };
         let once = desk.ledger.clone().once(caller(), key(), asked, refused);
         assert!(once.await.is_err());
-        let crash = async { panic!("the process dies here") };
+        let crash = desk.work(async { panic!("the process dies here") });
         let once = desk.ledger.clone().once(caller(), key(), asked, crash);
         assert!(once.await.is_err());
-        let again = desk.ask(desk.ledger.clone(), "k", "a").await;
-        assert_eq!(again, Err(KEY_BUSY.text));
-        let restarted = desk.ask(desk.later("second", 1), "k", "a").await;
-        assert_eq!(restarted, Err(KEY_BUSY.text));
-        assert_eq!(
-            desk.done.load(Ordering::SeqCst),
-            0,
-            "it may have been done twice"
-        );
+        let run = desk.ask(desk.later("second", 1), "k", "a").await.unwrap();
+        assert_eq!(desk.ask(desk.later("third", 2), "k", "a").await, Ok(run));
+        assert_eq!(desk.runs(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_same_request_twice_at_once_is_one_run() {
+        let desk = Desk::open();
+        let both = Arc::new(Barrier::new(2));
+        let meet = || {
+            let both = Arc::clone(&both);
+            async move {
+                both.wait().await;
+            }
+        };
+        let once = |first| {
+            let key = Some(Key("k".into()));
+            desk.ledger
+                .clone()
+                .once(caller(), key, Digest::of("a"), first)
+        };
+        let (one, two) = tokio::join!(once(desk.work(meet())), once(desk.work(meet())));
+        assert_eq!(desk.begun.load(Ordering::SeqCst), 2, "they did not meet");
+        assert_eq!(one.unwrap(), two.unwrap());
+        assert_eq!(desk.runs(), 1, "two runs stand for one request");
     }
 
     #[tokio::test]
     async fn a_client_that_hangs_up_interrupts_nothing() {
         let desk = Desk::open();
         let (reached, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let work = desk.work();
         let slow = {
             let (reached, open) = (Arc::clone(&reached), Arc::clone(&open));
-            async move {
+            desk.work(async move {
                 reached.notify_one();
                 open.notified().await;
-                work.await
-            }
+            })
         };
         let key = Some(Key("k".into()));
-        let once = desk
-            .ledger
-            .clone()
-            .once(caller(), key, Digest::of("a"), slow);
-        let client = tokio::spawn(once);
+        let asked = Digest::of("a");
+        let client = tokio::spawn(desk.ledger.clone().once(caller(), key, asked, slow));
         reached.notified().await;
         client.abort();
         assert!(client.await.unwrap_err().is_cancelled());
-        let busy = desk.ask(desk.ledger.clone(), "k", "a").await;
-        assert_eq!(busy, Err(KEY_BUSY.text));
         open.notify_one();
-        let run = loop {
-            match desk.ask(desk.ledger.clone(), "k", "a").await {
-                Err(_) => tokio::task::yield_now().await,
-                Ok(run) => break run,
-            }
-        };
-        assert_eq!(run, RunId::from_bytes([0; 16]));
-        assert_eq!(desk.done.load(Ordering::SeqCst), 1);
+        while desk.runs() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let run = desk.ask(desk.ledger.clone(), "k", "a").await;
+        assert_eq!(run, Ok(RunId::from_bytes([0; 16])));
+        assert_eq!(desk.runs(), 1);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub mod rest;
 pub mod server;
 
 pub use client::{Client, ClientError};
-pub use edge::guard::AllowedNames;
+pub use edge::guard::{AllowedNames, HostName, InvalidName, Origin};
 pub use edge::listen::{Exposure, bind, bind_socket, serve_socket, serve_tcp};
 pub use events::Event;
 pub use openapi::openapi;

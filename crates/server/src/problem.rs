@@ -29,8 +29,6 @@ pub const MEDIA_TYPE: Code = Code::new("HTTP-0007", 415, 2, "media type not supp
 pub const MALFORMED: Code = Code::new("HTTP-0008", 400, 2, "malformed request");
 /// The request was not complete, or not answered, in time.
 pub const TIMEOUT: Code = Code::new("HTTP-0009", 408, 3, "request took too long");
-/// A request with this idempotency key is under way, or its outcome is unknown.
-pub const KEY_BUSY: Code = Code::new("HTTP-0010", 409, 1, "idempotency key in use");
 /// The idempotency key was used for another request.
 pub const KEY_REUSED: Code = Code::new("HTTP-0011", 422, 2, "idempotency key used before");
 /// As many event streams are open as this server keeps.
@@ -102,7 +100,7 @@ impl From<ServeError> for Problem {
         let text = error.to_string();
         match error {
             ServeError::NotLoopback(_) => Problem::new(NOT_LOOPBACK, text).help(
-                "listen on 127.0.0.1 or ::1 behind a proxy that ends TLS, or say explicitly that \
+                "listen on 127.0.0.1 or ::1 behind a proxy that ends TLS, or say with --expose that \
                  the network is trusted",
             ),
             ServeError::Listen { .. } => Problem::new(CANNOT_LISTEN, text)

@@ -64,6 +64,9 @@ pub struct Limits {
     pub head: Duration,
     /// How long until an answer begins, the reading of the body included.
     pub answer: Duration,
+    /// The same where the answer is that a deployment was taken back or stopped: commands of the
+    /// repository's own have to end first.
+    pub act: Duration,
     /// The most bytes in a body.
     pub body_bytes: usize,
     /// The most connections of one listener at once; more wait to be accepted.
@@ -82,6 +85,7 @@ impl Default for Limits {
         Self {
             head: Duration::from_secs(10),
             answer: Duration::from_secs(30),
+            act: Duration::from_mins(10),
             body_bytes: 2 * 1024 * 1024,
             connections: 512,
             streams: 128,
@@ -204,6 +208,23 @@ impl Server {
         action: A,
     ) -> Result<Authorised<A>, Failure> {
         Ok(Authorised::obtain(self.authorizer(), caller, action)?)
+    }
+}
+
+/// Runs a service function that acts on the outside, in a task of its own: a client that hangs up
+/// must not leave it half done.
+pub(crate) async fn acting<T, E, W>(work: W) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+    W: Future<Output = Result<T, E>> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) => {
+            tracing::error!(%error, "an acting task stopped");
+            Err(Failure::internal())
+        }
     }
 }
 

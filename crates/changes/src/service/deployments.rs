@@ -19,6 +19,8 @@ const PAGE_MAX: u32 = 500;
 /// Lists deployments.
 #[derive(Debug, Clone, Default)]
 pub struct DeploymentList {
+    /// Only deployments older than this one.
+    pub before: Option<DeploymentId>,
     /// Only those of this target; empty for all.
     pub target: String,
     /// How many at most.
@@ -64,13 +66,18 @@ pub fn deployments(
     database: &Database,
     request: &Authorised<DeploymentList>,
 ) -> Result<Vec<DeploymentRow>, ChangeError> {
-    let DeploymentList { target, limit } = request.action();
+    let DeploymentList {
+        before,
+        target,
+        limit,
+    } = request.action();
     let (scope, limit) = (
         &request.caller().scope,
         i64::from((*limit).clamp(1, PAGE_MAX)),
     );
-    let rows = database
-        .read_now::<_, StoreError, _>(|tx| releases::deployments(tx, scope, target, limit))?;
+    let rows = database.read_now::<_, StoreError, _>(|tx| {
+        releases::deployments(tx, scope, *before, target, limit)
+    })?;
     Ok(rows)
 }
 

@@ -1,6 +1,7 @@
 //! Changes and open questions of the caller's scope, newest first.
 
-use matrix_core::{Action, Authorised, RunId};
+use matrix_core::id::ApprovalId;
+use matrix_core::{Action, Authorised, RunId, Timestamp};
 use matrix_store::tables::approvals::{self, ApprovalRow};
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::{Database, StoreError};
@@ -27,6 +28,8 @@ impl Action for ChangeList {
 /// Lists questions to people.
 #[derive(Debug, Clone, Default)]
 pub struct ApprovalList {
+    /// Only questions before this place: when one was asked, and which.
+    pub before: Option<(Timestamp, ApprovalId)>,
     /// `open`, `closed`, `stale`, or empty for all.
     pub state: String,
     /// How many at most.
@@ -57,12 +60,16 @@ pub fn approvals(
     database: &Database,
     request: &Authorised<ApprovalList>,
 ) -> Result<Vec<ApprovalRow>, ChangeError> {
-    let ApprovalList { state, limit } = request.action();
+    let ApprovalList {
+        before,
+        state,
+        limit,
+    } = request.action();
     let (scope, limit) = (
         &request.caller().scope,
         i64::from((*limit).clamp(1, PAGE_MAX)),
     );
-    let rows =
-        database.read_now::<_, StoreError, _>(|tx| approvals::list(tx, scope, state, limit))?;
+    let rows = database
+        .read_now::<_, StoreError, _>(|tx| approvals::list(tx, scope, *before, state, limit))?;
     Ok(rows)
 }

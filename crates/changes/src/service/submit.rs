@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use matrix_core::{Action, Authorised, RunId};
-use matrix_engine::{Engine, NewRun};
+use matrix_engine::{Beside, Engine, NewRun};
 use matrix_store::StoreError;
 use matrix_worktree::{CommitId, Repository};
 
@@ -41,11 +41,12 @@ impl Action for ChangeSubmit {
     const NAME: &'static str = "change_submit";
 }
 
-/// Creates the run of a change.
+/// Creates the run of a change, and in the same transaction whatever has to stand beside it.
 pub async fn submit(
     engine: &Engine,
     workshop: &Workshop,
     request: Authorised<ChangeSubmit>,
+    beside: Beside,
 ) -> Result<RunId, ChangeError> {
     let (caller, submit) = request.into_parts();
     let plan = Plan::parse(&submit.plan, &submit.plan_name)?;
@@ -74,7 +75,7 @@ pub async fn submit(
         input: serde_json::to_value(input).map_err(StoreError::corrupt)?,
         caller,
     };
-    Ok(engine.create_run(new).await?)
+    Ok(engine.create_run_beside(new, beside).await?)
 }
 
 async fn config_at(

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use crate::problem::{Failure, METHOD, NO_ADDRESS, TIMEOUT};
-use crate::server::Server;
+use crate::server::{Limits, Server};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -52,7 +52,7 @@ pub(crate) async fn frame(State(server): State<Server>, request: Request, next: 
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let span = tracing::info_span!("request", id = %id, %method, route);
-    let answered = answer(next.run(request), server.limits().answer)
+    let answered = answer(next.run(request), time_for(&route, server.limits()))
         .instrument(span.clone())
         .await;
     let failure = answered.extensions().get::<Failure>().cloned();
@@ -79,6 +79,21 @@ pub(crate) async fn frame(State(server): State<Server>, request: Request, next: 
         .metrics()
         .answered(method.as_str(), &route, status, took);
     response
+}
+
+/// The routes whose answer waits for commands of a deployment.
+const ACTS: [&str; 2] = [
+    "/api/v1/deployments/{deployment}/rollback",
+    "/api/v1/deployments/{deployment}/stop",
+];
+
+/// How long a route may take until its answer begins.
+fn time_for(route: &str, limits: &Limits) -> Duration {
+    if ACTS.contains(&route) {
+        limits.act
+    } else {
+        limits.answer
+    }
 }
 
 /// The handlers' answer, in time and without a panic.
@@ -168,6 +183,18 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn what_ends_processes_may_take_its_time() {
+        let limits = Limits::default();
+        assert_eq!(time_for("/api/v1/runs", &limits), limits.answer);
+        let served = serde_json::to_value(crate::openapi()).unwrap();
+        for route in ACTS {
+            assert!(served["paths"][route].is_object(), "{route} is not served");
+            assert_eq!(time_for(route, &limits), limits.act);
+        }
+        assert!(limits.act > limits.answer);
+    }
 
     #[tokio::test]
     async fn a_panic_and_a_silence_become_failures() {

@@ -1,6 +1,8 @@
 //! The inner layer: who asks, and whether the request can come from where it says.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -10,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use matrix_core::{Caller, Problem};
 use matrix_identity::principals::sign_in_required;
+use serde::{Deserialize, Serialize};
 
 use crate::problem::{Failure, HOST, ORIGIN};
 use crate::server::Server;
@@ -26,6 +29,92 @@ pub(crate) enum Door {
     Socket,
 }
 
+/// A name as the Host header has it: `matrix.example.org`, or with a port
+/// `matrix.example.org:8443`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostName(String);
+
+/// Where a page was loaded from: `https://tools.example.org`, with a port where it is not the
+/// scheme's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Origin(String);
+
+/// A text that is no name or origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {wanted}")]
+pub struct InvalidName {
+    text: String,
+    wanted: &'static str,
+}
+
+/// Whether a text is what stands between scheme and path: a name, perhaps a port, nothing else.
+fn is_authority(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    let parsed = text.parse::<Authority>();
+    text.bytes().all(plain) && parsed.is_ok_and(|parsed| !parsed.host().is_empty())
+}
+
+impl FromStr for HostName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if is_authority(text) {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(InvalidName {
+            text: text.chars().take(200).collect(),
+            wanted: "a host name such as `matrix.example.org` or `matrix.example.org:8443`",
+        })
+    }
+}
+
+impl FromStr for Origin {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let text_lower = text.to_ascii_lowercase();
+        let place = text_lower
+            .strip_prefix("https://")
+            .or_else(|| text_lower.strip_prefix("http://"));
+        if place.is_some_and(is_authority) {
+            return Ok(Self(text_lower));
+        }
+        Err(InvalidName {
+            text: text.chars().take(200).collect(),
+            wanted: "an origin such as `https://tools.example.org`, without a path",
+        })
+    }
+}
+
+macro_rules! text {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+    };
+}
+
+text!(HostName);
+text!(Origin);
+
 /// The names a TCP listener answers to, and the origins whose pages may call it.
 ///
 /// A page of another site can make a browser send requests to a loopback address, and a name that
@@ -39,34 +128,33 @@ pub struct AllowedNames {
 impl AllowedNames {
     /// The loopback names with the listener's port.
     pub fn loopback(address: SocketAddr) -> Self {
-        let mut names = Self::default();
+        let mut own = vec![];
         for name in ["localhost", "127.0.0.1", "[::1]"] {
-            names = names.host(&format!("{name}:{}", address.port()));
+            own.push(format!("{name}:{}", address.port()));
             if address.port() == 80 {
-                names = names.host(name);
+                own.push(name.to_owned());
             }
         }
         if !address.ip().is_loopback() {
-            names = names.host(&address.to_string());
+            own.push(address.to_string());
         }
-        names
+        let own = own.into_iter().map(HostName);
+        own.fold(Self::default(), |names, name| names.host(&name))
     }
 
-    /// Answers to one more name, as the Host header has it (`matrix.example.org:8443`), and to
-    /// pages that were loaded from it.
+    /// Answers to one more name, and to pages that were loaded from it.
     #[must_use]
-    pub fn host(mut self, host: &str) -> Self {
-        let host = host.to_ascii_lowercase();
-        self.origins.push(format!("http://{host}"));
-        self.origins.push(format!("https://{host}"));
-        self.hosts.push(host);
+    pub fn host(mut self, name: &HostName) -> Self {
+        self.origins.push(format!("http://{name}"));
+        self.origins.push(format!("https://{name}"));
+        self.hosts.push(name.to_string());
         self
     }
 
-    /// Lets pages of one more origin call (`https://tools.example.org`).
+    /// Lets pages of one more origin call.
     #[must_use]
-    pub fn origin(mut self, origin: &str) -> Self {
-        self.origins.push(origin.to_ascii_lowercase());
+    pub fn origin(mut self, origin: &Origin) -> Self {
+        self.origins.push(origin.to_string());
         self
     }
 
@@ -101,7 +189,7 @@ impl AllowedNames {
 
 fn refused_host(detail: &str) -> Failure {
     Problem::new(HOST, detail)
-        .help("use the address that `matrix serve` printed, or allow the name in its configuration")
+        .help("use the address that `matrix serve` printed, or allow the name with --allow-host")
         .into()
 }
 
@@ -231,8 +319,8 @@ mod tests {
     #[test]
     fn pages_of_other_origins_are_refused() {
         let names = AllowedNames::loopback("127.0.0.1:7700".parse().unwrap())
-            .host("matrix.example.org")
-            .origin("https://tools.example.org");
+            .host(&"Matrix.example.org".parse().unwrap())
+            .origin(&"https://tools.example.org".parse().unwrap());
         let from = |origin: &str| {
             code(
                 &names,
@@ -255,6 +343,45 @@ mod tests {
             "http://tools.example.org",
         ] {
             assert_eq!(from(bad), ORIGIN.text, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_and_origins_are_nothing_else() {
+        for good in [
+            "matrix.example.org",
+            "a:8443",
+            "192.0.2.1:80",
+            "[2001:db8::1]:80",
+        ] {
+            assert!(good.parse::<HostName>().is_ok(), "{good}");
+            assert!(
+                format!("https://{good}").parse::<Origin>().is_ok(),
+                "{good}"
+            );
+        }
+        for bad in [
+            "",
+            "*",
+            "a/b",
+            "https://a",
+            "a b",
+            "u@a",
+            "a,b",
+            "ä.example",
+            ":80",
+        ] {
+            assert!(bad.parse::<HostName>().is_err(), "{bad}");
+        }
+        for bad in [
+            "a.example",
+            "ftp://a",
+            "https://",
+            "https://a/",
+            "null",
+            "*",
+        ] {
+            assert!(bad.parse::<Origin>().is_err(), "{bad}");
         }
     }
 

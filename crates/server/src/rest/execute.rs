@@ -81,7 +81,7 @@ pub(crate) async fn execute(
     };
     let request = server.authorise(caller.clone(), action)?;
     let (engine, workshop) = (server.engine().clone(), server.workshop().clone());
-    let work = async move { Ok(submit(&engine, &workshop, request).await?) };
+    let work = |beside| async move { Ok(submit(&engine, &workshop, request, beside).await?) };
     let run = Ledger::of(&server).once(caller, key, digest, work).await?;
     let links = job_links(run);
     let location = links.get("self").unwrap_or_default().to_owned();

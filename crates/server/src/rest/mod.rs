@@ -41,7 +41,7 @@ pub use deployments::stop::Stopped;
 pub use execute::{Execution, Submitted};
 pub use health::{HealthDetails, HealthSummary};
 pub use host::{Draining, HostView};
-pub use jobs::body::{Job, JobEvidence, JobStage};
+pub use jobs::body::{Job, JobApprovals, JobEvidence, JobStage};
 pub use page::Page;
 pub use plan::{CheckedPlan, PlanText};
 pub use runs::body::{Entry, Run, Step};

@@ -40,6 +40,45 @@ async fn runs_come_a_page_at_a_time_newest_first() {
 }
 
 #[tokio::test]
+async fn questions_come_a_page_at_a_time_newest_first() {
+    let site = Site::open().await;
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        asked.push(json!(site.settled(json!("question")).await));
+    }
+    asked.reverse();
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let address = format!("/api/v1/approvals?state=open&limit=2{cursor}");
+        let answer = site.get(&address).send().await;
+        let page = answer.ok(200);
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        seen.extend(items.iter().map(|item| item["run"].clone()));
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        assert!(answer.header("link").contains(next));
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, asked);
+    for bad in [
+        "nonsense",
+        "1-nonsense",
+        "-",
+        "apr_00000000000000000000000000",
+    ] {
+        let address = format!("/api/v1/approvals?cursor={bad}");
+        site.get(&address).send().await.problem(400, "HTTP-0008");
+    }
+    let address = "/api/v1/deployments?cursor=run_00000000000000000000000000";
+    site.get(address).send().await.problem(400, "HTTP-0008");
+    let deployments = site.get("/api/v1/deployments?limit=1").send().await.ok(200);
+    assert!(deployments["next"].is_null(), "{deployments}");
+    site.close().await;
+}
+
+#[tokio::test]
 async fn a_run_shows_its_steps_and_its_journal() {
     let site = Site::open().await;
     let run = site.settled(json!("done")).await;

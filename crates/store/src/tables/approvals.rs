@@ -33,7 +33,8 @@ const LIST: Statement = Statement::new(
     "SELECT a.approval, a.run, a.name, a.state, a.subject, a.requested_at, a.closed_at
      FROM approvals a JOIN runs r ON r.run = a.run
      WHERE r.organisation = $1 AND r.workspace = $2 AND ($3 = '' OR a.state = $3)
-     ORDER BY a.requested_at DESC LIMIT $4",
+       AND (a.requested_at < $4 OR (a.requested_at = $4 AND a.approval < $5))
+     ORDER BY a.requested_at DESC, a.approval DESC LIMIT $6",
 );
 
 /// Every statement of this table.
@@ -116,16 +117,30 @@ pub fn of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<ApprovalRow>, StoreError> {
         .collect()
 }
 
-/// Questions of a scope, newest first; an empty state means all.
+/// Questions of a scope before a cursor (when one was asked, and which), newest first; an empty
+/// state means all.
 pub fn list(
     tx: &Tx<'_>,
     scope: &matrix_core::Scope,
+    before: Option<(Timestamp, ApprovalId)>,
     state: &str,
     limit: i64,
 ) -> Result<Vec<ApprovalRow>, StoreError> {
+    let newest = || {
+        let last = ApprovalId::from_bytes([0xff; 16]);
+        (Timestamp::from_micros(i64::MAX), last)
+    };
+    let (asked_at, approval_id) = before.unwrap_or_else(newest);
     tx.query(
         &LIST,
-        params![&scope.organisation, &scope.workspace, state, limit],
+        params![
+            &scope.organisation,
+            &scope.workspace,
+            state,
+            asked_at,
+            approval_id.as_bytes(),
+            limit
+        ],
     )?
     .iter()
     .map(approval)

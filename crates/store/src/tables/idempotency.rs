@@ -6,27 +6,19 @@ use crate::error::StoreError;
 use crate::params;
 use crate::sql::{Statement, Tx};
 
-const RESERVE: Statement = Statement::new(
-    "idempotency.reserve",
+const RECORD: Statement = Statement::new(
+    "idempotency.record",
     "INSERT INTO idempotency
-         (organisation, workspace, principal, key, request, worker, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7)
-     ON CONFLICT (organisation, workspace, principal, key) DO NOTHING",
+         (organisation, workspace, principal, key, request, worker, run, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+     ON CONFLICT (organisation, workspace, principal, key) DO UPDATE
+         SET request = $5, worker = $6, run = $7, created_at = $8
+         WHERE idempotency.run IS NULL OR idempotency.created_at < $9",
 );
 const GET: Statement = Statement::new(
     "idempotency.get",
     "SELECT request, worker, run, created_at FROM idempotency
      WHERE organisation = $1 AND workspace = $2 AND principal = $3 AND key = $4",
-);
-const SETTLE: Statement = Statement::new(
-    "idempotency.settle",
-    "UPDATE idempotency SET run = $5
-     WHERE organisation = $1 AND workspace = $2 AND principal = $3 AND key = $4",
-);
-const RELEASE: Statement = Statement::new(
-    "idempotency.release",
-    "DELETE FROM idempotency
-     WHERE organisation = $1 AND workspace = $2 AND principal = $3 AND key = $4 AND run IS NULL",
 );
 const PRUNE: Statement = Statement::new(
     "idempotency.prune",
@@ -35,44 +27,46 @@ const PRUNE: Statement = Statement::new(
 );
 
 /// Every statement of this table.
-pub const STATEMENTS: &[Statement] = &[RESERVE, GET, SETTLE, RELEASE, PRUNE];
+pub const STATEMENTS: &[Statement] = &[RECORD, GET, PRUNE];
 
 /// A request made with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRow {
     /// SHA-256 of the request.
     pub request: Digest,
-    /// The process that carries it out, or did.
+    /// The process that carried it out.
     pub worker: String,
-    /// The run it started; none while it is under way.
+    /// The run it started. Only rows of a time when keys were taken before their run have none.
     pub run: Option<RunId>,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// Takes a caller's key for a request; false if the caller used it before.
-pub fn reserve(
+/// Records which run a caller's request started, in the transaction that creates the run. False if
+/// the caller has used the key since `forgotten`; nothing is changed then.
+pub fn record(
     tx: &Tx<'_>,
     caller: &Caller,
     key: &str,
-    request: &Digest,
-    worker: &str,
-    at: Timestamp,
+    row: &KeyRow,
+    forgotten: Timestamp,
 ) -> Result<bool, StoreError> {
     let (scope, principal) = (&caller.scope, caller.principal.to_string());
-    let taken = tx.execute(
-        &RESERVE,
+    let recorded = tx.execute(
+        &RECORD,
         params![
             &scope.organisation,
             &scope.workspace,
             &principal,
             key,
-            request,
-            worker,
-            at
+            &row.request,
+            &row.worker,
+            row.run.as_ref(),
+            row.created_at,
+            forgotten
         ],
     )?;
-    Ok(taken == 1)
+    Ok(recorded == 1)
 }
 
 /// What a caller's key was used for.
@@ -91,26 +85,6 @@ pub fn get(tx: &Tx<'_>, caller: &Caller, key: &str) -> Result<Option<KeyRow>, St
         })
     })
     .transpose()
-}
-
-/// Records the run that the request started.
-pub fn settle(tx: &Tx<'_>, caller: &Caller, key: &str, run: RunId) -> Result<(), StoreError> {
-    let (scope, principal) = (&caller.scope, caller.principal.to_string());
-    tx.execute(
-        &SETTLE,
-        params![&scope.organisation, &scope.workspace, &principal, key, &run],
-    )
-    .map(drop)
-}
-
-/// Gives a key back whose request was refused.
-pub fn release(tx: &Tx<'_>, caller: &Caller, key: &str) -> Result<(), StoreError> {
-    let (scope, principal) = (&caller.scope, caller.principal.to_string());
-    tx.execute(
-        &RELEASE,
-        params![&scope.organisation, &scope.workspace, &principal, key],
-    )
-    .map(drop)
 }
 
 /// Forgets at most `limit` of the keys used before a time, oldest first.

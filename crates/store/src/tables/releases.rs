@@ -34,7 +34,8 @@ const DEPLOYMENTS: Statement = Statement::new(
     "deployments.list",
     "SELECT deployment, run, organisation, workspace, target, state, detail, created_at, updated_at
      FROM deployments WHERE organisation = $1 AND workspace = $2 AND ($3 = '' OR target = $3)
-     ORDER BY deployment DESC LIMIT $4",
+       AND deployment < $4
+     ORDER BY deployment DESC LIMIT $5",
 );
 const PUT_RELEASE: Statement = Statement::new(
     "releases.put",
@@ -190,16 +191,24 @@ pub fn get_deployment(tx: &Tx<'_>, id: DeploymentId) -> Result<Option<Deployment
         .transpose()
 }
 
-/// Deployments of a scope, newest first; an empty target means all.
+/// Deployments of a scope before a cursor, newest first; an empty target means all.
 pub fn deployments(
     tx: &Tx<'_>,
     scope: &Scope,
+    before: Option<DeploymentId>,
     target: &str,
     limit: i64,
 ) -> Result<Vec<DeploymentRow>, StoreError> {
+    let before = before.unwrap_or(DeploymentId::from_bytes([0xff; 16]));
     tx.query(
         &DEPLOYMENTS,
-        params![&scope.organisation, &scope.workspace, target, limit],
+        params![
+            &scope.organisation,
+            &scope.workspace,
+            target,
+            before.as_bytes(),
+            limit
+        ],
     )?
     .iter()
     .map(deployment)

@@ -68,6 +68,30 @@ pub enum ApprovalState {
     Stale,
 }
 
+/// A place in the list: when a question was asked, and which, for those asked at once.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Place(Timestamp, ApprovalId);
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0.as_micros(), self.1)
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parts = text.rsplit_once('-');
+        let place = parts.and_then(|(at, approval)| {
+            let at = Timestamp::from_micros(at.parse().ok()?);
+            Some(Self(at, approval.parse().ok()?))
+        });
+        place.ok_or("the cursor is not one that this list gave")
+    }
+}
+
 /// Which questions.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -76,17 +100,19 @@ pub(crate) struct ApprovalQuery {
     /// Only questions in this state.
     #[param(inline)]
     state: Option<ApprovalState>,
+    /// Where the page begins: `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Place>,
     /// How many items at most, 1 to 200; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
 
-/// The newest questions to people.
+/// Questions to people, newest first.
 #[utoipa::path(
     get, path = "/api/v1/approvals", operation_id = "approval_list", tag = "approvals",
     params(ApprovalQuery),
-    responses((status = 200, description = "The newest questions; there is no second page.",
-               body = Page<Approval>)),
+    responses((status = 200, description = "A page of questions.", body = Page<Approval>)),
 )]
 pub(crate) async fn list(
     State(server): State<Server>,
@@ -99,12 +125,14 @@ pub(crate) async fn list(
         Some(ApprovalState::Closed) => "closed",
         Some(ApprovalState::Stale) => "stale",
     };
+    let limit = page::limit(query.limit);
     let action = ApprovalList {
+        before: query.cursor.map(|Place(at, approval)| (at, approval)),
         state: state.into(),
-        limit: page::limit(query.limit),
+        limit: limit + 1,
     };
     let request = server.authorise(caller, action)?;
     let found = blocking(move || service::approvals(server.database(), &request)).await?;
-    let items = found.into_iter().map(Approval::from).collect();
-    Ok(Page { items, next: None })
+    let place = |row: &ApprovalRow| Place(row.requested_at, row.approval).to_string();
+    Ok(Page::cut(found, limit, place).map(Approval::from))
 }

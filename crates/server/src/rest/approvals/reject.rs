@@ -1,8 +1,9 @@
 //! `POST /api/v1/approvals/{approval}/reject`.
 
 use axum::extract::State;
-use matrix_changes::service::{self, Asked, ChangeReject};
+use matrix_changes::service::{self, ChangeReject};
 
+use super::Decided;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Body, Named};
 use crate::problem::Failure;
@@ -21,12 +22,9 @@ use crate::server::Server;
 pub(crate) async fn reject(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
-    Named(asked): Named<String>,
+    Named(Decided(asked)): Named<Decided>,
     Body(reason): Body<Reason>,
 ) -> Result<Accepted, Failure> {
-    let asked: Asked = asked
-        .parse()
-        .map_err(|error| Failure::malformed(format!("the path is not as expected: {error}")))?;
     let reason = reason.checked()?;
     let request = server.authorise(caller, ChangeReject { asked, reason })?;
     let run = service::reject(server.engine(), server.authorizer(), &request).await?;

@@ -63,29 +63,32 @@ impl From<DeploymentRow> for Deployment {
 pub(crate) struct DeploymentQuery {
     /// Only deployments to this target.
     target: Option<String>,
+    /// Where the page begins: `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<DeploymentId>,
     /// How many items at most, 1 to 200; 50 when absent.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
 
-/// The newest deployments.
+/// Deployments, newest first.
 #[utoipa::path(
     get, path = "/api/v1/deployments", operation_id = "deployment_list", tag = "deployments",
     params(DeploymentQuery),
-    responses((status = 200, description = "The newest deployments; there is no second page.",
-               body = Page<Deployment>)),
+    responses((status = 200, description = "A page of deployments.", body = Page<Deployment>)),
 )]
 pub(crate) async fn list(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Asked(query): Asked<DeploymentQuery>,
 ) -> Result<Page<Deployment>, Failure> {
+    let limit = page::limit(query.limit);
     let action = DeploymentList {
+        before: query.cursor,
         target: query.target.unwrap_or_default(),
-        limit: page::limit(query.limit),
+        limit: limit + 1,
     };
     let request = server.authorise(caller, action)?;
     let found = blocking(move || service::deployments(server.database(), &request)).await?;
-    let items = found.into_iter().map(Deployment::from).collect();
-    Ok(Page { items, next: None })
+    Ok(Page::cut(found, limit, |row| row.deployment.to_string()).map(Deployment::from))
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Named;
 use crate::problem::Failure;
-use crate::server::Server;
+use crate::server::{Server, acting};
 
 /// A deployment that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -36,6 +36,7 @@ pub(crate) async fn rollback(
     Named(deployment): Named<DeploymentId>,
 ) -> Result<Json<RolledBack>, Failure> {
     let request = server.authorise(caller, DeploymentRollback { deployment })?;
-    let active = service::rollback(server.workshop(), &request).await?;
+    let work = async move { service::rollback(server.workshop(), &request).await };
+    let active = acting(work).await?;
     Ok(Json(RolledBack { deployment, active }))
 }

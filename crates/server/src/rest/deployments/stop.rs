@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Named;
 use crate::problem::Failure;
-use crate::server::Server;
+use crate::server::{Server, acting};
 
 /// A deployment whose process has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -33,6 +33,6 @@ pub(crate) async fn stop(
     Named(deployment): Named<DeploymentId>,
 ) -> Result<Json<Stopped>, Failure> {
     let request = server.authorise(caller, DeploymentStop { deployment })?;
-    service::stop(server.workshop(), &request).await?;
+    acting(async move { service::stop(server.workshop(), &request).await }).await?;
     Ok(Json(Stopped { deployment }))
 }

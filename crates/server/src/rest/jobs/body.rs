@@ -1,6 +1,6 @@
 //! A change as the API gives it: one object that says everything a reader asks first.
 
-use matrix_changes::view::{ChangeView, EvidenceLine, StageLine};
+use matrix_changes::view::{ApprovalCount, ChangeView, EvidenceLine, StageLine};
 use matrix_core::{Digest, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub struct Job {
     pub waiting: Option<Value>,
     /// The open question to a person.
     pub approval: Option<String>,
+    /// How many people have agreed to what is asked, and how many must.
+    pub approvals: Option<JobApprovals>,
     /// How it ended, if not with a release: `denied`, `rejected`, `rolled_back` and others.
     pub ending: Option<String>,
     /// Why it ended so.
@@ -93,6 +95,22 @@ pub struct JobStage {
     pub state: String,
 }
 
+/// How far the approval of a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobApprovals {
+    /// Distinct people who approved exactly what is asked now.
+    pub given: u32,
+    /// How many must.
+    pub needed: u32,
+}
+
+impl From<ApprovalCount> for JobApprovals {
+    fn from(count: ApprovalCount) -> Self {
+        let ApprovalCount { given, needed } = count;
+        Self { given, needed }
+    }
+}
+
 impl From<EvidenceLine> for JobEvidence {
     fn from(line: EvidenceLine) -> Self {
         // The words of the room's own JSON, so that both forms agree.
@@ -135,6 +153,7 @@ impl From<ChangeView> for Job {
             commit: view.commit,
             waiting: view.waiting,
             approval: view.approval,
+            approvals: view.approvals.map(JobApprovals::from),
             ending: view.ending,
             reason: view.reason,
             repository: view.repository,

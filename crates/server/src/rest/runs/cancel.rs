@@ -4,6 +4,7 @@ use axum::extract::State;
 use matrix_core::RunId;
 use matrix_engine::runs::{self, RunCancel};
 
+use super::authorise_steering;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Body, Named};
 use crate::problem::Failure;
@@ -24,15 +25,12 @@ pub(crate) async fn cancel(
     Body(reason): Body<Reason>,
 ) -> Result<Accepted, Failure> {
     let reason = reason.checked()?;
-    let submitter = runs::submitter_of(server.database(), run)?;
-    let request = server.authorise(
-        caller,
-        RunCancel {
-            submitter,
-            run,
-            reason,
-        },
-    )?;
+    let action = |submitter| RunCancel {
+        submitter,
+        run,
+        reason,
+    };
+    let request = authorise_steering(&server, caller, run, action).await?;
     runs::cancel(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

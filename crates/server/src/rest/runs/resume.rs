@@ -4,6 +4,7 @@ use axum::extract::State;
 use matrix_core::RunId;
 use matrix_engine::runs::{self, RunResume};
 
+use super::authorise_steering;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Body, Named};
 use crate::problem::Failure;
@@ -24,15 +25,12 @@ pub(crate) async fn resume(
     Body(reason): Body<Reason>,
 ) -> Result<Accepted, Failure> {
     let reason = reason.checked()?;
-    let submitter = runs::submitter_of(server.database(), run)?;
-    let request = server.authorise(
-        caller,
-        RunResume {
-            submitter,
-            run,
-            reason,
-        },
-    )?;
+    let action = |submitter| RunResume {
+        submitter,
+        run,
+        reason,
+    };
+    let request = authorise_steering(&server, caller, run, action).await?;
     runs::resume(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

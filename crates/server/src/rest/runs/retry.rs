@@ -6,6 +6,7 @@ use matrix_engine::runs::{self, RunRetry};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::authorise_steering;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Body, Named};
 use crate::problem::Failure;
@@ -35,15 +36,12 @@ pub(crate) async fn retry(
     Named(run): Named<RunId>,
     Body(Retry { step }): Body<Retry>,
 ) -> Result<Accepted, Failure> {
-    let submitter = runs::submitter_of(server.database(), run)?;
-    let request = server.authorise(
-        caller,
-        RunRetry {
-            submitter,
-            run,
-            step,
-        },
-    )?;
+    let action = |submitter| RunRetry {
+        submitter,
+        run,
+        step,
+    };
+    let request = authorise_steering(&server, caller, run, action).await?;
     runs::retry(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::authorise_steering;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Body, Named};
 use crate::problem::Failure;
@@ -45,16 +46,13 @@ pub(crate) async fn signal(
         let detail = format!("a signal's name has 1 to {NAME_MAX} characters");
         return Err(Failure::malformed(detail));
     }
-    let submitter = runs::submitter_of(server.database(), run)?;
-    let request = server.authorise(
-        caller,
-        RunSignal {
-            submitter,
-            run,
-            name,
-            value,
-        },
-    )?;
+    let action = |submitter| RunSignal {
+        submitter,
+        run,
+        name,
+        value,
+    };
+    let request = authorise_steering(&server, caller, run, action).await?;
     runs::signal(server.engine(), &request).await?;
     Ok(Accepted::by(run))
 }
