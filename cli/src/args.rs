@@ -1,10 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use matrix_changes::service::Asked;
 use matrix_core::RunId;
 use matrix_core::id::DeploymentId;
+use matrix_identity::Role;
+use matrix_server::{HostName, Origin};
 
 use crate::config::LogFormat;
 
@@ -41,6 +45,9 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Take an example with a real defect from a plan to a signed release.
+    ///
+    /// It has a data directory of its own in a new temporary directory, or in the one that --keep
+    /// names. With --data-dir it uses that data directory, and puts the example beside it.
     Demo {
         /// Keep everything in this directory instead of a new temporary one.
         #[arg(long, value_name = "PATH")]
@@ -73,11 +80,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Stay, and answer HTTP on loopback.
-    Serve {
-        /// The address to listen on.
-        #[arg(long, value_name = "ADDRESS")]
-        listen: Option<std::net::SocketAddr>,
-    },
+    Serve(ServeArgs),
     /// What this machine can do.
     Doctor {
         /// Try every way out of the sandbox.
@@ -95,6 +98,38 @@ pub(crate) enum Command {
     /// The background host; started by `--detach`.
     #[command(name = "__host", hide = true)]
     Host,
+}
+
+/// Which part of a list, newest first.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ListArgs<I>
+where
+    I: Clone + Send + Sync + FromStr + 'static,
+    I::Err: std::error::Error + Send + Sync,
+{
+    /// How many at most, 1 to 500.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+    /// Go on behind this one, the last of a part before.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<I>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Listen where other machines can reach it, too; what is sent is not encrypted.
+    #[arg(long)]
+    pub(crate) expose: bool,
+    /// Answer to this name, too, such as `matrix.example.org`; may be given more than once.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<HostName>,
+    /// Let pages of this origin call, such as `https://tools.example.org`; may be given more than
+    /// once.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<Origin>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,11 +159,7 @@ pub(crate) enum ChangeCommand {
         check: Option<String>,
     },
     /// Changes, the newest first.
-    List {
-        /// How many at most.
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-    },
+    List(ListArgs<RunId>),
     /// Agree to a change as it is now.
     Approve(DecideArgs),
     /// End a change that waits for a person.
@@ -157,7 +188,7 @@ pub(crate) struct ChangeRunArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DecideArgs {
     /// The change (`run_…`) or its open question (`apr_…`).
-    pub(crate) id: String,
+    pub(crate) id: Asked,
     /// Why.
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
@@ -169,11 +200,7 @@ pub(crate) struct DecideArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunCommand {
     /// Runs, the newest first.
-    List {
-        /// How many at most.
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-    },
+    List(ListArgs<RunId>),
     /// One run with its steps.
     Show {
         /// The run.
@@ -271,6 +298,12 @@ pub(crate) enum ArtifactCommand {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Remove what is past its time (`keep_artifacts`, `keep_releases`) and what nothing refers to.
+    Prune {
+        /// Only tell what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -280,9 +313,8 @@ pub(crate) enum DeploymentCommand {
         /// Only those of this target.
         #[arg(long, default_value = "")]
         target: String,
-        /// How many at most.
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
+        #[command(flatten)]
+        page: ListArgs<DeploymentId>,
     },
     /// What the process of a deployment wrote last.
     Logs {
@@ -317,7 +349,7 @@ pub(crate) enum UserCommand {
         name: String,
         /// What they are here; may be given more than once.
         #[arg(long, value_name = "ROLE", default_values = ["submitter", "approver"])]
-        role: Vec<String>,
+        role: Vec<Role>,
     },
     /// Users and service accounts.
     List,

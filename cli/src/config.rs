@@ -3,14 +3,18 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use matrix_changes::retention::Keep;
 use matrix_core::{Code, Problem};
+use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Global;
 use crate::environment::Environment;
+
+/// The most sandboxes at once.
+const SANDBOXES_MAX: usize = 1024;
 
 /// The configuration cannot be used.
 pub(crate) const BAD_CONFIG: Code = Code::new("CONFIG-0001", 500, 2, "configuration refused");
@@ -27,6 +31,17 @@ pub(crate) enum Origin {
     File(PathBuf),
     /// Nobody said anything.
     Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "the flag {name}"),
+            Self::Environment(name) => write!(f, "the variable {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
 }
 
 /// A value with its origin.
@@ -53,8 +68,14 @@ pub(crate) enum LogFormat {
 pub(crate) struct Config {
     /// Where everything is kept.
     pub(crate) data_dir: Sourced<PathBuf>,
+    /// The configuration file that was read, if there is one.
+    pub(crate) file: Sourced<Option<PathBuf>>,
     /// Where `serve` listens.
     pub(crate) listen: Sourced<SocketAddr>,
+    /// Further names that `serve` answers to.
+    pub(crate) allowed_hosts: Sourced<Vec<HostName>>,
+    /// Further origins whose pages may call `serve`.
+    pub(crate) allowed_origins: Sourced<Vec<ServedOrigin>>,
     /// How log lines look.
     pub(crate) log_format: Sourced<LogFormat>,
     /// Which log lines there are.
@@ -82,6 +103,8 @@ pub(crate) struct Config {
 struct ConfigFile {
     data_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    allowed_hosts: Option<Vec<HostName>>,
+    allowed_origins: Option<Vec<ServedOrigin>>,
     log_format: Option<LogFormat>,
     log_level: Option<String>,
     targets: Option<PathBuf>,
@@ -103,8 +126,8 @@ fn refused(text: impl Into<String>) -> Problem {
 impl Config {
     /// Brings flags, environment, file and defaults together.
     pub(crate) fn load(global: &Global, environment: &Environment) -> Result<Self, Problem> {
-        let (path, file) = read_file(global, environment)?;
-        let from_file = || Origin::File(path.clone());
+        let (read, file) = read_file(global, environment)?;
+        let from_file = || Origin::File(read.value.clone().unwrap_or_default());
         let pick = Pick { file: &from_file };
         let set = |name: &'static str| environment.get(name).map(|text| (name, text));
         let flag = |format| (format, Origin::Flag("--log-format"));
@@ -121,7 +144,11 @@ impl Config {
             parsed(set("MATRIX_LOG")),
             file.log_level,
         )?;
-        let hosts = set("MATRIX_FETCH_HOSTS").map(|(name, text)| Ok((list(text), name)));
+        let hosts = several(set("MATRIX_FETCH_HOSTS"));
+        let names = several(set("MATRIX_ALLOWED_HOSTS"));
+        let names = pick.value(None, names, file.allowed_hosts)?;
+        let origins = several(set("MATRIX_ALLOWED_ORIGINS"));
+        let origins = pick.value(None, origins, file.allowed_origins)?;
         let listen = pick.value(None, parsed(set("MATRIX_LISTEN")), file.listen)?;
         let kept = parsed(set("MATRIX_KEEP_ARTIFACTS"));
         let keep_artifacts = pick.value(None, kept, file.keep_artifacts)?;
@@ -129,12 +156,15 @@ impl Config {
         Ok(Self {
             data_dir: data_dir(&pick, global, environment, file.data_dir)?,
             listen: listen.unwrap_or_else(|| by_default(LISTEN)),
+            allowed_hosts: names.unwrap_or_else(|| by_default(Vec::new())),
+            allowed_origins: origins.unwrap_or_else(|| by_default(Vec::new())),
             log_format: format.unwrap_or_else(|| by_default(LogFormat::Human)),
             log_level: level.unwrap_or_else(|| by_default("warn".into())),
-            targets: pick.optional(parsed(set("MATRIX_TARGETS")), file.targets)?,
-            vulnerabilities: pick
-                .optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
-            sandboxes: sandboxes.unwrap_or_else(|| by_default(processors())),
+            targets: absolute(pick.optional(parsed(set("MATRIX_TARGETS")), file.targets)?)?,
+            vulnerabilities: absolute(
+                pick.optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
+            )?,
+            sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick
                 .value(None, hosts, file.fetch_hosts)?
                 .unwrap_or_else(|| by_default(Vec::new())),
@@ -142,6 +172,7 @@ impl Config {
             keep_releases: pick
                 .optional(parsed(set("MATRIX_KEEP_RELEASES")), file.keep_releases)?,
             flags: flags(global),
+            file: read.clone(),
         })
     }
 }
@@ -178,8 +209,42 @@ fn by_default<T>(value: T) -> Sourced<T> {
     }
 }
 
-fn list(text: &str) -> Vec<String> {
-    text.split(',').map(|part| part.trim().to_owned()).collect()
+/// A path as it is from everywhere: a host in the background may stand elsewhere.
+fn absolute(found: Sourced<Option<PathBuf>>) -> Result<Sourced<Option<PathBuf>>, Problem> {
+    let Sourced { value, origin } = found;
+    let value = value.map(std::path::absolute).transpose();
+    let value = value.map_err(|error| refused(format!("a path from {origin}: {error}")))?;
+    Ok(Sourced { value, origin })
+}
+
+/// The number of sandboxes, which must let work be done and not use the machine up.
+fn bounded(found: Sourced<usize>) -> Result<Sourced<usize>, Problem> {
+    if (1..=SANDBOXES_MAX).contains(&found.value) {
+        return Ok(found);
+    }
+    Err(refused(format!(
+        "sandboxes is {} by {}; it is 1 to {SANDBOXES_MAX}",
+        found.value, found.origin
+    )))
+}
+
+/// The parts of a text between commas.
+fn several<T: std::str::FromStr>(found: Option<(&'static str, &str)>) -> FromEnvironment<Vec<T>>
+where
+    T::Err: std::fmt::Display,
+{
+    let (name, text) = found?;
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let parts: Result<Vec<T>, _> = parts
+        .map(|part| {
+            part.parse()
+                .map_err(|error| refused(format!("{name}: {error}")))
+        })
+        .collect();
+    Some(parts.map(|parts| (parts, name)))
 }
 
 fn log_format((name, text): (&'static str, &str)) -> Result<(LogFormat, &'static str), Problem> {
@@ -278,27 +343,48 @@ impl Pick<'_> {
     }
 }
 
-fn read_file(global: &Global, environment: &Environment) -> Result<(PathBuf, ConfigFile), Problem> {
+/// The file that is used, with what it says; the usual one may be missing.
+fn read_file(
+    global: &Global,
+    environment: &Environment,
+) -> Result<(Sourced<Option<PathBuf>>, ConfigFile), Problem> {
     let usual = environment
         .xdg("XDG_CONFIG_HOME", ".config")
         .map(|directory| directory.join("matrix").join("config.toml"));
     let named = global.config.clone();
     let Some(path) = named.clone().or(usual) else {
-        return Ok((PathBuf::new(), ConfigFile::default()));
+        return Ok((by_default(None), ConfigFile::default()));
     };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            return Ok((path, ConfigFile::default()));
+            return Ok((by_default(None), ConfigFile::default()));
         }
-        Err(error) => return Err(refused(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(unreadable(&path, &error, named.is_some())),
     };
     let file = toml::from_str(&text).map_err(|error| {
         let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
         let why = one_line(error.message());
         refused(format!("{}:{line}:{column}: {why}", path.display()))
     })?;
-    Ok((path, file))
+    let origin = named.map_or(Origin::Default, |_| Origin::Flag("--config"));
+    let value = Some(path);
+    Ok((Sourced { value, origin }, file))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error, named: bool) -> Problem {
+    let problem = refused(format!(
+        "the configuration file {} cannot be read: {error}",
+        path.display()
+    ));
+    match error.kind() {
+        // Whoever becomes another user often keeps the first one's HOME.
+        std::io::ErrorKind::PermissionDenied if !named => problem.help(
+            "it is the usual file of HOME or XDG_CONFIG_HOME, which seem to be another user's; \
+             set them to your own, or name a file with --config",
+        ),
+        _ => problem.help("name a file that can be read with --config"),
+    }
 }
 
 /// Line and column, counted from 1, of a byte.

@@ -1,8 +1,10 @@
 //! How a command reaches the host: through the data directory's socket, whether the host is
 //! another process or, when there is none, this one.
 
+use std::fs::File;
 use std::time::Duration;
 
+use matrix_changes::Layout;
 use matrix_core::Problem;
 use matrix_server::{Client, HostMode};
 use serde_json::Value;
@@ -29,28 +31,29 @@ pub(crate) struct Door {
 impl Door {
     /// Connects to the host, becoming it when there is none.
     pub(crate) async fn open(config: &Config, environment: &Environment) -> Result<Self, Problem> {
-        let layout = reader::layout(config);
-        let host = match try_lock(&layout)? {
-            Some(lock) => Some(Host::start(config, environment, HostMode::Oneshot, lock).await?),
-            None => None,
-        };
-        Ok(Self {
-            client: connect(config).await?,
-            host,
-        })
+        match lock_or_client(config).await? {
+            Found::Lock(lock) => {
+                let host = Host::start(config, environment, HostMode::Oneshot, lock).await?;
+                Ok(Self {
+                    client: connect(config).await?,
+                    host: Some(host),
+                })
+            }
+            Found::Host(client) => Ok(Self { client, host: None }),
+        }
     }
 
     /// Connects to the host, starting one in the background when there is none.
     pub(crate) async fn background(config: &Config) -> Result<Self, Problem> {
-        let layout = reader::layout(config);
-        if let Some(lock) = try_lock(&layout)? {
-            drop(lock);
-            crate::commands::background::spawn(config)?;
-        }
-        Ok(Self {
-            client: connect(config).await?,
-            host: None,
-        })
+        let client = match lock_or_client(config).await? {
+            Found::Lock(lock) => {
+                drop(lock);
+                crate::commands::background::spawn(config)?;
+                connect(config).await?
+            }
+            Found::Host(client) => client,
+        };
+        Ok(Self { client, host: None })
     }
 
     /// Connects to whoever took the directory over from this process; when nobody did, becomes host
@@ -78,6 +81,43 @@ impl Door {
     }
 }
 
+/// Who has the data directory.
+pub(crate) enum Found {
+    /// Nobody; this process holds its lock now.
+    Lock(File),
+    /// A process that answers.
+    Host(Client),
+}
+
+/// Takes the lock, or finds the host that has it. The lock is tried again and again: whoever looks
+/// whether there is a host holds it for a moment, and a host may end at this very moment.
+pub(crate) async fn lock_or_client(config: &Config) -> Result<Found, Problem> {
+    let layout = reader::layout(config);
+    let search = async {
+        loop {
+            if let Some(lock) = try_lock(&layout)? {
+                return Ok(Found::Lock(lock));
+            }
+            let path = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
+            match Client::connect(&path).await {
+                Ok(client) => return Ok(Found::Host(client)),
+                Err(_) => tokio::time::sleep(SOCKET_INTERVAL).await,
+            }
+        }
+    };
+    tokio::time::timeout(SOCKET_PATIENCE, search)
+        .await
+        .unwrap_or_else(|_| Err(silent(&layout)))
+}
+
+fn silent(layout: &Layout) -> Problem {
+    let text = format!(
+        "another process holds {} and does not answer",
+        layout.root().display()
+    );
+    Problem::new(BUSY, text).help("end it, or use another --data-dir")
+}
+
 /// Connects to the socket, which a host opens shortly after it takes the lock.
 pub(crate) async fn connect(config: &Config) -> Result<Client, Problem> {
     let layout = reader::layout(config);
@@ -92,11 +132,5 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, Problem> {
     };
     tokio::time::timeout(SOCKET_PATIENCE, search)
         .await
-        .map_err(|_| {
-            let text = format!(
-                "another process holds {} and does not answer",
-                layout.root().display()
-            );
-            Problem::new(BUSY, text).help("end it, or use another --data-dir")
-        })
+        .map_err(|_| silent(&layout))
 }

@@ -20,6 +20,11 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// The exit code of showing a run: a run that nobody drives is not as it should be.
+    pub(crate) fn of_showing(forsaken: bool) -> Self {
+        if forsaken { Self::Failed } else { Self::Done }
+    }
+
     /// The exit code of a run's state.
     pub(crate) fn of_state(state: &str) -> Self {
         match state {

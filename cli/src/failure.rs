@@ -2,7 +2,7 @@
 
 use matrix_core::Problem;
 use matrix_server::ClientError;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A failure of this process, or one that the host told us.
 #[derive(Debug, Clone)]
@@ -24,13 +24,26 @@ where
         Self {
             line: problem.to_string(),
             exit: problem.code.exit,
-            problem: json!({
-                "code": problem.code.text,
-                "detail": problem.detail,
-                "help": problem.help,
-            }),
+            problem: with_members(
+                json!({
+                    "code": problem.code.text,
+                    "detail": problem.detail,
+                    "help": problem.help,
+                }),
+                &problem.members,
+            ),
         }
     }
+}
+
+/// A problem with what is known besides, such as the places of a plan's faults.
+fn with_members(mut problem: Value, members: &Map<String, Value>) -> Value {
+    if let Value::Object(known) = &mut problem {
+        for (name, value) in members {
+            known.entry(name.as_str()).or_insert_with(|| value.clone());
+        }
+    }
+    problem
 }
 
 /// What the host, or the way to it, says.
@@ -43,11 +56,14 @@ pub(crate) fn told(error: &ClientError) -> Failure {
         .map(|help| format!("; {help}"))
         .unwrap_or_default();
     let problem = match error {
-        ClientError::Refused(problem) => json!({
-            "code": problem.code,
-            "detail": problem.detail,
-            "help": problem.help,
-        }),
+        ClientError::Refused(problem) => with_members(
+            json!({
+                "code": problem.code,
+                "detail": problem.detail,
+                "help": problem.help,
+            }),
+            &problem.members,
+        ),
         ClientError::NoHost { .. } | ClientError::Broken { .. } => Value::Null,
     };
     Failure {

@@ -4,11 +4,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use matrix_changes::retention::{Retention, keep_up};
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorizer, Caller, Clock, Code, Entropy, Problem, Scope};
@@ -31,6 +32,11 @@ use crate::reader;
 pub(crate) const UNUSABLE: Code = Code::new("HOST-0002", 500, 1, "data directory cannot be used");
 /// Another process holds the data directory and does not let go.
 pub(crate) const BUSY: Code = Code::new("HOST-0003", 409, 1, "data directory is in use");
+/// The data directory was removed or replaced while a process was its host.
+pub(crate) const GONE: Code = Code::new("HOST-0004", 500, 1, "data directory is gone");
+
+/// How often a host looks whether its data directory is still there.
+const GONE_CHECK: Duration = Duration::from_secs(1);
 
 /// How long an owner may show no heartbeat.
 const LEASE: Duration = Duration::from_secs(15);
@@ -58,9 +64,52 @@ pub(crate) struct Host {
     pub(crate) workshop: Workshop,
     working: JoinHandle<()>,
     answering: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     closing: watch::Sender<bool>,
     layout: Layout,
+    place: Place,
     lock: File,
+}
+
+/// The place where a host's lock lies: a path, and the file that was behind it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    layout: Layout,
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    fn of(layout: &Layout, lock: &File) -> io::Result<Self> {
+        let data = lock.metadata()?;
+        Ok(Self {
+            layout: layout.clone(),
+            device: data.dev(),
+            inode: data.ino(),
+        })
+    }
+
+    /// Whether the path still leads to the lock that is held.
+    fn stands(&self) -> bool {
+        match fs::metadata(self.layout.lock()) {
+            Ok(data) => (data.dev(), data.ino()) == (self.device, self.inode),
+            // Only what is certain counts: a file system may fail for a while.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Ready when the data directory is not there any more, or is another one; whatever this
+    /// process still wrote would be lost.
+    pub(crate) async fn lost(&self) -> Problem {
+        while self.stands() {
+            tokio::time::sleep(GONE_CHECK).await;
+        }
+        let text = format!(
+            "{} was removed or replaced while this process was its host",
+            self.layout.root().display()
+        );
+        Problem::new(GONE, text).help("what was recorded in it is gone with it; restore a copy")
+    }
 }
 
 /// Takes the lock of a data directory, or gives nothing when another process has it.
@@ -111,10 +160,12 @@ impl Host {
         lock: File,
     ) -> Result<Self, Problem> {
         let layout = reader::layout(config);
+        let place = Place::of(&layout, &lock).map_err(|error| unusable(&layout.lock(), &error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let database = Database::open(&layout.database(), OpenMode::Host)?;
         let blobs = Blobs::open(layout.blobs())?;
+        blobs.clear_incoming()?;
         let git = Git::find(environment.path()).await?;
         let accounts = Accounts::new(
             database.clone(),
@@ -123,14 +174,7 @@ impl Host {
             Scope::local(),
         );
         let owner = accounts.claim(&reader::user_name()).await?;
-        let journal = Journal::new(
-            database.clone(),
-            blobs.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&entropy),
-        );
-        #[cfg(debug_assertions)]
-        let journal = journal.crash_at(crash_point(environment));
+        let journal = journal(environment, (&database, &blobs), &clock, &entropy);
         let settings = settings(config, environment, layout.clone());
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let options = options(mode, &workshop);
@@ -152,8 +196,8 @@ impl Host {
             data_directory: layout.root().to_owned(),
         };
         let server = Server::new(rooms, facts, Limits::default());
-        let place = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
-        let listener = bind_socket(&place)?;
+        let path = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
+        let listener = bind_socket(&path)?;
         let (closing, closes) = watch::channel(false);
         let answering = tokio::spawn({
             let server = server.clone();
@@ -163,6 +207,7 @@ impl Host {
             let engine = engine.clone();
             async move { engine.work().await }
         });
+        let keeping = tokio::spawn(keep_up(workshop.clone(), owner.clone()));
         Ok(Self {
             engine,
             server,
@@ -171,29 +216,67 @@ impl Host {
             workshop,
             working,
             answering,
+            keeping,
             closing,
             layout,
+            place,
             lock,
         })
+    }
+
+    /// Where it is host.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
     }
 
     /// Lets go of every run at its next step boundary, answers who still asks, and gives the
     /// directory up. Steps that take longer than patience allows are cut off; they are done again.
     pub(crate) async fn end(self) {
+        self.keeping.abort();
         self.engine.drain();
         drop(tokio::time::timeout(FAREWELL, self.working).await);
         self.closing.send_replace(true);
         drop(self.answering.await);
-        // Nobody else can have made a socket here while we hold the lock.
-        drop(fs::remove_file(self.layout.socket()));
+        remove_socket(&self.layout, &self.place);
         drop(self.lock);
     }
 
     /// Ends at once; what was under way is done again by the next host.
     pub(crate) fn abandon(self) {
         self.working.abort();
+        self.keeping.abort();
         self.answering.abort();
-        drop(fs::remove_file(self.layout.socket()));
+        remove_socket(&self.layout, &self.place);
+    }
+}
+
+/// The journal over a database and its blobs.
+#[cfg_attr(
+    not(debug_assertions),
+    expect(unused_variables, reason = "builds for testing can be told to crash")
+)]
+fn journal(
+    environment: &Environment,
+    (database, blobs): (&Database, &Blobs),
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Journal {
+    let journal = Journal::new(
+        database.clone(),
+        blobs.clone(),
+        Arc::clone(clock),
+        Arc::clone(entropy),
+    );
+    #[cfg(debug_assertions)]
+    let journal = journal.crash_at(crash_point(environment));
+    journal
+}
+
+/// Removes the host's socket. Nobody else can have made one here while we hold the lock, unless
+/// the directory is another one by now.
+fn remove_socket(layout: &Layout, place: &Place) {
+    if place.stands() {
+        drop(fs::remove_file(layout.socket()));
     }
 }
 
@@ -240,6 +323,10 @@ pub(crate) fn settings(config: &Config, environment: &Environment, layout: Layou
             .collect(),
         upstream: upstream(environment),
         limits: SandboxLimits::default(),
+        retention: Retention {
+            artifacts: config.keep_artifacts.value,
+            releases: config.keep_releases.value,
+        },
     }
 }
 

@@ -10,11 +10,21 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::{Config, LogFormat};
 
+/// The library that brings a database's tables up to date.
+const MIGRATIONS: &str = "refinery_core";
+
 /// Starts logging; `file` is for a process without a terminal.
 pub(crate) fn start(config: &Config, file: Option<&Path>) -> Result<(), Problem> {
     let unusable = |what: String| Problem::new(crate::config::BAD_CONFIG, what);
-    let filter = EnvFilter::try_new(&config.log_level.value)
-        .map_err(|error| unusable(format!("log level `{}`: {error}", config.log_level.value)))?;
+    // The library that migrates says little but where it was built; whoever names it hears it.
+    let level = &config.log_level.value;
+    let filter = if level.contains(MIGRATIONS) {
+        level.clone()
+    } else {
+        format!("{level},{MIGRATIONS}=warn")
+    };
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| unusable(format!("log level `{level}`: {error}")))?;
     let writer = match file {
         Some(path) => {
             let file = File::options()

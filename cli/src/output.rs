@@ -5,6 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use matrix_core::{Code, Problem};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -60,10 +61,24 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.exit)
 }
 
+/// The arguments are not understood.
+pub(crate) const USAGE: Code = Code::new("CLI-0005", 400, 2, "arguments not understood");
+
 /// What the parser of the command line says; help and version are not failures.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     drop(error.print());
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    // What could not be parsed cannot say whether a program reads the result.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let detail = first.strip_prefix("error: ").unwrap_or(first);
+        let problem = Problem::new(USAGE, detail).help("see --help");
+        json(&serde_json::json!({ "error": Failure::from(problem).problem }));
+    }
+    ExitCode::from(USAGE.exit)
 }
 
 /// Rows with columns as wide as their widest cell.

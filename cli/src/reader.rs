@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use matrix_changes::{Git, Layout, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
-use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, Scope};
+use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, RunId, Scope};
 use matrix_identity::principals::Accounts;
 use matrix_store::tables::principals;
 use matrix_store::{Blobs, Database, OpenMode, StoreError};
@@ -30,6 +30,20 @@ pub(crate) struct Reader {
     pub(crate) authority: Authority,
     /// The operating-system user.
     pub(crate) caller: Caller,
+}
+
+/// A run that nobody drives.
+#[derive(Debug, Clone)]
+pub(crate) struct Forsaken {
+    /// Why, and what continues it.
+    pub(crate) because: String,
+}
+
+impl Forsaken {
+    /// What the run waits for.
+    pub(crate) fn waiting(&self) -> serde_json::Value {
+        serde_json::json!({ "for": "host", "name": "host", "because": self.because })
+    }
 }
 
 /// The places of the configured data directory.
@@ -99,6 +113,23 @@ impl Reader {
             Arc::new(SystemEntropy),
             git,
         ))
+    }
+
+    /// Why nobody drives a run that should be driven, if so: its host has died, or it has none.
+    pub(crate) fn forsaken(&self, run: RunId) -> Result<Option<Forsaken>, Problem> {
+        if is_hosted(&self.layout) {
+            return Ok(None);
+        }
+        // A host lets go of its runs before it lets go of its lock.
+        let row = crate::watch::row(self, run)?;
+        let because = match &*row.state {
+            "running" => "its host has died",
+            "ready" => "it has no host",
+            _ => return Ok(None),
+        };
+        // Another host may have come in between, and then it is that one's.
+        let because = format!("{because}; `matrix run resume {run}` continues it");
+        Ok((!is_hosted(&self.layout)).then_some(Forsaken { because }))
     }
 
     /// Asks whether the user may.

@@ -18,8 +18,11 @@ use crate::reader::Reader;
 /// How often the journal is read.
 const INTERVAL: Duration = Duration::from_millis(40);
 
-/// How often it is looked whether there is a host at all.
-const HOST_CHECK: u32 = 25;
+/// After so many rounds it is looked whether there is a host at all.
+const HOST_CHECK: u32 = 12;
+
+/// How often in succession there must be none: hosts hand over to each other.
+const HOSTLESS: u32 = 2;
 
 /// How following ended.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(crate) async fn follow(
     clock: &dyn Clock,
 ) -> Result<Followed, Problem> {
     let mut progress = Progress::new(show, row(reader, run)?.created_at);
-    let mut round = 0_u32;
+    let (mut round, mut hostless) = (0_u32, 0_u32);
     loop {
         let row = row(reader, run)?;
         for entry in journal::read(&reader.database, &reader.blobs, run, *seen)? {
@@ -66,9 +69,16 @@ pub(crate) async fn follow(
             return Ok(Followed::Settled(row));
         }
         round += 1;
-        if round.is_multiple_of(HOST_CHECK) && !is_hosted(&reader.layout) {
-            progress.end();
-            return Ok(Followed::Unhosted(row));
+        if round.is_multiple_of(HOST_CHECK) {
+            hostless = if is_hosted(&reader.layout) {
+                0
+            } else {
+                hostless + 1
+            };
+            if hostless == HOSTLESS {
+                progress.end();
+                return Ok(Followed::Unhosted(row));
+            }
         }
         progress.tick(clock.now());
         tokio::time::sleep(INTERVAL).await;
@@ -187,6 +197,12 @@ fn describe(entry: &Entry) -> Option<String> {
     })
 }
 
+/// A number of things.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A finished step in one line; steps that only prepare others are not shown.
 fn step(path: &str, result: &serde_json::Value) -> Option<String> {
     if let Some(check) = path.strip_prefix("verify/") {
@@ -212,11 +228,11 @@ fn step(path: &str, result: &serde_json::Value) -> Option<String> {
     let shown = match path {
         "sandbox" => {
             let probes = result.get("probes")?.as_array()?.len();
-            format!("sandbox holds against {probes} ways out")
+            format!("sandbox holds against {} out", count(probes, "way"))
         }
         "patch" => {
             let files = result.pointer("/facts/files")?.as_array()?.len();
-            format!("patch of {files} files applied")
+            format!("patch of {} applied", count(files, "file"))
         }
         "gate" => {
             let verdict = result.pointer("/verdict/verdict")?.as_str()?;

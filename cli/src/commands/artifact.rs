@@ -1,7 +1,11 @@
 //! `matrix artifact`.
 
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use matrix_changes::service::{ArtifactRead, artifact as get, artifacts};
-use matrix_core::Problem;
+use matrix_core::{Code, Problem};
 use serde_json::json;
 
 use super::Context;
@@ -11,6 +15,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
+
+/// A file that was named cannot be written.
+const UNWRITABLE: Code = Code::new("CLI-0006", 500, 1, "file cannot be written");
 
 pub(super) async fn artifact(context: &Context, command: ArtifactCommand) -> Result<Exit, Failure> {
     if let ArtifactCommand::Prune { dry_run } = command {
@@ -49,13 +56,22 @@ pub(super) async fn artifact(context: &Context, command: ArtifactCommand) -> Res
             output: file,
         } => {
             let request = reader.may(ArtifactRead { run })?;
-            let (_, bytes) = get(&reader.database, &reader.blobs, &request, &name)?;
-            match file {
-                Some(path) => std::fs::write(&path, &bytes).map_err(|error| {
+            let (row, bytes) = get(&reader.database, &reader.blobs, &request, &name)?;
+            if let Some(path) = &file {
+                std::fs::write(path, &bytes).map_err(|error| {
                     let text = format!("{} cannot be written: {error}", path.display());
-                    Problem::new(super::change::UNREADABLE, text)
-                })?,
-                None => output::bytes(&bytes),
+                    Problem::new(UNWRITABLE, text).help("name another file with --output")
+                })?;
+            }
+            if context.json {
+                // Bytes have no JSON form, so without a file they come in base 64.
+                let content = file.is_none().then(|| STANDARD.encode(&bytes));
+                output::json(&json!({ "run": run, "name": row.name, "digest": row.digest,
+                    "size": row.size, "media_type": row.media_type,
+                    "file": file.as_deref().map(Path::to_string_lossy),
+                    "content_base64": content }));
+            } else if file.is_none() {
+                output::bytes(&bytes);
             }
         }
         ArtifactCommand::Prune { .. } => {}

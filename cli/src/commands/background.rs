@@ -9,7 +9,7 @@ use matrix_server::HostMode;
 use matrix_store::StoreError;
 use matrix_store::tables::runs;
 
-use super::{Context, signalled};
+use super::{Context, Signals};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -51,6 +51,7 @@ pub(super) async fn host(context: &Context) -> Result<Exit, Failure> {
     if let Err(error) = rustix::process::setsid() {
         tracing::debug!(%error, "this process leads its session already");
     }
+    let mut signals = Signals::listen();
     let layout = reader::layout(&context.config);
     let Some(lock) = try_lock(&layout)? else {
         return Ok(Exit::Done);
@@ -80,10 +81,16 @@ pub(super) async fn host(context: &Context) -> Result<Exit, Failure> {
             }
         }
     };
+    let place = host.place();
     tokio::select! {
         () = idle => {}
         () = engine.stopped() => {}
-        signal = signalled() => tracing::info!(signal, "the background host ends"),
+        signal = signals.any() => tracing::info!(signal, "the background host ends"),
+        gone = place.lost() => {
+            tracing::error!(problem = %gone, "the background host ends");
+            host.abandon();
+            return Err(gone.into());
+        }
     }
     host.end().await;
     Ok(Exit::Done)

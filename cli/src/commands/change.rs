@@ -2,21 +2,27 @@
 
 use std::path::Path;
 
+use matrix_changes::error::ChangeError;
 use matrix_changes::plan::Plan;
-use matrix_changes::service::{self, ChangeList, ChangeRead};
+use matrix_changes::service::{self, Asked, ChangeList, ChangeRead};
 use matrix_changes::view::ChangeView;
+use matrix_core::id::ApprovalId;
 use matrix_core::{Authorised, Code, Problem, RunId};
+use matrix_engine::error::RequestError;
 use matrix_evidence::Status;
+use matrix_store::StoreError;
+use matrix_store::tables::approvals;
 use matrix_store::tables::runs::RunRow;
 use serde_json::{Value, json};
 
-use super::Context;
-use crate::args::{ChangeCommand, ChangeRunArgs, DecideArgs};
+use super::{Context, part};
+use crate::args::{ChangeCommand, ChangeRunArgs, DecideArgs, ListArgs};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
+use crate::watch::{BEGINNING, count, row};
 
 /// A file that was named cannot be read.
 pub(crate) const UNREADABLE: Code = Code::new("CLI-0001", 422, 2, "file cannot be read");
@@ -32,7 +38,7 @@ pub(super) async fn change(context: &Context, command: ChangeCommand) -> Result<
         ChangeCommand::Run(arguments) => run(context, &arguments).await,
         ChangeCommand::Show { run } => show(context, run),
         ChangeCommand::Logs { run, check } => logs(context, run, check.as_deref()),
-        ChangeCommand::List { limit } => list(context, limit),
+        ChangeCommand::List(page) => list(context, &page),
         ChangeCommand::Approve(arguments) => decide(context, &arguments, "approve").await,
         ChangeCommand::Reject(arguments) => decide(context, &arguments, "reject").await,
     }
@@ -62,7 +68,7 @@ fn read_plan(path: &Path) -> Result<(String, String), Problem> {
 async fn check(context: &Context, repository: &Path, path: &Path) -> Result<Exit, Failure> {
     let (text, name) = read_plan(path)?;
     let plan = Plan::parse(text.as_bytes(), &name)?;
-    let digest = plan.digest().map_err(matrix_store::StoreError::corrupt)?;
+    let digest = plan.digest().map_err(StoreError::corrupt)?;
     let git = matrix_worktree::Git::find(context.environment.path()).await?;
     let repository = matrix_worktree::Repository::open(&git, repository).await?;
     let base = repository.resolve(&plan.base).await?;
@@ -70,10 +76,8 @@ async fn check(context: &Context, repository: &Path, path: &Path) -> Result<Exit
         output::json(&json!({ "plan": plan, "digest": digest, "base": base.to_string() }));
     } else {
         output::line(format_args!("{}", plan.title));
-        output::line(format_args!(
-            "  {} operations on {base}",
-            plan.operations.len()
-        ));
+        let operations = count(plan.operations.len(), "operation");
+        output::line(format_args!("  {operations} on {base}"));
         output::line(format_args!("  digest {digest}"));
     }
     Ok(Exit::Done)
@@ -83,8 +87,7 @@ async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failu
     let (plan, plan_name) = read_plan(&arguments.plan)?;
     // What is wrong with a plan is said without touching a data directory.
     Plan::parse(plan.as_bytes(), &plan_name)?;
-    let repository = std::path::absolute(&arguments.repo)
-        .map_err(|error| Problem::new(UNREADABLE, error.to_string()))?;
+    let repository = text_of(&arguments.repo)?;
     let body = json!({
         "repository": repository,
         "plan": plan,
@@ -108,7 +111,18 @@ async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failu
         detached(context, run);
         return Ok(Exit::Done);
     }
-    context.see_through(door, run).await
+    context.see_through(door, run, BEGINNING).await
+}
+
+/// A repository's absolute path as text, in which form it is recorded.
+pub(super) fn text_of(path: &Path) -> Result<String, Problem> {
+    let absolute = std::path::absolute(path);
+    let absolute =
+        absolute.map_err(|error| Problem::new(UNREADABLE, format!("the repository: {error}")))?;
+    absolute.into_os_string().into_string().map_err(|path| {
+        let text = format!("the path {} is not UTF-8", path.to_string_lossy());
+        Problem::new(UNREADABLE, text).help("use the repository under another path")
+    })
 }
 
 /// All that is said about a run that is left to a background host.
@@ -132,7 +146,9 @@ pub(super) fn run_of(answer: &Value) -> Result<RunId, Problem> {
 
 async fn decide(context: &Context, arguments: &DecideArgs, verb: &str) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let approval = open_question(&reader, &arguments.id)?;
+    let (approval, run) = question(&reader, arguments.id)?;
+    // What was shown before is not shown again.
+    let seen = row(&reader, run)?.head_seq;
     drop(reader);
     let door = if arguments.detach {
         Door::background(&context.config).await?
@@ -144,14 +160,11 @@ async fn decide(context: &Context, arguments: &DecideArgs, verb: &str) -> Result
         .post(&path, &json!({ "reason": arguments.reason }))
         .await
     {
-        Ok(answer) if arguments.detach => {
-            detached(context, run_of(&answer)?);
+        Ok(_) if arguments.detach => {
+            detached(context, run);
             Ok(Exit::Done)
         }
-        Ok(answer) => {
-            let run = run_of(&answer)?;
-            context.see_through(door, run).await
-        }
+        Ok(_) => context.see_through(door, run, seen).await,
         Err(problem) => {
             door.close().await;
             Err(problem)
@@ -159,39 +172,56 @@ async fn decide(context: &Context, arguments: &DecideArgs, verb: &str) -> Result
     }
 }
 
-/// The open question of a change, or the question itself.
-fn open_question(reader: &Reader, id: &str) -> Result<String, Problem> {
-    if id.starts_with("apr_") {
-        return Ok(id.to_owned());
+/// The open question of a change, or the question itself, with the change.
+fn question(reader: &Reader, asked: Asked) -> Result<(ApprovalId, RunId), Problem> {
+    match asked {
+        Asked::Approval(id) => {
+            let found = reader
+                .database
+                .read_now::<_, StoreError, _>(|tx| approvals::get(tx, id))?;
+            let missing = || RequestError::NoApproval(id.to_string());
+            Ok((id, found.ok_or_else(missing)?.run))
+        }
+        Asked::Run(run) => {
+            let open = view(reader, run)?.approval;
+            let missing = || ChangeError::NothingToDecide(run.to_string());
+            let id = open.and_then(|id| id.parse().ok()).ok_or_else(missing)?;
+            Ok((id, run))
+        }
     }
-    let run: RunId = id.parse().map_err(|error| {
-        Problem::new(UNREADABLE, format!("{error}")).help("see `matrix change list`")
-    })?;
-    let view = view(reader, run)?;
-    view.approval
-        .ok_or_else(|| matrix_changes::error::ChangeError::NothingToDecide(run.to_string()).into())
 }
 
 /// A change as its journal tells it.
 pub(super) fn view(reader: &Reader, run: RunId) -> Result<ChangeView, Problem> {
     let read = reader.may(ChangeRead { run })?;
-    Ok(service::show(
-        &reader.database,
-        &reader.blobs,
-        &reader.authority,
-        &read,
-    )?)
+    let mut view = service::show(&reader.database, &reader.blobs, &reader.authority, &read)?;
+    if view.state == "running"
+        && let Some(forsaken) = reader.forsaken(run)?
+    {
+        view.waiting = Some(forsaken.waiting());
+    }
+    Ok(view)
 }
 
 fn show(context: &Context, run: RunId) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     let view = view(&reader, run)?;
+    present(context, &view);
+    Ok(Exit::of_showing(forsaken(&view)))
+}
+
+/// Whether nobody drives a change that is to be driven.
+fn forsaken(view: &ChangeView) -> bool {
+    let waiting = view.waiting.as_ref();
+    waiting.is_some_and(|waiting| waiting["for"] == "host")
+}
+
+fn present(context: &Context, view: &ChangeView) {
     if context.json {
-        output::json(&view);
+        output::json(view);
     } else {
-        print(&view);
+        print(view);
     }
-    Ok(Exit::Done)
 }
 
 /// Shows how a followed run ended; a run of another kind in one line.
@@ -204,12 +234,30 @@ pub(super) fn show_end(context: &Context, reader: &Reader, row: &RunRow) -> Resu
         }
         return Ok(());
     }
-    let view = view(reader, row.run)?;
-    if context.json {
-        output::json(&view);
-    } else {
-        print(&view);
+    present(context, &view(reader, row.run)?);
+    Ok(())
+}
+
+/// Tells a program in which state a run is left that is followed no longer, and why.
+pub(super) fn show_left(
+    context: &Context,
+    reader: &Reader,
+    run: RunId,
+    how: &str,
+    why: &str,
+) -> Result<(), Problem> {
+    if !context.json {
+        return Ok(());
     }
+    let row = row(reader, run)?;
+    let mut value = if row.kind == matrix_changes::function::KIND {
+        let view = view(reader, run)?;
+        serde_json::to_value(&view).map_err(StoreError::corrupt)?
+    } else {
+        json!({ "run": run, "state": row.state })
+    };
+    value[how] = why.into();
+    output::json(&value);
     Ok(())
 }
 
@@ -276,9 +324,15 @@ fn print_next(view: &ChangeView) {
             view.run
         ));
     } else if let Some(approval) = &view.approval {
+        let given = view.approvals.filter(|count| count.given > 0);
+        let given = given.map(|count| format!(" ({count})")).unwrap_or_default();
         output::line(format_args!(
-            "\nit waits for a person: `matrix change approve {approval}`"
+            "\nit waits for a person{given}: `matrix change approve {approval}`"
         ));
+    } else if forsaken(view) {
+        let because = view.waiting.as_ref().map(|waiting| &waiting["because"]);
+        let because = because.and_then(Value::as_str).unwrap_or_default();
+        output::line(format_args!("\n{because}"));
     } else if let Some(waiting) = &view.waiting {
         output::line(format_args!(
             "\nit waits: {}",
@@ -336,13 +390,13 @@ fn logs(context: &Context, run: RunId, check: Option<&str>) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, limit: u32) -> Result<Exit, Failure> {
+fn list(context: &Context, page: &ListArgs<RunId>) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let request: Authorised<ChangeList> = reader.may(ChangeList {
-        before: None,
-        limit,
-    })?;
-    let rows = service::list(&reader.database, &request)?;
-    super::run::print_rows(context, &rows);
+    let fetch = |before, limit| {
+        let request: Authorised<ChangeList> = reader.may(ChangeList { before, limit })?;
+        Ok(service::list(&reader.database, &request)?)
+    };
+    let (rows, next) = part(page.limit, page.after, |row: &RunRow| row.run, fetch)?;
+    super::run::print_rows(context, &rows, next);
     Ok(Exit::Done)
 }

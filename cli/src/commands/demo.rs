@@ -8,12 +8,13 @@ use matrix_core::{Code, Problem};
 use serde_json::json;
 
 use super::Context;
-use super::change::run_of;
+use super::change::{run_of, text_of};
 use crate::config::{Origin, Sourced};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::watch::BEGINNING;
 
 /// The demo could not be set up.
 const DEMO_FAILED: Code = Code::new("CLI-0004", 500, 1, "demo could not be set up");
@@ -29,9 +30,12 @@ fn failed(error: impl std::fmt::Display) -> Problem {
 }
 
 pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exit, Failure> {
-    let place = match keep {
-        Some(place) => std::path::absolute(place).map_err(failed)?,
-        None => tempfile::Builder::new()
+    let asked = &context.config.data_dir;
+    let named = matches!(asked.origin, Origin::Flag(_)).then(|| asked.value.clone());
+    let place = match (keep, &named) {
+        (Some(place), _) => std::path::absolute(place).map_err(failed)?,
+        (None, Some(data)) => data.join("demo"),
+        (None, None) => tempfile::Builder::new()
             .prefix("matrix-demo-")
             .tempdir()
             .map_err(failed)?
@@ -59,7 +63,7 @@ pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exi
     output::note("");
     let mut config = context.config.clone();
     config.data_dir = Sourced {
-        value: place.join("data"),
+        value: named.unwrap_or_else(|| place.join("data")),
         origin: Origin::Default,
     };
     let context = Context {
@@ -69,7 +73,7 @@ pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exi
         clock: std::sync::Arc::clone(&context.clock),
     };
     let body = json!({
-        "repository": repository,
+        "repository": text_of(&repository)?,
         "plan": plan.contents_utf8().unwrap_or_default(),
         "plan_name": "fix.yaml",
     });
@@ -81,7 +85,7 @@ pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exi
             return Err(problem);
         }
     };
-    context.see_through(door, run).await
+    context.see_through(door, run, BEGINNING).await
 }
 
 fn extract(directory: &Dir<'_>, top: &Path, place: &Path) -> std::io::Result<()> {

@@ -2,10 +2,11 @@
 
 use matrix_changes::service::{self, DeploymentList, DeploymentRead, deployments};
 use matrix_core::id::DeploymentId;
+use matrix_store::tables::releases::DeploymentRow;
 use serde_json::json;
 
-use super::Context;
-use crate::args::DeploymentCommand;
+use super::{Context, part};
+use crate::args::{DeploymentCommand, ListArgs};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,7 +18,7 @@ pub(super) async fn deployment(
     command: DeploymentCommand,
 ) -> Result<Exit, Failure> {
     let (deployment, verb) = match command {
-        DeploymentCommand::List { target, limit } => return list(context, target, limit),
+        DeploymentCommand::List { target, page } => return list(context, &target, &page),
         DeploymentCommand::Logs { deployment } => return logs(context, deployment).await,
         DeploymentCommand::Rollback { deployment } => (deployment, "rollback"),
         DeploymentCommand::Stop { deployment } => (deployment, "stop"),
@@ -42,16 +43,28 @@ async fn logs(context: &Context, deployment: DeploymentId) -> Result<Exit, Failu
     let workshop = reader
         .workshop(&context.config, &context.environment)
         .await?;
-    output::bytes(&service::logs(&workshop, &request).await?);
+    let bytes = service::logs(&workshop, &request).await?;
+    if context.json {
+        let text = String::from_utf8_lossy(&bytes);
+        output::json(&json!({ "deployment": deployment, "text": text }));
+    } else {
+        output::bytes(&bytes);
+    }
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, target: String, limit: u32) -> Result<Exit, Failure> {
+fn list(context: &Context, target: &str, page: &ListArgs<DeploymentId>) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let rows = deployments(
-        &reader.database,
-        &reader.may(DeploymentList { target, limit })?,
-    )?;
+    let fetch = |before, limit| {
+        let request = reader.may(DeploymentList {
+            before,
+            target: target.to_owned(),
+            limit,
+        })?;
+        Ok(deployments(&reader.database, &request)?)
+    };
+    let id = |row: &DeploymentRow| row.deployment;
+    let (rows, next) = part(page.limit, page.after, id, fetch)?;
     if context.json {
         let list: Vec<_> = rows
             .iter()
@@ -60,7 +73,7 @@ fn list(context: &Context, target: String, limit: u32) -> Result<Exit, Failure> 
                     "state": row.state, "created_at": row.created_at })
             })
             .collect();
-        output::json(&json!({ "deployments": list }));
+        output::json(&json!({ "deployments": list, "next": next }));
     } else {
         let cells: Vec<_> = rows
             .iter()
@@ -75,6 +88,9 @@ fn list(context: &Context, target: String, limit: u32) -> Result<Exit, Failure> 
             })
             .collect();
         output::table(&["deployment", "target", "state", "created", "run"], &cells);
+        if let Some(next) = next {
+            output::note(format_args!("there are more: --after {next}"));
+        }
     }
     Ok(Exit::Done)
 }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::host::is_hosted;
 use crate::{output, reader};
 
 pub(super) async fn doctor(context: &Context, full: bool) -> Result<Exit, Failure> {
     let mut report = serde_json::Map::new();
-    let mut good = true;
+    let mut good = place(context, &mut report);
     match matrix_worktree::Git::find(context.environment.path()).await {
         Ok(git) => say(context, &mut report, "git", true, git.version()),
         Err(error) => {
@@ -40,6 +41,35 @@ pub(super) async fn doctor(context: &Context, full: bool) -> Result<Exit, Failur
         output::json(&report);
     }
     Ok(if good { Exit::Done } else { Exit::Failed })
+}
+
+/// Where everything is kept, and what decided that.
+fn place(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool {
+    let layout = reader::layout(&context.config);
+    let hosted = if is_hosted(&layout) {
+        ", hosted now"
+    } else {
+        ""
+    };
+    let (good, state) = match std::fs::metadata(layout.root()) {
+        Ok(data) if !data.is_dir() => (false, "it is not a directory".to_owned()),
+        Ok(_) if layout.database().is_file() => (true, format!("in use{hosted}")),
+        Ok(_) => (true, "empty".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            (true, "made by the first change".to_owned())
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    let from = &context.config.data_dir.origin;
+    let detail = format!("{} ({from}; {state})", layout.root().display());
+    say(context, report, "data", good, &detail);
+    let file = &context.config.file;
+    let detail = match &file.value {
+        Some(path) => format!("{} ({})", path.display(), file.origin),
+        None => "no file; variables and defaults only".to_owned(),
+    };
+    say(context, report, "config", true, &detail);
+    good
 }
 
 fn say(

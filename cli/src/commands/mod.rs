@@ -21,6 +21,8 @@ use clap::CommandFactory;
 use matrix_core::system::SystemClock;
 use matrix_core::{Clock, Problem, RunId};
 use matrix_engine::Engine;
+use matrix_store::tables::runs::RunRow;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Args, Command};
 use crate::config::Config;
@@ -28,8 +30,9 @@ use crate::door::Door;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::host::{Host, Place};
 use crate::reader::Reader;
-use crate::watch::{BEGINNING, Followed, Show, follow};
+use crate::watch::{Followed, Show, follow};
 use crate::{logging, output};
 
 /// What every command is given.
@@ -97,7 +100,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::SigningKey(command) => signing_key::signing_key(context, &command).await,
         Command::User(command) => user::user(context, command).await,
         Command::Policy(command) => policy::policy(context, &command),
-        Command::Serve { listen } => serve::serve(context, listen).await,
+        Command::Serve(arguments) => serve::serve(context, arguments).await,
         Command::Doctor { sandbox } => doctor::doctor(context, sandbox).await,
         Command::Config(command) => config::config(context, &command),
         Command::Host => background::host(context).await,
@@ -105,41 +108,58 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
     }
 }
 
+/// How accompanying a run ended.
+pub(crate) enum Outcome {
+    /// The run ended, waits or rests; the door is as it was left.
+    Settled(Box<RunRow>, Box<Door>),
+    /// The engine of this process stopped, because of this.
+    Stopped(String),
+    /// This process was told to end, by this.
+    Interrupted(&'static str),
+}
+
 impl Context {
-    /// Follows a run that this process or another drives, and shows how it ended. A signal ends
-    /// the following, and the host if this process is it; the run goes on later. Hosts change
+    /// Follows a run that this process or another drives, from the entry after `seen`. A signal
+    /// ends the following, and the host if this process is it; the run goes on later. Hosts change
     /// meanwhile: another one ends with its own run, and then this process goes on with this one;
     /// `matrix serve` takes over, and then this process only looks on.
-    pub(crate) async fn see_through(&self, mut door: Door, run: RunId) -> Result<Exit, Failure> {
-        let reader = Reader::open(&self.config)?;
-        let mut seen = BEGINNING;
+    pub(crate) async fn accompany(
+        &self,
+        reader: &Reader,
+        mut door: Door,
+        run: RunId,
+        mut seen: i64,
+    ) -> Result<Outcome, Failure> {
+        let mut signals = Signals::listen();
         loop {
             let engine = door.host.as_ref().map(|host| host.engine.clone());
+            let place = door.host.as_ref().map(Host::place);
             let followed = tokio::select! {
-                followed = follow(&reader, run, &mut seen, Show::Progress, &*self.clock) => {
+                followed = follow(reader, run, &mut seen, Show::Progress, &*self.clock) => {
                     Some(followed?)
                 }
                 () = stopped(engine.as_ref()) => None,
-                signal = signalled() => {
+                gone = lost(place.as_ref()) => {
                     output::live("");
-                    output::note(format_args!("{signal}: {run} is left as it is; \
-                         `matrix run resume {run}` goes on"));
                     if let Some(host) = door.host {
                         host.abandon();
                     }
-                    return Ok(Exit::Interrupted);
+                    return Err(gone.into());
+                }
+                signal = signals.any() => {
+                    output::live("");
+                    if let Some(host) = door.host {
+                        host.abandon();
+                    }
+                    return Ok(Outcome::Interrupted(signal));
                 }
             };
-            door.close().await;
-            if let Some(Followed::Settled(row)) = &followed {
-                change::show_end(self, &reader, row)?;
-                return Ok(Exit::of_state(&row.state));
+            if let Some(Followed::Settled(row)) = followed {
+                return Ok(Outcome::Settled(Box::new(row), Box::new(door)));
             }
+            door.close().await;
             if let Some(why) = engine.as_ref().and_then(Engine::failure) {
-                output::note(format_args!(
-                    "matrix: run {run} stopped: {why}; `matrix run resume {run}` goes on"
-                ));
-                return Ok(Exit::Failed);
+                return Ok(Outcome::Stopped(why));
             }
             door = if engine.is_some() {
                 tracing::info!("another process takes over");
@@ -150,6 +170,66 @@ impl Context {
             };
         }
     }
+
+    /// Accompanies a run from the entry after `seen` and shows how it ended.
+    pub(crate) async fn see_through(
+        &self,
+        door: Door,
+        run: RunId,
+        seen: i64,
+    ) -> Result<Exit, Failure> {
+        let reader = Reader::open(&self.config)?;
+        match self.accompany(&reader, door, run, seen).await? {
+            Outcome::Settled(row, door) => {
+                door.close().await;
+                change::show_end(self, &reader, &row)?;
+                Ok(Exit::of_state(&row.state))
+            }
+            Outcome::Stopped(why) => {
+                output::note(format_args!(
+                    "matrix: run {run} stopped: {why}; `matrix run resume {run}` goes on"
+                ));
+                change::show_left(self, &reader, run, "stopped", &why)?;
+                Ok(Exit::Failed)
+            }
+            Outcome::Interrupted(signal) => {
+                output::note(format_args!(
+                    "{signal}: {run} is left as it is; `matrix run resume {run}` goes on"
+                ));
+                change::show_left(self, &reader, run, "interrupted", signal)?;
+                Ok(Exit::Interrupted)
+            }
+        }
+    }
+}
+
+/// Ready when the place of this process's host is gone; never when it is no host.
+async fn lost(place: Option<&Place>) -> Problem {
+    match place {
+        Some(place) => place.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A part of a list that is asked for a part at a time, and the id behind which it goes on.
+pub(crate) fn part<T, I>(
+    limit: u32,
+    after: Option<I>,
+    id: impl Fn(&T) -> I,
+    fetch: impl Fn(Option<I>, u32) -> Result<Vec<T>, Failure>,
+) -> Result<(Vec<T>, Option<I>), Failure>
+where
+    I: Copy,
+{
+    let rows = fetch(after, limit)?;
+    let last = rows.last().map(id);
+    let more = match last {
+        Some(last) if rows.len() == usize::try_from(limit).unwrap_or(usize::MAX) => {
+            !fetch(Some(last), 1)?.is_empty()
+        }
+        _ => false,
+    };
+    Ok((rows, last.filter(|_| more)))
 }
 
 /// Ready when the engine of this process stopped; never when it has none.
@@ -160,19 +240,37 @@ async fn stopped(engine: Option<&Engine>) {
     }
 }
 
-/// Ready when the process is asked to end.
-pub(crate) async fn signalled() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind: SignalKind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
-            // Without a handler the signal ends the process by itself.
-            Err(_) => std::future::pending().await,
+/// The signals that ask a process to end. They are heard from the moment this is made.
+pub(crate) struct Signals([(&'static str, Option<Signal>); 3]);
+
+impl Signals {
+    /// Begins to listen; a signal that cannot be listened to ends the process by itself.
+    pub(crate) fn listen() -> Self {
+        let heard = |kind| signal(kind).ok();
+        Self([
+            ("interrupted", heard(SignalKind::interrupt())),
+            ("terminated", heard(SignalKind::terminate())),
+            ("hung up", heard(SignalKind::hangup())),
+        ])
+    }
+
+    /// Ready when the process is asked to end; says how.
+    pub(crate) async fn any(&mut self) -> &'static str {
+        let [one, two, three] = &mut self.0;
+        tokio::select! {
+            name = heard(one) => name,
+            name = heard(two) => name,
+            name = heard(three) => name,
         }
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => "interrupted",
-        () = wait(SignalKind::terminate()) => "terminated",
-        () = wait(SignalKind::hangup()) => "hung up",
+    }
+}
+
+async fn heard((name, signal): &mut (&'static str, Option<Signal>)) -> &'static str {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+            name
+        }
+        None => std::future::pending().await,
     }
 }

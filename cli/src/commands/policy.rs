@@ -13,7 +13,12 @@ use crate::reader::{self, Reader};
 pub(super) fn policy(context: &Context, command: &PolicyCommand) -> Result<Exit, Failure> {
     let PolicyCommand::Explain { run, built_in } = command;
     if *built_in {
-        output::bytes(matrix_identity::policy::DEFAULT_POLICY.as_bytes());
+        let text = matrix_identity::policy::DEFAULT_POLICY;
+        if context.json {
+            output::json(&json!({ "policy": text }));
+        } else {
+            output::bytes(text.as_bytes());
+        }
         return Ok(Exit::Done);
     }
     if let Some(run) = run {

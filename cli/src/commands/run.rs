@@ -1,18 +1,21 @@
 //! `matrix run`.
 
+use std::collections::HashMap;
+
 use matrix_core::{Code, Problem, RunId};
-use matrix_engine::runs::{self, RunList, RunRead};
+use matrix_engine::runs::{self, RunList, RunRead, RunView};
+use matrix_engine::{Entry, EntryKind};
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self as table, RunRow};
 use serde_json::{Value, json};
 
-use super::{Context, change};
-use crate::args::RunCommand;
+use super::{Context, Outcome, Signals, change, part};
+use crate::args::{ListArgs, RunCommand};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
-use crate::reader::Reader;
+use crate::reader::{Forsaken, Reader};
 use crate::watch::{BEGINNING, Followed, Show, follow, row};
 
 /// A value on the command line is not JSON.
@@ -23,7 +26,7 @@ const RESUME_MAX: i64 = 10_000;
 
 pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, Failure> {
     match command {
-        RunCommand::List { limit } => list(context, limit),
+        RunCommand::List(page) => list(context, &page),
         RunCommand::Show { run, journal } => show(context, run, journal),
         RunCommand::Why { run } => why(context, run),
         RunCommand::Watch { run } => watch(context, run).await,
@@ -55,7 +58,7 @@ pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, 
 }
 
 /// Rows of runs, for a person or a program.
-pub(super) fn print_rows(context: &Context, rows: &[RunRow]) {
+pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>) {
     if context.json {
         let runs: Vec<_> = rows
             .iter()
@@ -64,7 +67,7 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow]) {
                     "created_at": row.created_at, "updated_at": row.updated_at })
             })
             .collect();
-        output::json(&json!({ "runs": runs }));
+        output::json(&json!({ "runs": runs, "next": next }));
         return;
     }
     let cells: Vec<Vec<String>> = rows
@@ -80,16 +83,24 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow]) {
         })
         .collect();
     output::table(&["run", "state", "created", "title"], &cells);
+    if let Some(next) = next {
+        output::note(format_args!("there are more: --after {next}"));
+    }
 }
 
-fn list(context: &Context, limit: u32) -> Result<Exit, Failure> {
+fn list(context: &Context, page: &ListArgs<RunId>) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let request = reader.may(RunList {
-        before: None,
-        kind: String::new(),
-        limit,
-    })?;
-    print_rows(context, &runs::list(&reader.database, &request)?);
+    let fetch = |before, limit| {
+        let kind = String::new();
+        let request = reader.may(RunList {
+            before,
+            kind,
+            limit,
+        })?;
+        Ok(runs::list(&reader.database, &request)?)
+    };
+    let (rows, next) = part(page.limit, page.after, |row: &RunRow| row.run, fetch)?;
+    print_rows(context, &rows, next);
     Ok(Exit::Done)
 }
 
@@ -102,14 +113,28 @@ fn show(context: &Context, run: RunId, with_journal: bool) -> Result<Exit, Failu
     } else {
         Vec::new()
     };
+    let forsaken = reader.forsaken(run)?;
+    let exit = Exit::of_showing(forsaken.is_some());
     if context.json {
         let mut value = serde_json::to_value(&view).map_err(StoreError::corrupt)?;
         if with_journal {
             value["journal"] = serde_json::to_value(&entries).map_err(StoreError::corrupt)?;
         }
+        if let Some(forsaken) = forsaken {
+            value["waiting"] = forsaken.waiting();
+        }
         output::json(&value);
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
+    print_view(&view);
+    print_entries(&entries);
+    if let Some(Forsaken { because }) = forsaken {
+        output::line(format_args!("\n{because}"));
+    }
+    Ok(exit)
+}
+
+fn print_view(view: &RunView) {
     output::line(format_args!("{} {}", view.run, view.title));
     output::line(format_args!(
         "{} {}, version {}",
@@ -131,33 +156,55 @@ fn show(context: &Context, run: RunId, with_journal: bool) -> Result<Exit, Failu
             .unwrap_or_default();
         output::line(format_args!("  {:<9} {}{error}", step.state, step.path));
     }
-    for entry in &entries {
+}
+
+fn print_entries(entries: &[Entry]) {
+    // An answer comes under the question's name; it is shown under the question's address.
+    let mut addresses = HashMap::new();
+    for entry in entries {
+        let question = entry.payload.as_ref();
+        let question = question.and_then(|payload| payload.get("approval")?.as_str());
+        let path = match (entry.kind, question) {
+            (EntryKind::ApprovalRequested, Some(question)) => {
+                addresses.insert(question, &*entry.path);
+                &*entry.path
+            }
+            (EntryKind::ApprovalDecided, Some(question)) => {
+                addresses.get(question).copied().unwrap_or(&entry.path)
+            }
+            _ => &*entry.path,
+        };
         output::line(format_args!(
-            "{:>4} {} {} {} {}",
+            "{:>4} {} {} {path} {}",
             entry.seq,
             entry.at,
             entry.kind.as_str(),
-            entry.path,
             entry.hash.short()
         ));
     }
-    Ok(Exit::Done)
 }
 
 fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     reader.may(RunRead { run })?;
     let row = row(&reader, run)?;
-    let waiting: Option<Value> = row
-        .waiting
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok());
+    let forsaken = reader.forsaken(run)?;
+    let exit = Exit::of_showing(forsaken.is_some());
+    let recorded = || serde_json::from_str(row.waiting.as_deref()?).ok();
+    let waiting: Option<Value> = match &forsaken {
+        Some(forsaken) => Some(forsaken.waiting()),
+        None => recorded(),
+    };
     if context.json {
         output::json(
             &json!({ "run": run, "state": row.state, "since": row.updated_at,
             "waiting": waiting, "owner": row.owner }),
         );
-        return Ok(Exit::Done);
+        return Ok(exit);
+    }
+    if let Some(Forsaken { because }) = forsaken {
+        output::line(because);
+        return Ok(exit);
     }
     let text = match (&*row.state, waiting) {
         ("waiting" | "paused", Some(waiting)) => {
@@ -170,9 +217,6 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
                 part("because")
             )
         }
-        ("running", _) if !crate::host::is_hosted(&reader.layout) => {
-            format!("its host ended; `matrix run resume {run}` goes on")
-        }
         ("running", _) => format!(
             "running since {} by {}",
             row.updated_at,
@@ -182,27 +226,27 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
         (state, _) => format!("it does not wait: {state} since {}", row.updated_at),
     };
     output::line(text);
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     reader.may(RunRead { run })?;
-    let followed = follow(
-        &reader,
-        run,
-        &mut { BEGINNING },
-        Show::Progress,
-        &*context.clock,
-    )
-    .await?;
-    let row = match followed {
-        Followed::Settled(row) => row,
-        Followed::Unhosted(row) => {
-            output::note(format_args!(
-                "matrix: nobody drives {run}; `matrix run resume {run}` goes on"
-            ));
-            row
+    let (mut seen, mut signals) = (BEGINNING, Signals::listen());
+    let row = tokio::select! {
+        followed = follow(&reader, run, &mut seen, Show::Progress, &*context.clock) => {
+            match followed? {
+                Followed::Settled(row) => row,
+                Followed::Unhosted(row) => {
+                    change::show_end(context, &reader, &row)?;
+                    return Ok(Exit::Failed);
+                }
+            }
+        }
+        signal = signals.any() => {
+            output::live("");
+            change::show_left(context, &reader, run, "interrupted", signal)?;
+            return Ok(Exit::Interrupted);
         }
     };
     change::show_end(context, &reader, &row)?;
@@ -212,7 +256,7 @@ async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
 /// Asks the host for something; what follows from it happens before the command ends.
 async fn steer(context: &Context, run: RunId, verb: &str, body: Value) -> Result<Exit, Failure> {
     // A run that is not there is no reason to become host.
-    row(&Reader::open(&context.config)?, run)?;
+    let seen = row(&Reader::open(&context.config)?, run)?.head_seq;
     let door = Door::open(&context.config, &context.environment).await?;
     if let Err(problem) = door
         .post(&format!("/api/v1/runs/{run}/{verb}"), &body)
@@ -229,7 +273,7 @@ async fn steer(context: &Context, run: RunId, verb: &str, body: Value) -> Result
         }
         return Ok(Exit::Done);
     }
-    let exit = context.see_through(door, run).await?;
+    let exit = context.see_through(door, run, seen).await?;
     // The request itself was carried out; only a retry is about how the run ends.
     Ok(if verb == "retry" { exit } else { Exit::Done })
 }
@@ -245,7 +289,7 @@ async fn resume(context: &Context, run: RunId) -> Result<Exit, Failure> {
         door.close().await;
         return Err(problem);
     }
-    context.see_through(door, run).await
+    context.see_through(door, run, before.head_seq).await
 }
 
 async fn resume_all(context: &Context) -> Result<Exit, Failure> {
@@ -264,25 +308,34 @@ async fn resume_all(context: &Context) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
-    let door = Door::open(&context.config, &context.environment).await?;
+    let mut door = Door::open(&context.config, &context.environment).await?;
     if let [only] = unfinished.as_slice() {
-        return context.see_through(door, only.run).await;
+        return context.see_through(door, only.run, only.head_seq).await;
     }
     let mut ended = Vec::new();
-    for RunRow { run, .. } in &unfinished {
+    for RunRow { run, head_seq, .. } in &unfinished {
         output::note(format_args!("resuming {run}"));
-        let (Followed::Settled(row) | Followed::Unhosted(row)) = follow(
-            &reader,
-            *run,
-            &mut { BEGINNING },
-            Show::Progress,
-            &*context.clock,
-        )
-        .await?;
-        ended.push(row);
+        match context.accompany(&reader, door, *run, *head_seq).await? {
+            Outcome::Settled(row, left) => {
+                ended.push(*row);
+                door = *left;
+            }
+            Outcome::Stopped(why) => {
+                output::note(format_args!(
+                    "matrix: run {run} stopped: {why}; `matrix run resume` goes on"
+                ));
+                print_rows(context, &ended, None);
+                return Ok(Exit::Failed);
+            }
+            Outcome::Interrupted(signal) => {
+                output::note(format_args!("{signal}: `matrix run resume` goes on"));
+                print_rows(context, &ended, None);
+                return Ok(Exit::Interrupted);
+            }
+        }
     }
     door.close().await;
-    print_rows(context, &ended);
+    print_rows(context, &ended, None);
     let exits = ended.iter().map(|row| Exit::of_state(&row.state));
     let rank = |exit: &Exit| match exit {
         Exit::Unsuccessful => 3,

@@ -3,18 +3,21 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use matrix_changes::Workshop;
 use matrix_core::Problem;
 use matrix_sandbox::spec::Profile;
 use matrix_server::health::HealthState;
-use matrix_server::{AllowedNames, Exposure, HostMode, bind, serve_tcp};
+use matrix_server::{AllowedNames, Exposure, HostMode, Server, bind, serve_tcp};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Context, signalled};
+use super::{Context, Signals};
+use crate::args::ServeArgs;
+use crate::door::{Found, lock_or_client};
 use crate::exit::Exit;
 use crate::failure::{Failure, told};
 use crate::host::{BUSY, Host, closed, try_lock};
-use crate::{door, output, reader};
+use crate::{output, reader};
 
 /// How long another host may take to let go.
 const HANDOVER: Duration = Duration::from_mins(2);
@@ -22,76 +25,104 @@ const HANDOVER: Duration = Duration::from_mins(2);
 /// How often the lock is tried meanwhile.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-pub(super) async fn serve(context: &Context, listen: Option<SocketAddr>) -> Result<Exit, Failure> {
+pub(super) async fn serve(context: &Context, arguments: ServeArgs) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen();
     let layout = reader::layout(&context.config);
+    let address = arguments.listen.unwrap_or(context.config.listen.value);
+    let exposure = if arguments.expose {
+        Exposure::Network
+    } else {
+        Exposure::Loopback
+    };
+    // An address that cannot be used is no reason to take a data directory over.
+    let listener = bind(address, exposure).await?;
+    let address = listener.local_addr().unwrap_or(address);
+    let names = names(context, &arguments, address);
     let lock = take_over(context).await?;
     let host = Host::start(&context.config, &context.environment, HostMode::Serve, lock).await?;
     let token = layout.root().join("token");
     host.accounts
         .ensure_service_token(&host.owner, "api", &token)
         .await?;
-    let address = listen.unwrap_or(context.config.listen.value);
-    let listener = bind(address, Exposure::Loopback).await?;
-    let address = listener.local_addr().unwrap_or(address);
     output::note(format_args!("listening on http://{address}"));
     output::note(format_args!("token in {}", token.display()));
+    if !address.ip().is_loopback() {
+        output::note("other machines can reach it, and what is sent is not encrypted");
+    }
     let (closing, closes) = watch::channel(false);
     let serving = tokio::spawn({
         let server = host.server.clone();
         async move {
-            serve_tcp(
-                listener,
-                AllowedNames::loopback(address),
-                server,
-                closed(closes),
-            )
-            .await;
+            serve_tcp(listener, names, server, closed(closes)).await;
         }
     });
     host.server
         .health()
         .report("sandbox", HealthState::Pending, "it tests itself");
-    let tested = tokio::spawn({
-        let (workshop, server) = (host.workshop.clone(), host.server.clone());
-        async move {
-            match workshop.self_test(Profile::Check).await {
-                Ok(test) if test.held() => {
-                    server
-                        .health()
-                        .report("sandbox", HealthState::Ok, "it holds its own test");
-                }
-                Ok(_) => {
-                    let detail = "it does not hold its own test; see `matrix doctor --sandbox`";
-                    server
-                        .health()
-                        .report("sandbox", HealthState::Failed, detail);
-                }
-                Err(error) => {
-                    server
-                        .health()
-                        .report("sandbox", HealthState::Failed, error.to_string());
-                }
-            }
-        }
-    });
-    tokio::select! {
-        signal = signalled() => output::note(format_args!("{signal}: ending")),
-        () = host.engine.stopped() => output::note("another process takes over"),
+    let tested = tokio::spawn(self_test(host.workshop.clone(), host.server.clone()));
+    let place = host.place();
+    let ended = tokio::select! {
+        signal = signals.any() => Ok(signal),
+        () = host.engine.stopped() => Ok("another process takes over"),
+        gone = place.lost() => Err(gone),
+    };
+    if let Ok(why) = ended {
+        output::note(format_args!("{why}: ending"));
     }
     closing.send_replace(true);
     drop(serving.await);
     tested.abort();
-    host.end().await;
+    let ended = match ended {
+        Ok(why) => {
+            host.end().await;
+            why
+        }
+        Err(gone) => {
+            host.abandon();
+            return Err(gone.into());
+        }
+    };
+    if context.json {
+        output::json(&json!({ "ended": ended }));
+    }
     Ok(Exit::Done)
+}
+
+/// Lets the sandbox test itself, and reports how that went.
+async fn self_test(workshop: Workshop, server: Server) {
+    let (state, detail) = match workshop.self_test(Profile::Check).await {
+        Ok(test) if test.held() => (HealthState::Ok, "it holds its own test".to_owned()),
+        Ok(_) => {
+            let detail = "it does not hold its own test; see `matrix doctor --sandbox`";
+            (HealthState::Failed, detail.to_owned())
+        }
+        Err(error) => (HealthState::Failed, error.to_string()),
+    };
+    server.health().report("sandbox", state, detail);
+}
+
+/// The names the server answers to: its own, those of the configuration and those of the flags.
+fn names(context: &Context, arguments: &ServeArgs, address: SocketAddr) -> AllowedNames {
+    let hosts = &context.config.allowed_hosts.value;
+    let origins = &context.config.allowed_origins.value;
+    let own = AllowedNames::loopback(address);
+    let named = hosts
+        .iter()
+        .chain(&arguments.allow_host)
+        .fold(own, AllowedNames::host);
+    origins
+        .iter()
+        .chain(&arguments.allow_origin)
+        .fold(named, AllowedNames::origin)
 }
 
 /// Takes the lock; a host that has it is asked to let go at the next step boundary.
 async fn take_over(context: &Context) -> Result<std::fs::File, Failure> {
     let layout = reader::layout(&context.config);
-    if let Some(lock) = try_lock(&layout)? {
-        return Ok(lock);
-    }
-    let client = door::connect(&context.config).await?;
+    let client = match lock_or_client(&context.config).await? {
+        Found::Lock(lock) => return Ok(lock),
+        Found::Host(client) => client,
+    };
     let drained = client
         .post::<_, serde_json::Value>("/host/drain", &json!({}))
         .await;

@@ -25,7 +25,7 @@ pub(super) async fn signing_key(
         let list: Vec<_> = keys
             .iter()
             .map(|file| {
-                json!({ "key": file.key.key_id().to_string(), "path": file.path,
+                json!({ "key": file.key.key_id().to_string(), "path": file.path.to_string_lossy(),
                     "current": file.current })
             })
             .collect();

@@ -1,63 +1,11 @@
 //! People who decide: alone, with others, against, and about what has changed meanwhile.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::site::{CHECKS, Done, Site, Started, eventually, plan, raised, start, text};
-
-/// `matrix serve` on a port of its own.
-struct Serving {
-    started: Started,
-    address: String,
-}
-
-impl Serving {
-    fn start(site: &Site) -> Self {
-        let mut started = start(site.command(&["serve", "--listen", "127.0.0.1:0"]));
-        let mut lines = BufReader::new(started.take_stderr()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned));
-        // Whoever writes to a pipe that nobody reads gets stuck.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = address.unwrap_or_else(|| panic!("the server ended early"));
-        Self { started, address }
-    }
-
-    /// The status and body of a request.
-    fn ask(&self, verb: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(
-            stream,
-            "{verb} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
-    }
-
-    fn decide(&self, approval: &str, verb: &str, token: &str) -> (u16, Value) {
-        let path = format!("/api/v1/approvals/{approval}/{verb}");
-        self.ask("POST", &path, token, "{\"reason\": \"looked at it\"}")
-    }
-
-    /// Asks it to end and waits until it has.
-    fn end(self) {
-        self.started.signal(Signal::TERM);
-        self.started.end().expect(0);
-    }
-}
+use crate::serving::Serving;
+use crate::site::{CHECKS, Done, Site, eventually, plan, raised, text};
 
 fn token_of(site: &Site, name: &str) -> String {
     site.matrix(&["user", "add", name, "--json"])
@@ -111,6 +59,28 @@ fn alone_one_approves_ones_own_explicitly() {
         );
         assert!(journal.out.contains("I looked"), "{}", journal.out);
     }
+}
+
+#[test]
+fn who_approves_sees_what_is_new_and_not_what_was_before() {
+    let site = Site::small(CHECKS);
+    let first = site.change(raised("medium")).says("── VERIFY");
+    let (run, _) = waits(first);
+    let shown = site.matrix(&["run", "show", &run, "--journal"]).expect(0);
+    assert!(!shown.out.contains("approval_decided"), "{shown:?}");
+    let done = site.matrix(&["change", "approve", &run]).expect(0);
+    assert!(
+        !done.err.contains("── VERIFY"),
+        "it was shown again: {done:?}"
+    );
+    assert!(done.err.contains("── DEPLOY"), "{done:?}");
+    // An answer is shown under the address of its question.
+    let shown = site.matrix(&["run", "show", &run, "--journal"]).expect(0);
+    let decided = shown
+        .out
+        .lines()
+        .find(|line| line.contains("approval_decided"));
+    assert!(decided.unwrap().contains("approval:gate#1"), "{shown:?}");
 }
 
 #[test]
@@ -169,6 +139,11 @@ fn two_persons_are_two_persons() {
     let (status, answer) = serving.decide(&first, "approve", &bob);
     assert!(matches!(status, 200 | 202), "{status} {answer}");
     asked_times(&site, &run, 2);
+    let half = site.show(&run);
+    assert_eq!(half["approvals"]["given"], 1, "{half}");
+    assert_eq!(half["approvals"]["needed"], 2, "{half}");
+    let shown = site.matrix(&["change", "show", &run]).expect(0);
+    shown.says("1 of 2 approvals");
     // The same person again changes nothing but that it is asked once more.
     let (status, answer) = serving.decide(&first, "approve", &bob);
     assert!(matches!(status, 200 | 202 | 409), "{status} {answer}");

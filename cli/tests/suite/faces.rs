@@ -60,6 +60,7 @@ fn every_command_answers_in_json() {
     let key = fs::read_to_string(done.text("key")).unwrap();
     assert!(key.starts_with("-----BEGIN PUBLIC KEY-----"), "{key}");
     let (run, bundle) = (done.text("run"), done.text("bundle"));
+    let copy = site.path("copy").to_string_lossy().into_owned();
     for arguments in [
         &["change", "show", &run][..],
         &["change", "list"],
@@ -82,6 +83,9 @@ fn every_command_answers_in_json() {
         &["user", "list"],
         &["policy", "explain"],
         &["policy", "explain", &run],
+        &["policy", "explain", "--built-in"],
+        &["artifact", "get", &run, "patch.diff"],
+        &["artifact", "get", &run, "patch.diff", "--output", &copy],
         &["config", "show"],
         &["doctor"],
     ] {
@@ -108,6 +112,10 @@ fn a_refusal_is_json_too() {
             .starts_with("PLAN-"),
         "{refused}"
     );
+    let fault = &refused["error"]["faults"][0];
+    assert_eq!(fault["line"], 1, "{refused}");
+    let misused = site.matrix(&["run", "lost", "--json"]).expect(2).json();
+    assert_eq!(misused["error"]["code"], "CLI-0005", "{misused}");
     let missing = site.matrix(&["run", "list", "--json"]).expect(6).json();
     assert_eq!(missing["error"]["code"], "HOST-0001", "{missing}");
 }
@@ -154,6 +162,7 @@ fn a_configuration_that_cannot_be_used_is_refused() {
     for (text, words) in [
         ("listne = 'x'\n", "config.toml:1:1: unknown field `listne`"),
         ("sandboxes = 'many'\n", "config.toml:1:13"),
+        ("sandboxes = 0\n", "sandboxes is 0"),
         ("log_level = 'a'\nlisten = [\n", "config.toml:2:"),
     ] {
         fs::write(&file, text).unwrap();
@@ -168,12 +177,83 @@ fn a_configuration_that_cannot_be_used_is_refused() {
     for (name, value) in [
         ("MATRIX_LISTEN", "x"),
         ("MATRIX_SANDBOXES", "many"),
+        ("MATRIX_SANDBOXES", "0"),
+        ("MATRIX_SANDBOXES", "99999999999999"),
         ("MATRIX_LOG_FORMAT", "x"),
     ] {
         let mut command = site.command(&["config", "show"]);
         command.env(name, value);
         finish(command).expect(2).says(name);
     }
+}
+
+#[test]
+fn a_list_comes_a_part_at_a_time() {
+    let site = Site::small(CHECKS);
+    // Changes that end at once, because they delete what is not there.
+    for _ in 0..3 {
+        site.change(plan("  - delete: { path: nope.txt }\n"))
+            .expect(5);
+    }
+    let all = site.runs();
+    assert_eq!(all.len(), 3);
+    for noun in ["run", "change"] {
+        let (mut seen, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut arguments = vec![noun, "list", "--limit", "2", "--json"];
+            arguments.extend(after.iter().flat_map(|id| ["--after", id]));
+            let part = site.matrix(&arguments).expect(0).json();
+            let runs = part["runs"].as_array().unwrap();
+            seen.extend(
+                runs.iter()
+                    .map(|run| run["run"].as_str().unwrap().to_owned()),
+            );
+            after = part["next"].as_str().map(str::to_owned);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, all, "{noun}");
+    }
+    let whole = site
+        .matrix(&["run", "list", "--limit", "3", "--json"])
+        .expect(0);
+    assert!(whole.json()["next"].is_null(), "{whole:?}");
+    let told = site.matrix(&["run", "list", "--limit", "1"]).expect(0);
+    assert!(
+        told.err.contains(&format!("--after {}", all[0])),
+        "{told:?}"
+    );
+    for limit in ["0", "501", "-1", ""] {
+        site.matrix(&["run", "list", "--limit", limit]).expect(2);
+    }
+    site.matrix(&["deployment", "list", "--limit", "1", "--json"])
+        .expect(0);
+}
+
+#[test]
+fn the_doctor_says_where_everything_is() {
+    let site = Site::small(CHECKS);
+    let file = site.path("config.toml");
+    fs::write(&file, "sandboxes = 1\n").unwrap();
+    let mut command = site.command(&["doctor", "--config"]);
+    command.arg(&file);
+    finish(command)
+        .expect(0)
+        .says(site.data().to_str().unwrap())
+        .says("the flag --data-dir")
+        .says(file.to_str().unwrap());
+}
+
+#[test]
+fn the_demo_uses_the_directory_it_is_given() {
+    let site = Site::bare();
+    let done = site.matrix(&["demo", "--json"]).expect(0);
+    assert_eq!(site.runs(), [done.text("run")]);
+    assert!(
+        done.text("bundle")
+            .starts_with(site.data().to_str().unwrap())
+    );
 }
 
 #[test]

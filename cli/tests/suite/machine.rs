@@ -83,6 +83,31 @@ fn a_data_directory_that_is_read_only_is_refused() {
     fs::set_permissions(site.data(), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+#[test]
+fn the_usual_configuration_of_another_user_is_named_as_that() {
+    let site = Site::bare();
+    if !is_root() {
+        eprintln!("skipped: only root can be two users");
+        return;
+    }
+    let Some(program) = reachable(&site) else {
+        eprintln!("skipped: nobody else can reach the program");
+        return;
+    };
+    let directory = site.path("config/matrix");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("config.toml"), "sandboxes = 1\n").unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(program).args(["config", "show"]);
+    command.env("XDG_CONFIG_HOME", site.path("config"));
+    finish(command)
+        .expect(2)
+        .says("CONFIG-0001")
+        .says("another user's");
+}
+
 /// A copy of the program that everybody may execute.
 fn reachable(site: &Site) -> Option<PathBuf> {
     let copy = site.path("matrix");

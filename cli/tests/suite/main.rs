@@ -3,12 +3,14 @@
 //!
 //! * [`site`] — a directory with repository, data directory and the program, and what must not be
 //!   left behind.
+//! * [`serving`] — a server, and a client that sends what it is told.
 //! * [`examples`] — every example with its plans.
 //! * [`refusals`] — what is refused before a run exists, and what ends one early.
 //! * [`hostile`] — checks that do not end, multiply, shout or outgrow their place.
 //! * [`weaken`] — plans that weaken what they are judged by.
 //! * [`approvals`] — people who decide.
 //! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
+//! * [`hosts`] — hosts that die, are asked by others, or lose their directory; `serve` and its names.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
 //! * [`faces`] — help, configuration, JSON everywhere.
 
@@ -22,8 +24,10 @@ mod approvals;
 mod examples;
 mod faces;
 mod hostile;
+mod hosts;
 mod machine;
 mod refusals;
+mod serving;
 mod site;
 mod steering;
 mod weaken;

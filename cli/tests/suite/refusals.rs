@@ -27,6 +27,12 @@ fn a_repository_that_cannot_be_used_is_refused() {
         .says("nowhere");
     let option = plan(HARMLESS).replace("base: main", "base: '--upload-pack=x'");
     site.change(option).expect(2).says("PLAN-0003");
+    let strange = site.path("").join(OsStr::from_bytes(b"caf\xe9"));
+    fs::rename(site.repository(), &strange).unwrap();
+    let plan = site.plan_file(plan(HARMLESS));
+    let mut command = site.command(&["change", "run", "--json", "--plan"]);
+    command.arg(plan).arg("--repo").arg(strange);
+    finish(command).expect(2).says("UTF-8");
     assert_eq!(site.runs(), [""; 0], "no run was made");
 }
 
@@ -229,11 +235,15 @@ fn what_is_not_understood_is_a_usage_error() {
         &["change", "show", "dep_01m7ytny0fftdsep6vdqmsf35m"],
         &["run", "list", "--limit", "many"],
         &["serve", "--listen", "here"],
+        &["user", "add", "bob", "--role", "king"],
+        &["run", "list", "--after", "banana"],
         &["completions", "sh++"],
     ] {
         let done = finish(site.command_elsewhere(arguments));
         assert_eq!(done.code, 2, "{arguments:?}: {done:?}");
     }
+    let role = ["user", "add", "bob", "--role", "king"];
+    finish(site.command_elsewhere(&role)).says("roles are owner, approver and submitter");
     let site = Site::small(CHECKS);
     let run = site.change(plan(HARMLESS)).expect(0).text("run");
     site.matrix(&["run", "signal", &run, "hello", "{"])

@@ -78,7 +78,12 @@ fn a_run_is_interrupted_and_goes_on_later() {
         let child = start(site.change_command(plan(HARMLESS)));
         let run = verifying(&site);
         child.signal(stop);
-        child.end().expect(130).says(&run);
+        let told = child.end().expect(130).says(&run).json();
+        assert!(told["interrupted"].is_string(), "{told}");
+        assert_eq!(
+            (text(&told, "run"), text(&told, "state")),
+            (run.clone(), "running".into())
+        );
         let done = site.matrix(&["run", "resume", &run, "--json"]).expect(0);
         assert_eq!(done.text("state"), "succeeded");
     }
