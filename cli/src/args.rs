@@ -274,10 +274,33 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JournalCommand {
-    /// Recompute the chain of a run, or of all.
+    /// Recompute the chain of a run, or of all and compare them with the newest checkpoint.
     Verify {
         /// The run.
         run: Option<RunId>,
+        /// Compare with this checkpoint, kept earlier, instead of the newest.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+    /// The newest signed head of the whole journal; keep it somewhere else.
+    Checkpoint,
+    /// Prove that an entry is in the journal.
+    Prove {
+        /// The run.
+        run: RunId,
+        /// The entry's number in the run; without one, its newest.
+        seq: Option<i64>,
+        /// Where to write the proof.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check a proof with nothing but public keys.
+    Check {
+        /// The proof.
+        proof: PathBuf,
+        /// A trusted public key, PEM; without one, those of the data directory.
+        #[arg(long, value_name = "FILE")]
+        key: Vec<PathBuf>,
     },
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use matrix_changes::retention::{Retention, keep_up};
+use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorizer, Caller, Clock, Code, Entropy, Problem, Scope};
@@ -27,6 +28,7 @@ use crate::authority::Authority;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::reader;
+use crate::sealing::Sealing;
 
 /// The data directory cannot be used.
 pub(crate) const UNUSABLE: Code = Code::new("HOST-0002", 500, 1, "data directory cannot be used");
@@ -65,6 +67,8 @@ pub(crate) struct Host {
     working: JoinHandle<()>,
     answering: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    sealing: Sealing,
+    sealer: JoinHandle<()>,
     closing: watch::Sender<bool>,
     layout: Layout,
     place: Place,
@@ -180,6 +184,7 @@ impl Host {
         let options = options(mode, &workshop);
         let function = Arc::new(ChangeFunction::new(workshop.clone()));
         let engine = Engine::new(journal, vec![function], options.clone());
+        let sealing = Sealing::new(engine.clone(), Keyring::at(layout.keys()));
         let authority = Authority::new(layout.policy(), accounts.clone());
         let authorizer: Arc<dyn Authorizer> = Arc::new(authority);
         let rooms = Rooms {
@@ -207,6 +212,7 @@ impl Host {
             let engine = engine.clone();
             async move { engine.work().await }
         });
+        let sealer = tokio::spawn(sealing.clone().keep_up());
         let keeping = tokio::spawn(keep_up(workshop.clone(), owner.clone()));
         Ok(Self {
             engine,
@@ -217,6 +223,8 @@ impl Host {
             working,
             answering,
             keeping,
+            sealing,
+            sealer,
             closing,
             layout,
             place,
@@ -235,6 +243,8 @@ impl Host {
         self.keeping.abort();
         self.engine.drain();
         drop(tokio::time::timeout(FAREWELL, self.working).await);
+        self.sealer.abort();
+        self.sealing.seal().await;
         self.closing.send_replace(true);
         drop(self.answering.await);
         remove_socket(&self.layout, &self.place);
@@ -244,6 +254,7 @@ impl Host {
     /// Ends at once; what was under way is done again by the next host.
     pub(crate) fn abandon(self) {
         self.working.abort();
+        self.sealer.abort();
         self.keeping.abort();
         self.answering.abort();
         remove_socket(&self.layout, &self.place);

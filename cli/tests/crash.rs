@@ -133,7 +133,19 @@ fn check(place: &Place, run: &str, change: &Value, at: &str) {
         of_run[0]["deployment"], change["deployment"],
         "deployment after {at}"
     );
-    let releases = place.data().join("targets/local/releases");
+    let repositories: Vec<_> = std::fs::read_dir(place.data().join("targets"))
+        .unwrap()
+        .collect();
+    assert_eq!(
+        repositories.len(),
+        1,
+        "repositories with targets after {at}"
+    );
+    let releases = repositories[0]
+        .as_ref()
+        .unwrap()
+        .path()
+        .join("local/releases");
     let mut of_run = 0;
     for entry in std::fs::read_dir(releases).unwrap() {
         let path = entry.unwrap().path();

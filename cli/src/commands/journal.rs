@@ -1,10 +1,16 @@
 //! `matrix journal`.
 
+use std::path::Path;
+
+use matrix_core::RunId;
 use matrix_engine::journal;
 use matrix_engine::runs::{RunList, RunRead, list};
-use serde_json::json;
+use matrix_engine::seal::{self, SealError};
+use matrix_evidence::tlog::Proof;
+use serde_json::{Value, json};
 
 use super::Context;
+use super::verify::{keys, text};
 use crate::args::JournalCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -15,41 +21,158 @@ use crate::reader::Reader;
 const PAGE: u32 = 500;
 
 pub(super) fn journal(context: &Context, command: &JournalCommand) -> Result<Exit, Failure> {
-    let JournalCommand::Verify { run } = command;
-    let reader = Reader::open(&context.config)?;
-    let mut runs = Vec::new();
-    if let Some(run) = run {
-        reader.may(RunRead { run: *run })?;
-        runs.push(*run);
-    } else {
-        let mut before = None;
-        loop {
-            let page = reader.may(RunList {
-                before,
-                kind: String::new(),
-                limit: PAGE,
-            })?;
-            let rows = list(&reader.database, &page)?;
-            before = rows.last().map(|row| row.run);
-            if rows.is_empty() {
-                break;
-            }
-            runs.extend(rows.into_iter().map(|row| row.run));
-        }
+    match command {
+        JournalCommand::Verify { run, checkpoint } => verify(context, *run, checkpoint.as_deref()),
+        JournalCommand::Checkpoint => checkpoint(context),
+        JournalCommand::Prove { run, seq, output } => prove(context, *run, *seq, output.as_deref()),
+        JournalCommand::Check { proof, key } => check(context, proof, key),
     }
+}
+
+fn verify(
+    context: &Context,
+    run: Option<RunId>,
+    checkpoint: Option<&Path>,
+) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let runs = match run {
+        Some(run) => {
+            reader.may(RunRead { run })?;
+            vec![run]
+        }
+        None => every_run(&reader)?,
+    };
     let (mut entries, mut erased) = (0, 0);
     for run in &runs {
         let check = journal::verify(&reader.database, &reader.blobs, *run)?;
         entries += check.entries;
         erased += check.erased;
     }
+    let sealed = match run {
+        Some(_) if checkpoint.is_none() => None,
+        _ => sealed(context, &reader, checkpoint)?,
+    };
     if context.json {
-        output::json(&json!({ "runs": runs.len(), "entries": entries, "erased": erased }));
-    } else {
-        output::line(format_args!(
-            "{} runs, {entries} entries: every hash matches ({erased} payloads were erased)",
-            runs.len()
-        ));
+        output::json(
+            &json!({ "runs": runs.len(), "entries": entries, "erased": erased,
+            "checkpoint": sealed }),
+        );
+        return Ok(Exit::Done);
     }
+    output::line(format_args!(
+        "{} runs, {entries} entries: every hash matches ({erased} payloads were erased)",
+        runs.len()
+    ));
+    match sealed {
+        Some(sealed) => output::line(format_args!(
+            "the checkpoint over the first {} entries holds",
+            sealed["size"]
+        )),
+        None if run.is_none() => output::line("no checkpoint was made yet"),
+        None => {}
+    }
+    Ok(Exit::Done)
+}
+
+fn every_run(reader: &Reader) -> Result<Vec<RunId>, Failure> {
+    let (mut runs, mut before) = (Vec::new(), None);
+    loop {
+        let page = reader.may(RunList {
+            before,
+            kind: String::new(),
+            limit: PAGE,
+        })?;
+        let rows = list(&reader.database, &page)?;
+        let Some(last) = rows.last() else {
+            return Ok(runs);
+        };
+        before = Some(last.run);
+        runs.extend(rows.into_iter().map(|row| row.run));
+    }
+}
+
+/// The head that holds: a given one, or the newest where there is one.
+fn sealed(
+    context: &Context,
+    reader: &Reader,
+    checkpoint: Option<&Path>,
+) -> Result<Option<Value>, Failure> {
+    let note = checkpoint.map(text).transpose()?;
+    match seal::verify(&reader.database, note.as_deref(), &keys(context, &[])?) {
+        Ok(check) => Ok(Some(json!({ "origin": check.checkpoint.origin,
+            "size": check.checkpoint.size, "root": check.checkpoint.root,
+            "length": check.length }))),
+        Err(SealError::NoCheckpoint) if note.is_none() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn checkpoint(context: &Context) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    reader.may(RunList {
+        before: None,
+        kind: String::new(),
+        limit: 1,
+    })?;
+    let note = seal::newest(&reader.database)?;
+    if context.json {
+        output::json(&json!({ "checkpoint": note }));
+    } else {
+        output::bytes(note.as_bytes());
+    }
+    Ok(Exit::Done)
+}
+
+fn prove(
+    context: &Context,
+    run: RunId,
+    seq: Option<i64>,
+    file: Option<&Path>,
+) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let request = reader.may(RunRead { run })?;
+    let head = matrix_engine::runs::show(&reader.database, &reader.blobs, &request)?.head_seq;
+    let proof = seal::prove(&reader.database, run, seq.unwrap_or(head))?.to_string();
+    if let Some(path) = file {
+        std::fs::write(path, &proof).map_err(|error| super::verify::unwritable(path, &error))?;
+    }
+    match file {
+        Some(path) if context.json => output::json(&json!({ "proof": path })),
+        Some(path) => output::line(format_args!(
+            "written to {}; `{} journal check` checks it",
+            path.display(),
+            output::program()
+        )),
+        None if context.json => output::json(&json!({ "proof": proof })),
+        None => output::bytes(proof.as_bytes()),
+    }
+    Ok(Exit::Done)
+}
+
+fn check(context: &Context, proof: &Path, key: &[std::path::PathBuf]) -> Result<Exit, Failure> {
+    let proof = Proof::parse(&text(proof)?).map_err(SealError::from)?;
+    let proven = seal::check(&proof, &keys(context, key)?)?;
+    if context.json {
+        output::json(&json!({ "proven": true, "proof": proven.to_json() }));
+        return Ok(Exit::Done);
+    }
+    let member = |name: &str| match &proven.entry[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    output::line(format_args!(
+        "proven: entry {} of {}: {} {} by {}",
+        member("seq"),
+        member("run"),
+        member("kind"),
+        member("path"),
+        member("actor")
+    ));
+    output::line(format_args!(
+        "it is number {} of {} in {}",
+        proven.index + 1,
+        proven.checkpoint.size,
+        proven.checkpoint.origin
+    ));
     Ok(Exit::Done)
 }

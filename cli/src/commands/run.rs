@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use matrix_core::{Code, Problem, RunId};
+use matrix_core::{Authorised, Code, Problem, RunId};
 use matrix_engine::runs::{self, RunList, RunRead, RunView};
 use matrix_engine::{Entry, EntryKind};
 use matrix_store::StoreError;
@@ -104,12 +104,25 @@ fn list(context: &Context, page: &ListArgs<RunId>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+fn whole_journal(reader: &Reader, request: &Authorised<RunRead>) -> Result<Vec<Entry>, Failure> {
+    let (database, blobs) = (&reader.database, &reader.blobs);
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let after = entries.last().map_or(-1, |entry| entry.seq);
+        let page = runs::entries(database, blobs, request, after, runs::ENTRIES_MAX)?;
+        if page.is_empty() {
+            return Ok(entries);
+        }
+        entries.extend(page);
+    }
+}
+
 fn show(context: &Context, run: RunId, with_journal: bool) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     let request = reader.may(RunRead { run })?;
     let view = runs::show(&reader.database, &reader.blobs, &request)?;
     let entries = if with_journal {
-        runs::entries(&reader.database, &reader.blobs, &request, -1)?
+        whole_journal(&reader, &request)?
     } else {
         Vec::new()
     };

@@ -24,6 +24,23 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(code, format!("{} cannot be read: {error}", path.display()))
 }
 
+/// A file's text.
+pub(super) fn text(path: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+/// A file that could not be written.
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
+    let code = matrix_core::Code {
+        exit: 1,
+        ..UNREADABLE
+    };
+    Problem::new(
+        code,
+        format!("{} cannot be written: {error}", path.display()),
+    )
+}
+
 pub(super) fn verify(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Failure> {
     let path = &arguments.bundle;
     let bundle = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
@@ -75,7 +92,11 @@ pub(super) fn verify(context: &Context, arguments: &VerifyArgs) -> Result<Exit, 
     }
 }
 
-fn keys(context: &Context, named: &[std::path::PathBuf]) -> Result<Vec<PublicKey>, Problem> {
+/// The keys that are trusted: those named, or those of the data directory.
+pub(super) fn keys(
+    context: &Context,
+    named: &[std::path::PathBuf],
+) -> Result<Vec<PublicKey>, Problem> {
     if named.is_empty() {
         let keyring = Keyring::at(reader::layout(&context.config).keys());
         return Ok(keyring

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use matrix_core::RunId;
+use matrix_core::{Digest, RunId};
 
 /// The places of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +72,20 @@ impl Layout {
             .join(format!("{run}.intoto.jsonl"))
     }
 
-    /// Where releases of a target lie.
-    pub fn target(&self, name: &str) -> PathBuf {
-        self.targets.join(name)
+    /// Where releases of a repository's target lie. Each repository has its own: two that name a
+    /// target `production` do not mean the same.
+    pub fn target(&self, repository: &str, name: &str) -> PathBuf {
+        let digest = Digest::of(repository).to_string();
+        let stem: String = Path::new(repository)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+            .chars()
+            .filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
+            .take(40)
+            .collect();
+        let own = format!("{}-{}", stem.trim_start_matches('.'), &digest[..8]);
+        self.targets.join(own).join(name)
     }
 
     /// The host's socket.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use matrix_core::{Action, Authorised, Caller, Digest, RunId, Timestamp};
+use matrix_core::{Action, Authorised, Caller, Digest, RunId, Scope, Timestamp};
 use matrix_store::tables::retention::{self, Judged, Terms};
 use matrix_store::tables::{audit, journal, releases};
 use matrix_store::{Blobs, Database, StoreError};
@@ -30,16 +30,16 @@ use crate::workshop::Workshop;
 
 /// How long a blob may lie before anything names it. A step of a run puts blobs and names them in
 /// the journal when it ends; no step takes this long.
-pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const GRACE: Duration = Duration::from_hours(24);
 
 /// How often a host does it by itself.
-const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+const INTERVAL: Duration = Duration::from_hours(24);
 
 /// The artifact that proves a release, which is kept for ever.
 const BUNDLE: &str = "bundle.intoto.jsonl";
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
-const RUNS_PAGE: i64 = 200;
+const RUNS_AT_ONCE: u16 = 200;
 const ENTRIES_PAGE: i64 = 100;
 
 /// How long something is kept: for ever, or for whole hours, days or weeks (`12h`, `90d`, `8w`).
@@ -201,12 +201,11 @@ async fn record(
 pub async fn keep_up(workshop: Workshop, caller: Caller) {
     loop {
         let now = workshop.clock().now();
-        let due = match last(workshop.layout()) {
-            Some(last) => last.plus(INTERVAL),
-            None => {
-                note(workshop.layout(), now);
-                now.plus(INTERVAL)
-            }
+        let due = if let Some(last) = last(workshop.layout()) {
+            last.plus(INTERVAL)
+        } else {
+            note(workshop.layout(), now);
+            now.plus(INTERVAL)
         };
         // A clock set back must not put it off for longer than a day.
         tokio::time::sleep(due.since(now).min(INTERVAL)).await;
@@ -303,23 +302,23 @@ impl Work {
 
     /// The first half: the rows of artifacts, and the logs.
     async fn forget(&self) -> Result<Pruned, StoreError> {
+        let work = self.clone();
+        let past = blocking(move || {
+            let mut past: Vec<RunId> = Vec::new();
+            work.each_run(|judged| {
+                past.extend(judged.past.then_some(judged.run));
+                Ok(())
+            })?;
+            Ok(past)
+        });
         let mut pruned = Pruned::default();
-        let mut after = None;
-        loop {
-            let page = self.page(after)?;
-            let Some(last) = page.last() else {
-                return Ok(pruned);
-            };
-            after = Some(last.run);
-            let past: Vec<RunId> = page.iter().filter(|j| j.past).map(|j| j.run).collect();
-            if past.is_empty() {
-                continue;
-            }
-            let terms = self.terms;
+        for some in past.await?.chunks(usize::from(RUNS_AT_ONCE)) {
+            let (terms, some) = (self.terms, some.to_vec());
+            // Whether it is still past its time is asked again with the removal.
             let forgotten = self
                 .database
                 .write::<_, StoreError, _>(move |tx| {
-                    past.into_iter()
+                    some.into_iter()
                         .map(|run| Ok((run, retention::forget(tx, terms, run, BUNDLE)?)))
                         .collect::<Result<Vec<_>, StoreError>>()
                 })
@@ -333,6 +332,7 @@ impl Work {
                 pruned.changes += u64::from(logs || artifacts > 0);
             }
         }
+        Ok(pruned)
     }
 
     /// Blobs that are not young, with their size on the disk.
@@ -344,24 +344,24 @@ impl Work {
             .collect())
     }
 
-    fn page(&self, after: Option<RunId>) -> Result<Vec<Judged>, StoreError> {
-        self.database
-            .read_now(|tx| retention::runs(tx, self.terms, after, RUNS_PAGE))
-    }
-
+    /// Shows every run of every scope: the blobs are one store for all of them.
     fn each_run(
         &self,
         mut visit: impl FnMut(Judged) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let page = self.page(after)?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.run);
-            page.into_iter().try_for_each(&mut visit)?;
+        let scopes: Vec<Scope> = self.database.read_now(retention::scopes)?;
+        for scope in scopes {
+            let mut after = None;
+            loop {
+                let page: Vec<Judged> = self.database.read_now(|tx| {
+                    retention::runs(tx, &scope, self.terms, after, i64::from(RUNS_AT_ONCE))
+                })?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.run);
+                page.into_iter().try_for_each(&mut visit)?;
+            }
         }
+        Ok(())
     }
 
     fn artifacts(&self, run: RunId) -> Result<Vec<(String, Digest)>, StoreError> {

@@ -350,6 +350,11 @@ fn of_findings(facts: &Facts) -> Vec<(Risk, String)> {
             format!("it brings new dependencies: {first} and {more} more"),
         ));
     }
+    if facts.new_dependencies.is_empty()
+        && let Some(first) = facts.new_requirements.first()
+    {
+        reasons.push((Risk::Medium, format!("it asks for something new: {first}")));
+    }
     if facts.dangerous_constructs > 0 {
         let count = facts.dangerous_constructs;
         reasons.push((
@@ -383,7 +388,7 @@ fn observed(facts: &Facts) -> BTreeSet<Observation> {
         ),
         (!facts.flaky.is_empty(), Observation::FlakyTest),
         (
-            !facts.new_dependencies.is_empty(),
+            !(facts.new_dependencies.is_empty() && facts.new_requirements.is_empty()),
             Observation::NewDependency,
         ),
         (!facts.removes_test.is_empty(), Observation::RemovesTest),

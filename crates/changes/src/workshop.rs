@@ -18,9 +18,9 @@ use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
 use crate::layout::Layout;
 use crate::retention::Retention;
 use crate::signing::Keyring;
+use crate::stage::ChangeRequest;
 use crate::target::service::Service;
 use crate::target::{DirectoryTarget, Target};
-use crate::verify::config::TargetConfig;
 use crate::verify::executor::{Executor, NotExecuted};
 use crate::verify::toolchain::{Search, Toolchains};
 
@@ -205,8 +205,9 @@ impl Workshop {
     }
 
     /// A target of the operator's directory, configured by the repository at its base revision.
-    pub fn target(&self, name: &str, config: &TargetConfig) -> Arc<dyn Target> {
-        let root = self.layout().target(name);
+    pub fn target(&self, request: &ChangeRequest) -> Arc<dyn Target> {
+        let (name, config) = (&request.target, &request.target_config);
+        let root = self.layout().target(&request.repository, name);
         let service = Arc::new(Service::new(self.clone(), root.join("service")));
         Arc::new(DirectoryTarget::new(name, root, config.clone(), service))
     }

@@ -6,6 +6,8 @@ use matrix_core::{Code, Problem, RunId};
 use matrix_store::StoreError;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::AppendError;
+
 /// No run of this id in the caller's scope.
 pub const NOT_FOUND: Code = Code::new("RUN-0001", 404, 6, "no such run");
 /// The run has ended, so nothing can be asked of it.
@@ -32,6 +34,10 @@ pub struct StepError {
     pub message: String,
     /// Whether another attempt may help.
     pub retry: Retry,
+    /// Whether it is certain that the attempt changed nothing outside: the other side refused it,
+    /// or it was never sent. Without that, a failed step that changes the world is in doubt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nothing_done: bool,
 }
 
 /// Whether another attempt may help.
@@ -54,6 +60,7 @@ impl StepError {
             code: code.into(),
             message: message.into(),
             retry: Retry::Never,
+            nothing_done: false,
         }
     }
 
@@ -63,7 +70,15 @@ impl StepError {
             code: code.into(),
             message: message.into(),
             retry: Retry::Later { after_ms: None },
+            nothing_done: false,
         }
+    }
+
+    /// The same error of an attempt that certainly changed nothing outside.
+    #[must_use]
+    pub fn nothing_done(mut self) -> Self {
+        self.nothing_done = true;
+        self
     }
 
     /// The least time until the next attempt, where the other side said so.
@@ -110,6 +125,15 @@ pub enum RunError {
     /// Storage failed; the run goes on from its journal later.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<AppendError> for RunError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Refused => Self::Lost,
+            AppendError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<StepError> for RunError {

@@ -40,6 +40,8 @@ pub struct StepRecord {
     pub begun: u32,
     /// Whether the last beginning has neither result nor error.
     pub open: bool,
+    /// Whether the last attempt failed without anyone knowing what it did to the world.
+    pub in_doubt: bool,
     /// Failed attempts.
     pub failures: u32,
     /// When the next attempt is due.
@@ -50,6 +52,8 @@ pub struct StepRecord {
     pub erased: bool,
     /// Position of the first entry about it.
     pub first_seq: i64,
+    /// The generation in which it began; a reset of something later does not change it.
+    pub generation: u32,
 }
 
 /// The payload of `step_failed`.
@@ -60,6 +64,9 @@ pub struct FailedAttempt {
     /// Whether it is the step's outcome.
     #[serde(rename = "final")]
     pub is_final: bool,
+    /// Whether nobody knows what the attempt did to the world.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
     /// When the next attempt is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
@@ -113,7 +120,8 @@ fn text(payload: &Value, key: &str) -> String {
 impl History {
     /// The state after all these entries.
     pub fn replay(entries: &[Entry]) -> Self {
-        let mut live: Vec<&Entry> = Vec::with_capacity(entries.len());
+        // Each with the generation in which it was written.
+        let mut live: Vec<(&Entry, u32)> = Vec::with_capacity(entries.len());
         let mut history = Self {
             seq: -1,
             ..Self::default()
@@ -121,12 +129,13 @@ impl History {
         for entry in entries {
             if entry.kind == EntryKind::Reset {
                 let from = reset_position(entry);
-                live.retain(|earlier| earlier.seq < from);
+                live.retain(|(earlier, _)| earlier.seq < from);
                 let mut again = Self {
                     seq: -1,
                     ..Self::default()
                 };
-                for earlier in &live {
+                for (earlier, generation) in &live {
+                    again.generation = *generation;
                     again.apply(earlier);
                 }
                 // Whoever resets a run also wants it to go on.
@@ -136,7 +145,7 @@ impl History {
                 again.seq = entry.seq;
                 history = again;
             } else {
-                live.push(entry);
+                live.push((entry, history.generation));
                 history.apply(entry);
             }
         }
@@ -158,11 +167,13 @@ impl History {
                 let step = self.record(entry);
                 step.begun += 1;
                 step.open = true;
+                step.in_doubt = false;
                 step.retry_at = None;
             }
             EntryKind::StepCompleted => {
                 let step = self.record(entry);
                 step.open = false;
+                step.in_doubt = false;
                 step.erased = entry.payload.is_none();
                 step.outcome = Some(Ok(payload));
             }
@@ -211,11 +222,13 @@ impl History {
     }
 
     fn record(&mut self, entry: &Entry) -> &mut StepRecord {
+        let generation = self.generation;
         self.steps
             .entry(entry.path.clone())
             .or_insert_with(|| StepRecord {
                 fingerprint: entry.fingerprint.clone(),
                 first_seq: entry.seq,
+                generation,
                 ..StepRecord::default()
             })
     }
@@ -229,6 +242,7 @@ impl History {
             step.erased = true;
             return;
         };
+        step.in_doubt = failed.in_doubt;
         step.retry_at = failed.retry_at;
         if failed.is_final {
             step.outcome = Some(Err(failed.error));

@@ -10,15 +10,16 @@ use tokio::sync::watch;
 
 use crate::entry::{Canonical, Draft, Entry, EntryKind, FORMAT, genesis};
 use crate::error::RequestError;
+use crate::storage::{Purpose, Storage};
 
 /// Payloads up to this many bytes stand in the row; larger ones are blobs.
 const INLINE_MAX: usize = 8 * 1024;
 
 /// How many entries are read at once.
-const PAGE: i64 = 1_000;
+const PAGE: u32 = 1_000;
 
 /// Whose append this is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
     /// The run.
     pub run: RunId,
@@ -68,7 +69,7 @@ pub enum CrashPoint {
 /// The journal of a data directory.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    pub(crate) database: Database,
+    pub(crate) storage: Storage,
     pub(crate) blobs: Blobs,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -86,7 +87,7 @@ impl Journal {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         Self {
-            database,
+            storage: Storage::new(database),
             blobs,
             clock,
             entropy,
@@ -102,6 +103,14 @@ impl Journal {
     #[must_use]
     pub fn crash_at(mut self, point: Option<CrashPoint>) -> Self {
         self.crash = point;
+        self
+    }
+
+    /// Reaches the database through a carrier. Only in builds with debug assertions, for tests.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn carried(mut self, carrier: Arc<dyn crate::storage::Carrier>) -> Self {
+        self.storage = self.storage.carried(carrier);
         self
     }
 
@@ -171,8 +180,8 @@ impl Journal {
         #[cfg(debug_assertions)]
         let crash = self.clone();
         let entries = self
-            .database
-            .write::<_, AppendError, _>(move |tx| {
+            .storage
+            .write::<_, AppendError, _>(Purpose::Append(fence), move |tx| {
                 let entries = append_in(tx, fence, sealed, at)?;
                 #[cfg(debug_assertions)]
                 for entry in &entries {
@@ -194,7 +203,7 @@ impl Journal {
 
     /// All entries of a run, in order, with their payloads.
     pub fn read(&self, run: RunId, after: i64) -> Result<Vec<Entry>, StoreError> {
-        read(&self.database, &self.blobs, run, after)
+        read(&self.storage.database, &self.blobs, run, after)
     }
 }
 
@@ -278,19 +287,29 @@ pub fn read(
     run: RunId,
     after: i64,
 ) -> Result<Vec<Entry>, StoreError> {
-    let mut entries = Vec::new();
-    let mut position = after;
+    let mut entries: Vec<Entry> = Vec::new();
     loop {
-        let rows: Vec<EntryRow> =
-            database.read_now::<_, StoreError, _>(|tx| table::list(tx, run, position, PAGE))?;
-        let Some(last) = rows.last() else {
+        let position = entries.last().map_or(after, |entry| entry.seq);
+        let more = page(database, blobs, run, position, PAGE)?;
+        let is_last = more.len() < PAGE as usize;
+        entries.extend(more);
+        if is_last {
             return Ok(entries);
-        };
-        position = last.seq;
-        for row in rows {
-            entries.push(entry_of(row, blobs)?);
         }
     }
+}
+
+/// Reads a run's entries after a position, with their payloads, at most `limit` of them.
+pub fn page(
+    database: &Database,
+    blobs: &Blobs,
+    run: RunId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    let limit = i64::from(limit);
+    let rows = database.read_now::<_, StoreError, _>(|tx| table::list(tx, run, after, limit))?;
+    rows.into_iter().map(|row| entry_of(row, blobs)).collect()
 }
 
 fn entry_of(row: EntryRow, blobs: &Blobs) -> Result<Entry, StoreError> {
@@ -353,8 +372,9 @@ pub fn verify(database: &Database, blobs: &Blobs, run: RunId) -> Result<ChainChe
     };
     let mut position = -1;
     loop {
+        let limit = i64::from(PAGE);
         let rows: Vec<EntryRow> =
-            database.read_now::<_, StoreError, _>(|tx| table::list(tx, run, position, PAGE))?;
+            database.read_now::<_, StoreError, _>(|tx| table::list(tx, run, position, limit))?;
         if rows.is_empty() {
             break;
         }

@@ -11,6 +11,8 @@
 //!   timers, signals, approvals.
 //! * [`worker`] — one owner drives one run: replays, moves the inbox into the journal, parks.
 //! * [`engine`] — claims ready runs, wakes due ones, sweeps dead owners' runs back to the queue.
+//! * [`seal`] — a tree over all entries, its signed heads, and proofs for those outside.
+//! * [`storage`] — the way to the database, which a test can make long and bad.
 //! * [`runs`] — what callers may do with runs, one file for each verb.
 //!
 //! Two rules hold everywhere. One owner: every append names the epoch it was claimed under, and an
@@ -22,9 +24,12 @@ pub mod entry;
 pub mod error;
 pub mod history;
 pub mod journal;
+mod lease;
 pub mod run;
 pub mod runs;
+pub mod seal;
 pub mod step;
+pub mod storage;
 mod wait;
 pub mod worker;
 

@@ -25,7 +25,8 @@ pub enum EffectClass {
     Workspace,
     /// Costs money each time: runs again a bounded number of times, each journaled.
     Metered,
-    /// Changes the world: in doubt, until a probe or a person says what happened.
+    /// Changes the world: in doubt after a crash, and after an error that does not say
+    /// [`StepError::nothing_done`], until a probe or a person says what happened.
     External,
 }
 
@@ -214,7 +215,8 @@ pub struct StepContext {
     pub epoch: i64,
     /// Which attempt this is, from one.
     pub attempt: u32,
-    /// Whether an earlier attempt began and was never heard of again.
+    /// Whether an earlier attempt may have done something: it began and was never heard of again,
+    /// or it failed without anyone knowing what it did.
     pub interrupted: bool,
     /// Becomes true when the run is cancelled.
     pub cancelled: watch::Receiver<bool>,

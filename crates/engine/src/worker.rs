@@ -20,7 +20,9 @@ use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
 use crate::history::{Ended, History};
 use crate::journal::{AppendError, Beside, Fence, Journal, append_in};
+use crate::lease::Lease;
 use crate::run::{Execution, Run};
+use crate::storage::Purpose;
 use crate::wait::{Board, Nudge, Waiting};
 
 /// A run whose owners died this often without coming to rest is left to a person.
@@ -58,7 +60,7 @@ pub(crate) enum LetGo {
 #[derive(Debug)]
 pub(crate) struct Drive {
     pub(crate) journal: Journal,
-    pub(crate) worker: String,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) fence: Fence,
     pub(crate) mail: Arc<Notify>,
     pub(crate) draining: watch::Receiver<bool>,
@@ -106,7 +108,11 @@ impl Drive {
             .await;
         let driven = match driven {
             // One run's damage is that run's; the others go on.
-            Ok(Err(LetGo::Storage(error @ (StoreError::Corrupt(_) | StoreError::Conflict(_))))) => {
+            Ok(Err(LetGo::Storage(
+                error @ (StoreError::Corrupt(_)
+                | StoreError::Conflict(_)
+                | StoreError::Forbidden(_)),
+            ))) => {
                 tracing::error!(%error, "the run cannot go on");
                 self.rest(&error.to_string(), Mail::Unreadable).await
             }
@@ -155,7 +161,8 @@ impl Drive {
             journal: self.journal.clone(),
             board: Board::new(history),
             fence: self.fence,
-            actor: format!("worker:{}", self.worker),
+            lease: Arc::clone(&self.lease),
+            actor: format!("worker:{}", self.lease.worker),
             started,
             cancelled,
             draining: self.draining.clone(),
@@ -167,9 +174,8 @@ impl Drive {
 
     async fn history(&self) -> Result<History, StoreError> {
         let (journal, run) = (self.journal.clone(), self.fence.run);
-        let entries = tokio::task::spawn_blocking(move || journal.read(run, -1))
-            .await
-            .map_err(|_| StoreError::Unavailable("a reader stopped".into()))??;
+        let read = self.journal.storage.read(move || journal.read(run, -1));
+        let entries = read.await?;
         Ok(History::replay(&entries))
     }
 
@@ -201,7 +207,9 @@ impl Drive {
                     },
                 }
             });
+            // In this order, so that two executions differ only by what happens to them.
             tokio::select! {
+                biased;
                 outcome = advance => return Ok(outcome),
                 () = self.timer(board.next_due(heard)) => {
                     heard = Some(self.journal.clock.now());
@@ -349,7 +357,7 @@ impl Drive {
             )?;
             Ok(())
         });
-        let actor = format!("worker:{}", self.worker);
+        let actor = format!("worker:{}", self.lease.worker);
         self.journal
             .append(self.fence, &actor, drafts, Some(beside))
             .await?;
@@ -363,7 +371,7 @@ impl Drive {
         loop {
             let waiting = self
                 .journal
-                .database
+                .storage
                 .read_now::<_, StoreError, _>(|tx| inbox::waiting(tx, fence.run))?;
             if !waiting {
                 return Ok(arrived);
@@ -371,8 +379,10 @@ impl Drive {
             let (journal, now) = (self.journal.clone(), self.journal.clock.now());
             let entries = self
                 .journal
-                .database
-                .write::<_, AppendError, _>(move |tx| move_mail(tx, &journal, fence, now))
+                .storage
+                .write::<_, AppendError, _>(Purpose::Mail(fence), move |tx| {
+                    move_mail(tx, &journal, fence, now)
+                })
                 .await?;
             self.journal.announce();
             arrived.extend(entries);

@@ -193,6 +193,11 @@ impl PublicKey {
         self.id
     }
 
+    /// The 32 bytes of RFC 8032.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     /// Whether this key made the signature over exactly these bytes. Strict in the sense of
     /// RFC 8032, section 5.1.7: neither the key nor the signature's point may be of small order
     /// and the scalar must be reduced, so a signature has one form only.

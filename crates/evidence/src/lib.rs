@@ -16,6 +16,8 @@
 //!   the forms of what is said.
 //! - [`bundle`] puts the statements of one change into one file, [`mod@verify`] takes it apart
 //!   again and believes nothing.
+//! - [`tlog`] is the journal seen from outside: a Merkle tree over its entries, signed heads, and
+//!   proofs of one entry.
 
 pub mod bom;
 pub mod bundle;
@@ -30,6 +32,7 @@ pub mod record;
 pub mod sarif;
 pub mod spdx;
 pub mod statement;
+pub mod tlog;
 pub mod verify;
 
 pub use keys::{KeyId, PublicKey, Signer, SigningKey};

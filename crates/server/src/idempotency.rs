@@ -126,7 +126,7 @@ impl Ledger {
     fn beside(&self, caller: Caller, key: String, request: Digest) -> Beside {
         let (worker, at, forgotten) = (self.worker.clone(), self.at, self.forgotten());
         Box::new(move |tx, run| {
-            idempotency::prune(tx, forgotten, PRUNE_MAX)?;
+            idempotency::prune(tx, &caller.scope, forgotten, PRUNE_MAX)?;
             let row = KeyRow {
                 request,
                 worker,

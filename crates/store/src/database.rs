@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::SqliteWriter;
 use crate::error::StoreError;
+#[cfg(feature = "postgres")]
+use crate::postgres::{PostgresOptions, PostgresSession, PostgresWriter, Readers};
 use crate::session::{Session, Step};
 use crate::sqlite::SqliteSession;
 use crate::tx::{Reach, Tx};
@@ -54,6 +56,12 @@ enum Backend {
         writer: Option<SqliteWriter>,
         readers: Pool<SqliteSession>,
     },
+    #[cfg(feature = "postgres")]
+    Postgres {
+        writer: PostgresWriter,
+        address: Box<Readers>,
+        readers: Pool<PostgresSession>,
+    },
 }
 
 /// Reading connections that nobody uses now.
@@ -91,6 +99,20 @@ impl Database {
             path: path.to_owned(),
             writer,
             readers,
+        };
+        Ok(Self::over(backend, commits))
+    }
+
+    /// Opens a database that was migrated ([`crate::postgres::migrate`]) for reading and writing,
+    /// beside other processes that do the same. Blocks until it is reached; refuses a server that
+    /// is too old, tables of another version, and a login that could see past its tenant.
+    #[cfg(feature = "postgres")]
+    pub fn connect(options: &PostgresOptions) -> Result<Self, StoreError> {
+        let commits = Arc::new(AtomicU64::new(0));
+        let backend = Backend::Postgres {
+            writer: PostgresWriter::start(options, &commits)?,
+            address: Box::new(Readers::new(options)?),
+            readers: Pool::new(),
         };
         Ok(Self::over(backend, commits))
     }
@@ -163,6 +185,21 @@ impl Database {
                 }
                 result
             }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres {
+                address, readers, ..
+            } => {
+                let usable = std::iter::from_fn(|| readers.take()).find(Readers::is_usable);
+                let reader = match usable {
+                    Some(reader) => reader,
+                    None => address.open()?,
+                };
+                let (result, ended) = view(&reader, reach, work)?;
+                if ended {
+                    readers.put(reader);
+                }
+                result
+            }
         }
     }
 
@@ -188,6 +225,8 @@ impl Backend {
                 Some(writer) => Ok(writer.send(job)),
                 None => Err(StoreError::Unavailable("opened for reading only".into())),
             },
+            #[cfg(feature = "postgres")]
+            Self::Postgres { writer, .. } => Ok(writer.send(job)),
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod blobs;
 mod checkpoint;
 pub mod database;
 pub mod error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod session;
 pub mod sql;
 mod sqlite;

@@ -24,6 +24,14 @@ const OWNS_RUN: Statement = Statement::new(
     "SELECT 1 FROM runs WHERE run = $1 AND organisation = $2 AND workspace = $3",
 );
 
+const SCOPE_OF_RUN: Statement = Statement::new(
+    "runs.scope",
+    "SELECT organisation, workspace FROM runs WHERE run = $1",
+);
+
+/// The statements by which reaches are kept.
+pub(crate) const STATEMENTS: &[Statement] = &[OWNS_RUN, SCOPE_OF_RUN];
+
 /// A transaction, or a reader's view of one moment.
 pub struct Tx<'a> {
     session: &'a dyn Session,
@@ -60,13 +68,15 @@ impl<'a> Tx<'a> {
 
     /// Executes a statement and gives the number of rows it changed.
     pub fn execute(&self, statement: &Statement, params: &[Param<'_>]) -> Result<u64, StoreError> {
-        self.noting(self.session.execute(self.reach, statement, params))
+        let checked = check(statement, params);
+        self.noting(checked.and_then(|()| self.session.execute(self.reach, statement, params)))
     }
 
     /// Executes a statement whose number of rows nobody asks for. A database behind a socket may
     /// answer with the next statement, so its error may be that one's, or the whole closure's.
     pub fn send(&self, statement: &Statement, params: &[Param<'_>]) -> Result<(), StoreError> {
-        self.noting(self.session.send(self.reach, statement, params))
+        let checked = check(statement, params);
+        self.noting(checked.and_then(|()| self.session.send(self.reach, statement, params)))
     }
 
     /// All rows of a query; every query that can grow has a limit of its own.
@@ -75,7 +85,8 @@ impl<'a> Tx<'a> {
         statement: &Statement,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        self.noting(self.session.query(self.reach, statement, params))
+        let checked = check(statement, params);
+        self.noting(checked.and_then(|()| self.session.query(self.reach, statement, params)))
     }
 
     /// The first row of a query, if there is one.
@@ -151,13 +162,25 @@ impl<'a> Tx<'a> {
         Err(StoreError::forbidden(format_args!("what belongs to {run}")))
     }
 
-    /// The tenant, where only a tenant's own transaction may do this.
-    pub(crate) fn tenant(&self, what: &str) -> Result<&'a Scope, StoreError> {
+    /// Goes on for the tenant of a run; nothing where the run is out of reach.
+    pub(crate) fn within_run<T>(
+        &self,
+        run: RunId,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         match self.reach {
-            Reach::Tenant(scope) => Ok(scope),
-            Reach::Engine => Err(StoreError::forbidden(format_args!(
-                "{what} of no tenant in particular"
-            ))),
+            Reach::Tenant(_) if self.owns_run(run)? => work(self).map(Some),
+            Reach::Tenant(_) => Ok(None),
+            Reach::Engine => {
+                let Some(row) = self.query_one(&SCOPE_OF_RUN, params![&run])? else {
+                    return Ok(None);
+                };
+                let scope = Scope {
+                    organisation: row.get(0)?,
+                    workspace: row.get(1)?,
+                };
+                self.within(&scope, work).map(Some)
+            }
         }
     }
 
@@ -176,4 +199,14 @@ impl<'a> Tx<'a> {
         let place = self.session.place();
         self.noting(place.next(self.session, self.reach))
     }
+}
+
+/// PostgreSQL keeps no text with a zero byte, so no database does.
+fn check(statement: &Statement, params: &[Param<'_>]) -> Result<(), StoreError> {
+    let zero = |param: &Param<'_>| matches!(param, Param::Text(text) if text.contains('\0'));
+    if params.iter().any(zero) {
+        let text = format!("{}: text with a zero byte", statement.name);
+        return Err(StoreError::Conflict(text));
+    }
+    Ok(())
 }

@@ -109,10 +109,11 @@ where
         )
     });
     if let Err(error) = session.settle() {
-        if result.is_ok() {
-            result = Err(error.clone().into());
-        }
         let _: Result<(), StoreError> = failure.set(error);
+    }
+    // Where the database has refused something, the closure fails, whatever it made of that.
+    if let (Ok(_), Some(error)) = (&result, failure.get()) {
+        result = Err(error.clone().into());
     }
     let failure = failure.into_inner();
     if !session.is_open() {

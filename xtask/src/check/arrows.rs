@@ -17,7 +17,10 @@ const TABLE: &[(&str, May)] = &[
     ("matrix-sandbox", May::Use(&["matrix-core"])),
     ("matrix-worktree", May::Use(&["matrix-core"])),
     ("matrix-evidence", May::Use(&["matrix-core"])),
-    ("matrix-engine", May::Use(&["matrix-core", "matrix-store"])),
+    (
+        "matrix-engine",
+        May::Use(&["matrix-core", "matrix-store", "matrix-evidence"]),
+    ),
     (
         "matrix-identity",
         May::Use(&["matrix-core", "matrix-store", "matrix-engine"]),

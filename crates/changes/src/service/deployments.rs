@@ -136,7 +136,7 @@ pub async fn rollback(
                     ..row
                 },
             )?;
-            activate(tx, previous, at)?;
+            activate(tx, &caller.scope, previous, at)?;
             audit::insert(
                 tx,
                 &caller,
@@ -184,8 +184,7 @@ fn find(
     caller: &matrix_core::Caller,
 ) -> Result<DeploymentRow, ChangeError> {
     database
-        .read_now::<_, StoreError, _>(|tx| releases::get_deployment(tx, id))?
-        .filter(|row| row.scope == caller.scope)
+        .read_now::<_, StoreError, _>(|tx| releases::get_deployment(tx, &caller.scope, id))?
         .ok_or_else(|| ChangeError::NoDeployment(id.to_string()))
 }
 
@@ -203,5 +202,5 @@ fn target_of(
         .and_then(|started| serde_json::from_value(started.input).ok())
         .ok_or_else(|| ChangeError::NotAChange(row.run.to_string()))?;
     let epoch = entries.last().map_or(1, |entry| entry.epoch + 1);
-    Ok((workshop.target(&row.target, &request.target_config), epoch))
+    Ok((workshop.target(&request), epoch))
 }

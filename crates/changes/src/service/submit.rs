@@ -60,7 +60,10 @@ pub async fn submit(
     let target_config = target_of(config, &name)?;
     workshop.sandbox().await?;
     let plan_digest = plan.digest().map_err(StoreError::corrupt)?;
-    let repository = std::path::absolute(&submit.repository).unwrap_or(submit.repository);
+    // One name for one repository, whatever way it was given: its targets are found by it.
+    let repository = std::fs::canonicalize(&submit.repository)
+        .or_else(|_| std::path::absolute(&submit.repository))
+        .unwrap_or(submit.repository);
     let input = ChangeRequest {
         repository: repository.to_string_lossy().into_owned(),
         base: base.to_string(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_core::id::{DeploymentId, ReleaseId};
-use matrix_core::{Digest, Timestamp};
+use matrix_core::{Digest, Scope, Timestamp};
 use matrix_engine::{RetryPolicy, Run, RunError, Step, StepContext, StepError};
 use matrix_evidence::ArtifactRef;
 use matrix_store::tables::releases::{self, DeploymentRow};
@@ -136,7 +136,7 @@ pub async fn apply(
         ..
     } = *delivery;
     let digest = approved.digest()?;
-    let target = workshop.target(&request.target, &request.target_config);
+    let target = workshop.target(request);
     let order = move |context: &StepContext| Order {
         deployment: names.deployment,
         run: context.run,
@@ -178,7 +178,7 @@ fn record(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     if let Some(before) = applied.replaced
-        && let Some(old) = releases::get_deployment(tx, before)?
+        && let Some(old) = releases::get_deployment(tx, &row.scope, before)?
     {
         let state = "superseded".into();
         releases::put_deployment(
@@ -253,7 +253,7 @@ pub async fn health(
     request: &ChangeRequest,
     names: Names,
 ) -> Result<HealthReport, RunError> {
-    let target = workshop.target(&request.target, &request.target_config);
+    let target = workshop.target(request);
     let report = run
         .step(Step::read("health").input(&names.deployment), |_| async {
             let clock = workshop.clock();
@@ -282,7 +282,7 @@ pub async fn roll_back(
     names: Names,
     why: &str,
 ) -> Result<RunError, RunError> {
-    let target = workshop.target(&request.target, &request.target_config);
+    let target = workshop.target(request);
     let row = deployment_row(run, request, names.deployment);
     let patient = RetryPolicy {
         attempts: 8,
@@ -293,7 +293,7 @@ pub async fn roll_back(
         .retry(patient)
         .project(move |tx, previous: Option<DeploymentId>, at| {
             let detail = json!({ "rolled_back_to": previous }).to_string();
-            let known = releases::get_deployment(tx, row.deployment)?;
+            let known = releases::get_deployment(tx, &row.scope, row.deployment)?;
             let state = "rolled_back".into();
             let base = known.unwrap_or_else(|| row.clone());
             releases::put_deployment(
@@ -305,7 +305,7 @@ pub async fn roll_back(
                     ..base
                 },
             )?;
-            activate(tx, previous, at)
+            activate(tx, &row.scope, previous, at)
         });
     let previous: Option<DeploymentId> = run
         .step(step, |context| {
@@ -331,11 +331,12 @@ pub async fn roll_back(
 /// Marks the deployment that is there again.
 pub(crate) fn activate(
     tx: &Tx<'_>,
+    scope: &Scope,
     deployment: Option<DeploymentId>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(id) = deployment else { return Ok(()) };
-    match releases::get_deployment(tx, id)? {
+    match releases::get_deployment(tx, scope, id)? {
         Some(row) => {
             let state = "active".into();
             releases::put_deployment(

@@ -189,7 +189,7 @@ async fn circumstances(
     } = *delivery;
     let step = Step::read("dry_run").input(&(&request.target, manifest));
     run.step(step, |_| async {
-        let target = workshop.target(&request.target, &request.target_config);
+        let target = workshop.target(request);
         let payload = delivery.payload().await?;
         let (roles, single_user) = workshop.standing(&run.caller().principal)?;
         Ok(Circumstances {

@@ -42,12 +42,13 @@ pub(crate) async fn check(
     let read = tokio::task::spawn_blocking(move || {
         let inventory = lockfiles::inventory(&tree);
         if inventory.files.is_empty() && inventory.not_understood.is_empty() {
-            return Ok(None);
+            return Ok(Err(lockfiles::none_found(&tree)));
         }
         let lost = lockfiles::lost(&lockfiles::inventory(&base), &inventory);
         let loaded = load(&path)?;
         let audit = loaded.database.audit(&inventory);
-        Ok(Some((inventory, lost, loaded, audit)))
+        let unpinned = lockfiles::unpinned(&tree);
+        Ok(Ok((inventory, lost, loaded, audit, unpinned)))
     });
     let read = read.await.unwrap_or_else(|error| {
         Err(VerifyError::Database {
@@ -55,8 +56,9 @@ pub(crate) async fn check(
             reason: error.to_string(),
         })
     })?;
-    let Some((inventory, lost, loaded, audit)) = read else {
-        return Ok(skipped("no lock file was found"));
+    let (inventory, lost, loaded, audit, unpinned) = match read {
+        Ok(read) => read,
+        Err(reason) => return Ok(skipped(&reason)),
     };
     let name = format!("{}.{}.{attempt}", job.id.replace('/', "."), side.as_str());
     let findings: Vec<Finding> = audit.vulnerabilities.iter().flat_map(findings).collect();
@@ -69,6 +71,7 @@ pub(crate) async fn check(
     result.files = produced.iter().map(Produced::reference).collect();
     result.report = Report::Findings { findings };
     result.notes = lockfiles::notes(&inventory);
+    result.notes.extend(unpinned);
     result.notes.extend(loaded.notes.iter().cloned());
     result
         .notes

@@ -10,7 +10,7 @@ use matrix_sandbox::spec::Mount;
 
 use super::config::DEFAULT_TIMEOUT;
 use super::detect::{Ecosystem, NodeManager, PythonRunner, Recipe, text};
-use super::prepare::{Prepared, Provision};
+use super::prepare::{Crates, Prepared, Provision};
 use super::project::Invocation;
 use super::toolchain::{Tool, Toolchain, Toolchains};
 
@@ -18,6 +18,9 @@ use super::toolchain::{Tool, Toolchain, Toolchains};
 pub(crate) const REPORT_DIR: &str = "/report";
 /// Where our own small programs are shown, inside.
 pub(crate) const SCRIPT_DIR: &str = "/matrix";
+
+/// Where the crates of several projects are brought together, inside.
+const CRATES: &str = "/tmp/matrix-crates";
 
 const UNITTEST_RUNNER: &str = include_str!("scripts/run_unittest.py");
 const SYNTAX_CHECK: &str = include_str!("scripts/check_syntax.py");
@@ -74,6 +77,8 @@ pub(crate) struct Planned {
     pub(crate) timeout: Duration,
     pub(crate) tools: BTreeMap<String, String>,
     pub(crate) notes: Vec<String>,
+    /// The crates of every project that the command may build.
+    pub(crate) crates: Vec<Crates>,
 }
 
 /// The tool or dependency that keeps a check from running.
@@ -101,6 +106,7 @@ pub(crate) fn plan(
         timeout: DEFAULT_TIMEOUT,
         tools: BTreeMap::new(),
         notes: Vec::new(),
+        crates: Vec::new(),
     };
     let here = tree.join(&invocation.directory);
     let recipe = &invocation.recipe;
@@ -114,6 +120,7 @@ pub(crate) fn plan(
             }
             planned.provide(provision);
         }
+        planned.tell_cargo()?;
         planned.command = words(&["/bin/sh", "-c", run]);
         planned.timeout = Duration::from_millis(*timeout_ms);
         planned.reader = match kind {
@@ -139,6 +146,7 @@ pub(crate) fn plan(
         return Err(Missing(reason.clone()));
     }
     planned.provide(provision);
+    planned.tell_cargo()?;
     planned.fill(kind, recipe, &here, toolchain)?;
     Ok(planned)
 }
@@ -175,21 +183,68 @@ impl Planned {
 
     fn provide(&mut self, provision: &Provision) {
         if let Provision::Ready(ready) = provision {
+            self.notes.extend(ready.notes.iter().cloned());
             self.mounts.extend(ready.mounts.iter().cloned());
+            self.crates.extend(ready.crates.clone());
             self.path.extend(ready.path.iter().cloned());
             for (key, value) in &ready.env {
                 join_env(&mut self.env, key, value);
             }
             if let Some(setup) = &ready.setup {
-                match &mut self.setup {
-                    Some(before) => {
-                        before.push_str(" && ");
-                        before.push_str(setup);
-                    }
-                    None => self.setup = Some(setup.clone()),
-                }
+                self.set_up(setup);
             }
         }
+    }
+
+    fn set_up(&mut self, line: &str) {
+        match &mut self.setup {
+            Some(before) => {
+                before.push_str(" && ");
+                before.push_str(line);
+            }
+            None => self.setup = Some(line.to_owned()),
+        }
+    }
+
+    /// Tells cargo where its crates are. It takes them from one directory, so those of several
+    /// projects are linked into one: what has the same name and version is the same crate.
+    fn tell_cargo(&mut self) -> Result<(), Missing> {
+        let crates = std::mem::take(&mut self.crates);
+        let directory = match crates.as_slice() {
+            [] => return Ok(()),
+            [only] => only.directory.clone(),
+            _ => PathBuf::from(CRATES),
+        };
+        let mut all = toml::Table::new();
+        for one in &crates {
+            let sources = std::fs::read_to_string(&one.config)
+                .ok()
+                .and_then(|text| text.parse::<toml::Table>().ok())
+                .ok_or_else(|| Missing(String::from("the crates that were fetched are gone")))?;
+            let sources = sources.get("source").and_then(toml::Value::as_table);
+            for (name, source) in sources.into_iter().flatten() {
+                let mut source = source.clone();
+                if let Some(place) = source.get_mut("directory") {
+                    *place = directory.to_string_lossy().into_owned().into();
+                }
+                all.insert(name.clone(), source);
+            }
+        }
+        let config = toml::Table::from_iter([(String::from("source"), all.into())]).to_string();
+        self.set_up("mkdir -p \"$CARGO_HOME\"");
+        if crates.len() > 1 {
+            self.set_up(&format!("mkdir -p {CRATES}"));
+            for one in &crates {
+                let from = quoted(&one.directory.to_string_lossy());
+                self.set_up(&format!("ln -sfn {from}/* {CRATES}/"));
+            }
+        }
+        let line = format!(
+            "printf %s {} > \"$CARGO_HOME/config.toml\"",
+            quoted(&config)
+        );
+        self.set_up(&line);
+        Ok(())
     }
 
     fn fill(
@@ -397,11 +452,16 @@ impl Planned {
         Ok(())
     }
 
-    /// Makes `src/` importable where the repository has that layout.
+    /// Makes `src/` importable where the repository has that layout, before every installed
+    /// package: a project that its own tools depend on is also among those, in another version.
     fn source_layout(&mut self, here: &Path) {
         if here.join("src").is_dir() {
             let inside = inside_work(&self.directory).join("src");
-            join_env(&mut self.env, "PYTHONPATH", &inside.to_string_lossy());
+            let mut path = inside.to_string_lossy().into_owned();
+            if let Some(installed) = self.env.get("PYTHONPATH") {
+                path = format!("{path}:{installed}");
+            }
+            self.env.insert("PYTHONPATH".to_owned(), path);
         }
     }
 
@@ -431,6 +491,11 @@ fn exit_reader(kind: Kind) -> Reader {
     }
 }
 
+/// A text as one word for a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Lists of paths are joined; every other variable is set.
 fn join_env(env: &mut BTreeMap<String, String>, key: &str, value: &str) {
     match env.get_mut(key) {
@@ -441,5 +506,87 @@ fn join_env(env: &mut BTreeMap<String, String>, key: &str, value: &str) {
         _ => {
             env.insert(key.to_owned(), value.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::prepare::Ready;
+
+    fn crates_of(host: &Path, project: &str, source: &str) -> Provision {
+        let config = host.join(format!("{project}.toml"));
+        let directory = format!("/deps/cargo-{project}/vendor");
+        let text = format!(
+            "[source.{source}]\nreplace-with = 'vendored-sources'\n\
+             [source.vendored-sources]\ndirectory = '{directory}'\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        Provision::Ready(Ready {
+            crates: Some(Crates {
+                config,
+                directory: directory.into(),
+            }),
+            ..Ready::default()
+        })
+    }
+
+    fn custom(prepared: &Prepared) -> Planned {
+        let invocation = Invocation {
+            recipe: Recipe::Custom {
+                run: "make".into(),
+                timeout_ms: 1_000,
+            },
+            directory: String::new(),
+        };
+        let tree = tempfile::tempdir().unwrap();
+        let toolchains = Toolchains::default();
+        plan(
+            Kind::TestResults,
+            &invocation,
+            tree.path(),
+            &toolchains,
+            prepared,
+        )
+        .unwrap()
+    }
+
+    /// What the setup leaves in cargo's home when a shell executes it.
+    fn configured(setup: &str) -> String {
+        let home = tempfile::tempdir().unwrap();
+        let ran = std::process::Command::new("/bin/sh")
+            .args(["-c", setup])
+            .env("CARGO_HOME", home.path())
+            .status();
+        assert!(ran.unwrap().success(), "{setup}");
+        std::fs::read_to_string(home.path().join("config.toml")).unwrap()
+    }
+
+    #[test]
+    fn a_check_over_two_cargo_projects_sees_the_crates_of_both() {
+        let host = tempfile::tempdir().unwrap();
+        let mut prepared = Prepared::default();
+        let one = crates_of(host.path(), "a", "first");
+        prepared.insert(Ecosystem::Cargo, "a", one);
+        let alone = custom(&prepared).setup.unwrap();
+        assert!(
+            configured(&alone).contains("/deps/cargo-a/vendor"),
+            "{alone}"
+        );
+
+        let two = crates_of(host.path(), "b", "\"it's second\"");
+        prepared.insert(Ecosystem::Cargo, "b", two);
+        let both = custom(&prepared).setup.unwrap();
+        for project in ["a", "b"] {
+            let link = format!("ln -sfn '/deps/cargo-{project}/vendor'/* {CRATES}/");
+            assert!(both.contains(&link), "{both}");
+        }
+        let config: toml::Table = configured(&both).parse().unwrap();
+        let sources = config["source"].as_table().unwrap();
+        assert!(sources.contains_key("first") && sources.contains_key("it's second"));
+        assert_eq!(
+            sources["vendored-sources"]["directory"].as_str(),
+            Some(CRATES)
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! and have every test pass. It still runs; but that the definition changed is a fact that the
 //! gate sees, and such a change never passes by itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::config::ProjectConfig;
@@ -14,7 +14,10 @@ use super::detect::{directories, text};
 const WHOLE: &[&str] = &[
     ".cargo/config",
     ".cargo/config.toml",
+    ".babelrc",
+    ".c8rc.json",
     ".clippy.toml",
+    ".coveragerc",
     ".eslintignore",
     ".eslintrc",
     ".eslintrc.cjs",
@@ -28,9 +31,15 @@ const WHOLE: &[&str] = &[
     ".mocharc.json",
     ".mocharc.yml",
     ".npmrc",
+    ".nycrc",
+    ".nycrc.json",
+    ".pylintrc",
     ".ruff.toml",
+    ".swcrc",
+    ".taprc",
     "GNUmakefile",
     "Makefile",
+    "babel.config.js",
     "clippy.toml",
     "conftest.py",
     "eslint.config.cjs",
@@ -50,22 +59,159 @@ const WHOLE: &[&str] = &[
     "rust-toolchain.toml",
     "tests/conftest.py",
     "tox.ini",
+    "tox.toml",
+    "vitest.config.cjs",
     "vitest.config.js",
     "vitest.config.mjs",
     "vitest.config.ts",
 ];
 
-/// Members of manifests that say how checks run.
+/// Beginnings of the names of files that configure tools whose names have many endings.
+const BEGINNINGS: &[&str] = &[
+    "ava.config.",
+    "cypress.config.",
+    "jest.config.",
+    "jest.setup.",
+    "karma.conf.",
+    "playwright.config.",
+    "tsconfig.",
+    "vitest.config.",
+    "vitest.setup.",
+    "vitest.workspace.",
+];
+
+/// Modules that a runner of Python tests imports: a file of such a name beside the tests stands in
+/// for the real one.
+const PYTHON_MODULES: &[&str] = &[
+    "_pytest",
+    "abc",
+    "argparse",
+    "ast",
+    "asyncio",
+    "atexit",
+    "base64",
+    "bdb",
+    "bisect",
+    "builtins",
+    "calendar",
+    "code",
+    "codecs",
+    "collections",
+    "configparser",
+    "contextlib",
+    "copy",
+    "copyreg",
+    "coverage",
+    "csv",
+    "ctypes",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "dis",
+    "doctest",
+    "email",
+    "encodings",
+    "enum",
+    "errno",
+    "exceptiongroup",
+    "fnmatch",
+    "fractions",
+    "functools",
+    "gc",
+    "genericpath",
+    "gettext",
+    "getpass",
+    "glob",
+    "hashlib",
+    "heapq",
+    "hmac",
+    "html",
+    "http",
+    "importlib",
+    "iniconfig",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "keyword",
+    "linecache",
+    "locale",
+    "logging",
+    "math",
+    "mimetypes",
+    "numbers",
+    "opcode",
+    "operator",
+    "os",
+    "packaging",
+    "pathlib",
+    "pdb",
+    "pickle",
+    "pkgutil",
+    "platform",
+    "pluggy",
+    "posixpath",
+    "pprint",
+    "pygments",
+    "pytest",
+    "pytest_asyncio",
+    "pytest_cov",
+    "queue",
+    "random",
+    "re",
+    "reprlib",
+    "runpy",
+    "select",
+    "selectors",
+    "shlex",
+    "shutil",
+    "signal",
+    "site",
+    "sitecustomize",
+    "socket",
+    "sre_compile",
+    "sre_parse",
+    "stat",
+    "statistics",
+    "string",
+    "struct",
+    "subprocess",
+    "sys",
+    "sysconfig",
+    "tempfile",
+    "textwrap",
+    "threading",
+    "time",
+    "timeit",
+    "token",
+    "tokenize",
+    "tomli",
+    "tomllib",
+    "traceback",
+    "types",
+    "typing",
+    "typing_extensions",
+    "unittest",
+    "urllib",
+    "usercustomize",
+    "uuid",
+    "warnings",
+    "weakref",
+    "xdist",
+    "xml",
+    "zipfile",
+    "zipimport",
+];
+
+/// Members of manifests that say how checks run, beside their scripts.
 const JSON_MEMBERS: &[&[&str]] = &[
-    &["scripts", "test"],
-    &["scripts", "pretest"],
-    &["scripts", "posttest"],
-    &["scripts", "lint"],
-    &["scripts", "prelint"],
-    &["scripts", "postlint"],
-    &["scripts", "build"],
-    &["scripts", "prebuild"],
-    &["scripts", "postbuild"],
+    &["c8"],
+    &["nyc"],
+    &["tap"],
+    &["vitest"],
+    &["babel"],
+    &["workspaces"],
     &["jest"],
     &["mocha"],
     &["ava"],
@@ -114,6 +260,18 @@ fn changed(base: &Path, head: &Path) -> Vec<String> {
                 say((*file).to_owned());
             }
         }
+        for file in named(&before).union(&named(&after)) {
+            if text(&before.join(file)) != text(&after.join(file)) {
+                say(file.clone());
+            }
+        }
+        let settings = |root: &Path| settings(&text(&root.join("setup.cfg")).unwrap_or_default());
+        if settings(&before) != settings(&after) {
+            say("setup.cfg".to_owned());
+        }
+        for script in scripts_replaced(&before, &after) {
+            say(format!("package.json: scripts.{script}"));
+        }
         for (file, members, parse) in [
             (
                 "package.json",
@@ -136,6 +294,116 @@ fn changed(base: &Path, head: &Path) -> Vec<String> {
         }
     }
     names.into_iter().collect()
+}
+
+/// Files of a directory whose name says that they configure checks, or that stand in for a module
+/// that a test runner imports, or that a makefile reads.
+fn named(directory: &Path) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let module = name.strip_suffix(".py").unwrap_or_default();
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+        if BEGINNINGS
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
+            || PYTHON_MODULES.contains(&module)
+            || name == "conftest.py"
+            || matches!(ending, Some("mk" | "mak" | "pth"))
+        {
+            names.insert(name);
+        } else if PYTHON_MODULES.contains(&name.as_str()) {
+            names.insert(format!("{name}/__init__.py"));
+            names.insert(format!("{name}/__main__.py"));
+        } else if name == "src" {
+            let inner = PYTHON_MODULES
+                .iter()
+                .map(|module| format!("src/{module}.py"));
+            names.extend(inner.filter(|path| directory.join(path).is_file()));
+        }
+    }
+    let makefiles = ["GNUmakefile", "Makefile", "makefile"];
+    for makefile in makefiles
+        .iter()
+        .filter_map(|name| text(&directory.join(name)))
+    {
+        let includes = makefile.lines().filter_map(|line| {
+            let line = line.trim_start_matches('-');
+            line.strip_prefix("include ")
+                .or(line.strip_prefix("sinclude "))
+        });
+        names.extend(includes.flat_map(str::split_whitespace).map(str::to_owned));
+    }
+    names
+}
+
+/// What a `setup.cfg` says beside who wrote the project.
+fn settings(text: &str) -> Vec<String> {
+    let mut about = false;
+    text.lines()
+        .map(str::trim_end)
+        .filter(|line| {
+            if line.starts_with('[') {
+                about = *line == "[metadata]";
+            }
+            !about && !line.is_empty()
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Scripts of a `package.json` that its checks run, by whatever way, and that are not the same
+/// any more.
+fn scripts_replaced(before: &Path, after: &Path) -> BTreeSet<String> {
+    let scripts = |root: &Path| -> BTreeMap<String, String> {
+        let manifest = json(&root.join("package.json")).unwrap_or_default();
+        let all = manifest
+            .get("scripts")
+            .and_then(serde_json::Value::as_object);
+        let text = |(name, command): (&String, &serde_json::Value)| {
+            Some((name.clone(), command.as_str()?.to_owned()))
+        };
+        all.into_iter().flatten().filter_map(text).collect()
+    };
+    if !before.join("package.json").is_file() || !after.join("package.json").is_file() {
+        return BTreeSet::new();
+    }
+    let (before, after) = (scripts(before), scripts(after));
+    // What either side's checks run: a script may come to be run by a new detour.
+    let mut run = checked_scripts(&before);
+    run.extend(checked_scripts(&after));
+    run.retain(|name| before.get(name) != after.get(name));
+    run
+}
+
+/// The scripts that a check runs: the tests', linters' and builders', and those that these name.
+fn checked_scripts(scripts: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    let mut open: Vec<String> = ["test", "lint", "build", "install", "prepare"]
+        .map(str::to_owned)
+        .to_vec();
+    while let Some(name) = open.pop() {
+        let around = [name.clone(), format!("pre{name}"), format!("post{name}")];
+        for name in around {
+            let Some(command) = scripts.get(&name) else {
+                continue;
+            };
+            if found.insert(name) {
+                for word in words(command) {
+                    match word.strip_suffix('*') {
+                        Some(start) if !start.is_empty() => {
+                            let named = scripts.keys().filter(|name| name.starts_with(start));
+                            open.extend(named.cloned());
+                        }
+                        _ => open.push(word.to_owned()),
+                    }
+                }
+            }
+        }
+    }
+    found
 }
 
 fn lookup<'a>(value: &'a serde_json::Value, path: &[&str]) -> Option<&'a serde_json::Value> {
@@ -193,24 +461,27 @@ pub(crate) fn differences(
     all
 }
 
-/// The command lines of the scripts that a `package.json` gives its checks, with their directory.
+/// The command lines of the scripts that a `package.json` gives its checks and of the recipes of a
+/// makefile, with their directory.
 fn package_scripts(base: &Path) -> Vec<(PathBuf, String)> {
     let mut commands = Vec::new();
     for directory in directories(base) {
-        let manifest = json(&base.join(&directory).join("package.json"));
+        let manifest = json(&base.join(&directory).join("package.json")).unwrap_or_default();
         let scripts = manifest
-            .as_ref()
-            .and_then(|manifest| manifest.get("scripts")?.as_object());
-        let tests = ["test", "pretest", "posttest"];
-        for command in scripts
-            .iter()
-            .flat_map(|all| tests.iter().filter_map(|name| all.get(*name)))
-        {
-            commands.extend(
-                command
-                    .as_str()
-                    .map(|text| (directory.clone(), text.to_owned())),
-            );
+            .get("scripts")
+            .and_then(serde_json::Value::as_object);
+        let texts: BTreeMap<String, String> = scripts
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, command)| Some((name.clone(), command.as_str()?.to_owned())))
+            .collect();
+        let run = checked_scripts(&texts);
+        let texts = texts.into_iter().filter(|(name, _)| run.contains(name));
+        commands.extend(texts.map(|(_, text)| (directory.clone(), text)));
+        for makefile in ["GNUmakefile", "Makefile", "makefile"] {
+            let content = text(&base.join(&directory).join(makefile)).unwrap_or_default();
+            let recipes = content.lines().filter(|line| line.starts_with('\t'));
+            commands.extend(recipes.map(|line| (directory.clone(), line.to_owned())));
         }
     }
     commands

@@ -34,6 +34,8 @@ pub struct Facts {
     pub tests_could_not_run: Option<String>,
     /// Components of lock files that are new or have a new version.
     pub new_dependencies: Vec<Dependency>,
+    /// Requirements of manifests that are new, as `FILE: REQUIREMENT`.
+    pub new_requirements: Vec<String>,
     /// Components of lock files that are gone.
     pub removed_dependencies: Vec<Dependency>,
     /// Vulnerabilities that base did not have, as `ID in NAME`.
@@ -56,6 +58,7 @@ impl Facts {
         Self {
             checks_removed: project.checks_removed.clone(),
             checks_changed: project.checks_changed.clone(),
+            new_requirements: project.new_requirements.clone(),
             ..Self::default()
         }
     }
@@ -79,6 +82,7 @@ impl Facts {
         join(&mut self.new_vulnerabilities, other.new_vulnerabilities);
         join(&mut self.checks_removed, other.checks_removed);
         join(&mut self.checks_changed, other.checks_changed);
+        join(&mut self.new_requirements, other.new_requirements);
         for (mine, more) in [
             (&mut self.new_dependencies, other.new_dependencies),
             (&mut self.removed_dependencies, other.removed_dependencies),

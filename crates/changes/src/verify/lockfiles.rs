@@ -1,11 +1,12 @@
 //! The lock files of a tree, read without following symlinks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use matrix_evidence::lockfile::{self, Inventory, MAX_LOCK_FILE_BYTES};
 
 use super::detect;
+use super::requires;
 use super::result::Dependency;
 
 const MAX_FILES: usize = 500;
@@ -69,6 +70,71 @@ pub(crate) fn notes(inventory: &Inventory) -> Vec<String> {
         .collect()
 }
 
+/// The lock files that pin what a manifest names.
+fn pinned_by(manifest: &str) -> &'static [&'static str] {
+    match manifest {
+        "Cargo.toml" => &["Cargo.lock"],
+        "package.json" => &[
+            "package-lock.json",
+            "npm-shrinkwrap.json",
+            "pnpm-lock.yaml",
+            "yarn.lock",
+        ],
+        "pyproject.toml" => &[
+            "uv.lock",
+            "poetry.lock",
+            "pdm.lock",
+            "pylock.toml",
+            "Pipfile.lock",
+            "requirements.txt",
+        ],
+        _ => &[],
+    }
+}
+
+/// Manifests that name dependencies which no lock file pins, here or in a directory above: what
+/// is then used is not known, and a bill of materials does not have it.
+pub(crate) fn unpinned(root: &Path) -> Vec<String> {
+    let mut notes = Vec::new();
+    for directory in detect::directories(root) {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for (file, requirement) in requires::requirements(&root.join(&directory)) {
+            let local = ["path = ", "workspace = true"];
+            let own = local.iter().any(|sign| requirement.contains(sign));
+            let interpreter = file == "pyproject.toml" && requirement.starts_with("python ");
+            if !own && !interpreter {
+                *counts.entry(file).or_default() += 1;
+            }
+        }
+        for (file, count) in counts {
+            let locks = pinned_by(&file);
+            let pinned = directory.ancestors().any(|above| {
+                let has = |name: &&str| root.join(above).join(name).is_file();
+                locks.iter().any(|name| has(&name))
+            });
+            if !locks.is_empty() && !pinned {
+                let path = directory.join(&file);
+                notes.push(format!(
+                    "{}: no lock file pins its {count} requirements, so they were not looked at",
+                    path.display()
+                ));
+            }
+        }
+    }
+    notes.truncate(20);
+    notes
+}
+
+/// Why nothing was looked at, where a tree has no lock file.
+pub(crate) fn none_found(root: &Path) -> String {
+    let mut reason = String::from("no lock file was found");
+    if let Some(first) = unpinned(root).first() {
+        reason.push_str("; ");
+        reason.push_str(first);
+    }
+    reason
+}
+
 /// Why a change's lock files cannot be judged: one that base's tools could read says nothing any
 /// more.
 pub(crate) fn lost(base: &Inventory, head: &Inventory) -> Option<String> {
@@ -87,4 +153,38 @@ pub(crate) fn removed(base: &Path, head: &Path) -> Vec<String> {
         .into_iter()
         .filter(|path| lockfile::is_lock_file(path) && !after.contains(path))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_that_nothing_pins_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(
+            "package.json",
+            r#"{"dependencies": {"a": "^1", "b": "^2"}}"#,
+        );
+        write("package-lock.json", "{}");
+        write("web/package.json", r#"{"dependencies": {"c": "1"}}"#);
+        write(
+            "core/Cargo.toml",
+            "[dependencies]\nown = { path = '../own' }\n",
+        );
+        assert_eq!(unpinned(root.path()), Vec::<String>::new());
+        write(
+            "tool/pyproject.toml",
+            "[project]\ndependencies = ['x', 'y']\n",
+        );
+        let notes = unpinned(root.path());
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].starts_with("tool/pyproject.toml: no lock file pins its 2"));
+        assert!(none_found(root.path()).contains("tool/pyproject.toml"));
+    }
 }

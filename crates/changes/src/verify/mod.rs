@@ -33,6 +33,7 @@ mod outputs;
 pub mod prepare;
 pub mod project;
 mod read;
+mod requires;
 pub mod result;
 pub mod run;
 mod sbom;

@@ -32,6 +32,39 @@ pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<(), VerifyError>
         })
 }
 
+/// Lets every user read what was fetched: archives keep modes that only their author needed, and
+/// checks run as another user than the fetch.
+pub(crate) fn open_to_readers(root: &Path) -> Result<(), VerifyError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let io = |path: &Path| VerifyError::io("opening dependencies to readers", path);
+    let mut open = vec![root.to_owned()];
+    while let Some(path) = open.pop() {
+        let found = path.symlink_metadata().map_err(io(&path))?;
+        let executable = found.permissions().mode() & 0o100 != 0;
+        let wanted = if found.is_dir() || executable {
+            0o555
+        } else if found.is_file() {
+            0o444
+        } else {
+            continue;
+        };
+        if found.is_symlink() {
+            continue;
+        }
+        let mode = found.permissions().mode() & 0o7777;
+        if mode | wanted != mode {
+            let readable = std::fs::Permissions::from_mode(mode | wanted);
+            std::fs::set_permissions(&path, readable).map_err(io(&path))?;
+        }
+        if found.is_dir() {
+            for entry in std::fs::read_dir(&path).map_err(io(&path))? {
+                open.push(entry.map_err(io(&path))?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The reports a check left, and what was left out and why.
 pub(crate) fn report_files(directory: &Path) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
     let mut files = Vec::new();

@@ -10,6 +10,7 @@ use super::config::ProjectConfig;
 use super::definition;
 use super::detect::{self, Recipe};
 use super::lockfiles;
+use super::requires;
 use super::result::Side;
 
 /// What is to be verified about a change.
@@ -23,6 +24,8 @@ pub struct Project {
     pub checks_removed: Vec<String>,
     /// Files and settings that say what the checks are and differ between the revisions.
     pub checks_changed: Vec<String>,
+    /// Requirements of manifests that base did not have, as `FILE: REQUIREMENT`.
+    pub new_requirements: Vec<String>,
 }
 
 /// One check of a change.
@@ -163,6 +166,7 @@ impl Project {
             artifacts,
             checks_removed: [checks_removed, lockfiles::removed(base, head)].concat(),
             checks_changed: definition::differences(base, head, base_config),
+            new_requirements: requires::new_requirements(base, head),
         }
     }
 

@@ -30,9 +30,10 @@ fn make(job: &CheckJob, attempt: u32, context: &Context) -> Checked {
     let base = lockfiles::inventory(&context.base.path);
     let head = lockfiles::inventory(&context.head.path);
     result.notes = lockfiles::notes(&head);
+    result.notes.extend(lockfiles::unpinned(&context.head.path));
     if head.files.is_empty() && head.not_understood.is_empty() {
         result.state = State::NotRun {
-            reason: String::from("no lock file was found"),
+            reason: lockfiles::none_found(&context.head.path),
         };
         return Checked { result, produced };
     }

@@ -76,8 +76,8 @@ pub async fn decide<A: Deciding>(
         self_approval,
     } = request.action().answer().clone();
     let row = engine
-        .database()
-        .read::<_, StoreError, _>(move |tx| approvals::get(tx, approval))
+        .storage()
+        .look::<_, StoreError, _>(move |tx| approvals::get(tx, approval))
         .await?
         .ok_or_else(|| RequestError::NoApproval(approval.to_string()))?;
     if row.state != "open" {

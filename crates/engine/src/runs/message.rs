@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::engine::Engine;
 use crate::entry::EntryKind;
 use crate::error::RequestError;
+use crate::storage::Purpose;
 use crate::worker::is_terminal;
 
 /// What a policy is told about a request to steer a run.
@@ -49,8 +50,8 @@ pub(super) async fn send(engine: &Engine, caller: &Caller, mail: Mail) -> Result
     } = mail;
     let (caller, at) = (caller.clone(), engine.clock().now());
     engine
-        .database()
-        .write::<_, RequestError, _>(move |tx| {
+        .storage()
+        .write::<_, RequestError, _>(Purpose::Message(run), move |tx| {
             let row = runs::get(tx, run)?
                 .filter(|row| row.scope == caller.scope)
                 .ok_or(RequestError::NotFound(run))?;

@@ -18,5 +18,5 @@ pub use message::submitter_of;
 pub use pause::{RunPause, pause};
 pub use resume::{RunResume, resume};
 pub use retry::{RunRetry, retry};
-pub use show::{RunRead, RunView, StepView, entries, history, show};
+pub use show::{ENTRIES_MAX, RunRead, RunView, StepView, entries, history, show};
 pub use signal::{RunSignal, signal};

@@ -35,8 +35,8 @@ impl Action for RunRetry {
 pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<(), RequestError> {
     let RunRetry { run, step, .. } = request.action().clone();
     let row = engine
-        .database()
-        .read::<_, StoreError, _>(move |tx| runs::get(tx, run))
+        .storage()
+        .look::<_, StoreError, _>(move |tx| runs::get(tx, run))
         .await?
         .filter(|row| row.scope == request.caller().scope)
         .ok_or(RequestError::NotFound(run))?;
@@ -46,7 +46,9 @@ pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<()
             state: row.state,
         });
     }
-    let history = read_history(engine.database(), engine.blobs(), run)?;
+    let (database, blobs) = (engine.database().clone(), engine.blobs().clone());
+    let read = move || read_history(&database, &blobs, run);
+    let history = engine.storage().read::<_, StoreError, _>(read).await?;
     let steps = history.steps();
     let chosen = match &step {
         Some(path) => steps.iter().find(|(known, _)| known == path),

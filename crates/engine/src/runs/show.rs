@@ -11,6 +11,9 @@ use crate::error::RequestError;
 use crate::history::History;
 use crate::journal;
 
+/// The most entries that [`entries`] gives at once.
+pub const ENTRIES_MAX: u32 = 1_000;
+
 /// Reads one run.
 #[derive(Debug, Clone)]
 pub struct RunRead {
@@ -122,15 +125,19 @@ pub fn history(
     Ok(read_history(database, blobs, row.run)?)
 }
 
-/// The entries of a run after a position, with their payloads.
+/// The entries of a run after a position (`-1` for the first), with their payloads, oldest first: at
+/// most `limit` of them, and never more than [`ENTRIES_MAX`]. Nothing means that there are no more
+/// now; the next page begins after the last one's `seq`.
 pub fn entries(
     database: &Database,
     blobs: &Blobs,
     request: &Authorised<RunRead>,
     after: i64,
+    limit: u32,
 ) -> Result<Vec<Entry>, RequestError> {
     let row = row(database, request)?;
-    Ok(journal::read(database, blobs, row.run, after)?)
+    let limit = limit.clamp(1, ENTRIES_MAX);
+    Ok(journal::page(database, blobs, row.run, after, limit)?)
 }
 
 fn row(database: &Database, request: &Authorised<RunRead>) -> Result<RunRow, RequestError> {

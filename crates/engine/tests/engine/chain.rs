@@ -1,5 +1,7 @@
 //! The chain: one canonical form, and no change goes unnoticed.
 
+use std::sync::Arc;
+
 use matrix_core::{Digest, RunId, canonical};
 use matrix_engine::entry::{Canonical, FORMAT};
 use matrix_engine::{Step, journal};
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::host::{Place, body};
+use super::host::{Place, World, body, two_steps, with};
 
 /// Fields in the order in which they stand here.
 struct Ordered(Vec<(&'static str, Value)>);
@@ -227,4 +229,56 @@ async fn no_single_change_of_a_stored_entry_goes_unnoticed() {
         }
     }
     assert_eq!(verify().unwrap(), whole);
+}
+
+#[tokio::test]
+async fn anyone_can_recompute_the_chain_with_a_stock_sha256_also_after_an_erasure() {
+    let place = Place::new();
+    let world = Arc::new(World::default());
+    let host = place.host("a", &with(&world, two_steps));
+    let run = host.create(json!({ "big": "x".repeat(100_000) })).await;
+    world.open.notify_one();
+    assert_eq!(host.settled(run).await.state, "succeeded");
+    let recompute = || {
+        let scope = r#"{"organisation":"local","workspace":"default"}"#;
+        let mut hash = sha256(format!("matrix-journal-v1{run}{scope}").as_bytes());
+        for entry in host.engine.journal().read(run, -1).unwrap() {
+            let canonical = format!(
+                concat!(
+                    r#"{{"actor":"{}","epoch":{},"fingerprint":"{}","format":1,"kind":"{}","#,
+                    r#""path":"{}","payload_digest":"{}","run":"{}","seq":{},"time":{}}}"#
+                ),
+                entry.actor,
+                entry.epoch,
+                entry.fingerprint,
+                entry.kind.as_str(),
+                entry.path,
+                entry.payload_digest,
+                entry.run,
+                entry.seq,
+                entry.at.as_micros()
+            );
+            hash = sha256(&[&hash[..], canonical.as_bytes()].concat());
+            assert_eq!(Digest::from_bytes(hash), entry.hash, "entry {}", entry.seq);
+        }
+    };
+    recompute();
+    assert!(
+        journal::erase(host.engine.database(), run, 0)
+            .await
+            .unwrap()
+    );
+    assert!(
+        host.engine.journal().read(run, -1).unwrap()[0]
+            .payload
+            .is_none()
+    );
+    recompute();
+    let check = journal::verify(host.engine.database(), host.engine.blobs(), run).unwrap();
+    assert_eq!(check.erased, 1);
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
 }

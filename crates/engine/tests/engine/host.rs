@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,11 +14,12 @@ use matrix_core::{
 };
 use matrix_engine::runs::{self, RunRead, RunView};
 use matrix_engine::{
-    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError,
+    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
 };
 use matrix_store::tables::runs::{self as table, RunRow};
 use matrix_store::{Blobs, Database, OpenMode, StoreError};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// How long something may take before we say that it does not happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,7 +66,7 @@ impl Authorizer for Anyone {
     }
 }
 
-fn ada() -> Caller {
+pub(crate) fn ada() -> Caller {
     Caller {
         principal: Principal {
             kind: PrincipalKind::User,
@@ -94,6 +95,7 @@ where
 
 struct Function {
     kind: &'static str,
+    version: &'static str,
     body: Body,
 }
 
@@ -103,11 +105,61 @@ impl DurableFunction for Function {
         self.kind
     }
     fn version(&self) -> &'static str {
-        "1"
+        self.version
     }
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
         (self.body)(run, input).await
     }
+}
+
+/// What a function under test did to the world, and where it is held up.
+#[derive(Default)]
+pub(crate) struct World {
+    effects: AtomicU32,
+    pub(crate) reached: Notify,
+    pub(crate) open: Notify,
+}
+
+impl World {
+    pub(crate) fn effects(&self) -> u32 {
+        self.effects.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts one more effect.
+pub(crate) fn add(world: &Arc<World>) -> u32 {
+    world.effects.fetch_add(1, Ordering::SeqCst) + 1
+}
+
+/// A durable function from a plain one that is given the world.
+pub(crate) fn with(
+    world: &Arc<World>,
+    function: fn(Run, Arc<World>, Value) -> BoxFuture<'static, Result<Value, RunError>>,
+) -> Body {
+    let world = Arc::clone(world);
+    Arc::new(move |run, input| function(run, Arc::clone(&world), input))
+}
+
+pub(crate) fn two_steps(
+    run: Run,
+    world: Arc<World>,
+    input: Value,
+) -> BoxFuture<'static, Result<Value, RunError>> {
+    Box::pin(async move {
+        let first: u32 = run
+            .step(Step::read("first").input(&input), |_| async {
+                Ok(add(&world))
+            })
+            .await?;
+        let second: u32 = run
+            .step(Step::read("second").input(&first), |_| async {
+                world.reached.notify_one();
+                world.open.notified().await;
+                Ok(add(&world))
+            })
+            .await?;
+        Ok(json!([first, second]))
+    })
 }
 
 /// Waits until something is so; a test that waits in vain fails.
@@ -164,12 +216,22 @@ impl Place {
     }
 
     pub(crate) fn host_with(&self, options: EngineOptions, body: &Body) -> Host {
+        self.start(options, "1", body)
+    }
+
+    pub(crate) fn host_of_version(&self, worker: &str, version: &'static str, body: &Body) -> Host {
+        self.start(Self::options(worker), version, body)
+    }
+
+    fn start(&self, options: EngineOptions, version: &'static str, body: &Body) -> Host {
         let test = Function {
             kind: "test",
+            version,
             body: Arc::clone(body),
         };
         let ping = Function {
             kind: "ping",
+            version: "1",
             body: self::body(|_, input| async move { Ok(input) }),
         };
         let functions: Vec<Arc<dyn DurableFunction>> = vec![Arc::new(test), Arc::new(ping)];
@@ -253,6 +315,14 @@ impl Host {
         );
     }
 
+    /// Waits until a run ended, waits or rests.
+    pub(crate) async fn settled(&self, run: RunId) -> RunView {
+        let settled = self.engine.settled(run);
+        let settled = tokio::time::timeout(PATIENCE, settled).await;
+        settled.unwrap().unwrap();
+        self.view(run)
+    }
+
     pub(crate) fn result(&self, run: RunId) -> Value {
         let entries = self.engine.journal().read(run, -1).unwrap();
         entries.last().unwrap().payload.clone().unwrap()
@@ -268,6 +338,7 @@ impl Host {
 }
 
 /// A seeded generator (splitmix64), so that a failing seed can be kept.
+#[derive(Debug)]
 pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {

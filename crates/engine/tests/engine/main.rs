@@ -5,10 +5,14 @@
 
 mod chain;
 mod crash;
+mod external;
 mod full_disk;
 mod history;
 mod host;
 mod owners;
+mod people;
 mod retry;
+mod simulation;
 mod steering;
+mod steps;
 mod timers;

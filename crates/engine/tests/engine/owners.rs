@@ -13,7 +13,7 @@ use matrix_store::{Database, StoreError};
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::host::{Place, body, may, until};
+use super::host::{Place, World, body, may, two_steps, until, with};
 
 /// The observer looks three times in this time; what it judges by is the clock in our hands.
 const LEASE: Duration = Duration::from_millis(30);
@@ -252,4 +252,23 @@ async fn nobody_writes_to_a_run_that_was_let_go_of() {
         .append(Fence { run, epoch }, "worker:a", note, None)
         .await;
     assert!(matches!(ended, Err(AppendError::Refused)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_slow_owner_that_lost_its_run_cannot_write() {
+    let place = Place::new();
+    let world = Arc::new(World::default());
+    let slow = place.host("slow", &with(&world, two_steps));
+    let run = slow.create(json!({})).await;
+    world.reached.notified().await;
+    let quick_world = Arc::new(World::default());
+    let quick = place.host("quick", &with(&quick_world, two_steps));
+    quick_world.reached.notified().await;
+    world.open.notify_one();
+    quick_world.open.notify_one();
+    assert_eq!(quick.settled(run).await.state, "succeeded");
+    // The first step's recorded result is 1; the slow owner's second result was refused.
+    assert_eq!(quick.result(run), json!([1, 1]));
+    let entries = quick.engine.journal().read(run, -1).unwrap();
+    assert_eq!(entries.len(), 4, "the slow owner wrote too");
 }

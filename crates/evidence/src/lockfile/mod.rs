@@ -12,8 +12,10 @@ mod go;
 mod npm;
 mod pnpm;
 mod python;
+mod python_flat;
 mod requirements;
 mod yarn;
+mod yarn_berry;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +30,7 @@ pub const MAX_LOCK_FILE_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_COMPONENTS: usize = 200_000;
 
 /// The names of files that are read, whatever folder they are in.
-pub const LOCK_FILE_NAMES: [&str; 10] = [
+pub const LOCK_FILE_NAMES: [&str; 13] = [
     "Cargo.lock",
     "package-lock.json",
     "npm-shrinkwrap.json",
@@ -37,6 +39,9 @@ pub const LOCK_FILE_NAMES: [&str; 10] = [
     "requirements.txt",
     "poetry.lock",
     "uv.lock",
+    "pdm.lock",
+    "pylock.toml",
+    "Pipfile.lock",
     "go.mod",
     "go.sum",
 ];
@@ -105,6 +110,12 @@ struct Parsed {
     notes: Vec<String>,
 }
 
+/// `name@reference` or `@scope/name@reference`, at its first `@` but not at the first character.
+fn npm_alias(text: &str) -> Option<(&str, &str)> {
+    let at = text.get(1..)?.find('@')? + 1;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 type Parser = fn(&str) -> Result<Parsed, String>;
 
 fn parser_of(path: &str) -> Option<Parser> {
@@ -116,11 +127,16 @@ fn parser_of(path: &str) -> Option<Parser> {
         "yarn.lock" => Some(yarn::parse),
         "poetry.lock" => Some(python::parse_poetry),
         "uv.lock" => Some(python::parse_uv),
+        "pdm.lock" => Some(python_flat::parse_pdm),
+        "pylock.toml" => Some(python_flat::parse_pylock),
+        "Pipfile.lock" => Some(python_flat::parse_pipfile),
         "go.mod" => Some(go::parse_mod),
         "go.sum" => Some(go::parse_sum),
         other => {
             let stem = other.strip_suffix(".txt")?;
+            let folder = path.rsplit('/').nth(1);
             let known = stem == "requirements"
+                || folder == Some("requirements")
                 || stem.starts_with("requirements-")
                 || stem.starts_with("requirements_")
                 || stem.ends_with("-requirements");

@@ -1,4 +1,7 @@
-//! `package-lock.json` and `npm-shrinkwrap.json`, lock-file versions 2 and 3.
+//! `package-lock.json` and `npm-shrinkwrap.json`, lock-file versions 1 to 3.
+//!
+//! Versions 2 and 3 name each package by its folder. Version 1 is a tree of dependencies, which
+//! becomes the same: `a` within `b` lies in `node_modules/b/node_modules/a`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +15,25 @@ struct Lock {
     lockfile_version: Option<u32>,
     name: Option<String>,
     packages: Option<BTreeMap<String, Package>>,
+    version: Option<String>,
+    /// The tree of version 1; version 2 repeats it for old tools.
+    #[serde(default)]
+    dependencies: BTreeMap<String, Branch>,
 }
 
+/// A package of version 1 with those that lie in it.
 #[derive(Deserialize)]
+struct Branch {
+    version: Option<String>,
+    resolved: Option<String>,
+    integrity: Option<String>,
+    #[serde(default)]
+    requires: serde_json::Value,
+    #[serde(default)]
+    dependencies: BTreeMap<String, Branch>,
+}
+
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Package {
     name: Option<String>,
@@ -38,15 +57,25 @@ const FOLDER: &str = "node_modules/";
 
 pub(super) fn parse(text: &str) -> Result<Parsed, String> {
     let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let (Some(2 | 3), Some(packages)) = (lock.lockfile_version, &lock.packages) else {
-        let version = lock
-            .lockfile_version
-            .map_or("none".into(), |v| v.to_string());
-        return Err(format!(
-            "lock file version {version} is not read, only 2 and 3"
-        ));
+    let Lock {
+        lockfile_version,
+        name,
+        packages,
+        version,
+        dependencies: branches,
+    } = lock;
+    let packages = match (lockfile_version, packages) {
+        (Some(1), None) => flattened(version, branches),
+        (Some(2 | 3), Some(packages)) => packages,
+        (other, _) => {
+            let version = other.map_or("none".into(), |v| v.to_string());
+            return Err(format!(
+                "lock file version {version} is not read, only 1 to 3"
+            ));
+        }
     };
-    let root = lock.name.as_deref().unwrap_or("root");
+    let packages = &packages;
+    let root = name.as_deref().unwrap_or("root");
     let components: BTreeMap<&str, Component> = packages
         .iter()
         .filter(|(_, package)| !package.link)
@@ -62,6 +91,61 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
         components: finished,
         notes: Vec::new(),
     })
+}
+
+/// The packages of version 1 by their folders.
+fn flattened(
+    version: Option<String>,
+    branches: BTreeMap<String, Branch>,
+) -> BTreeMap<String, Package> {
+    let names = |branches: &BTreeMap<String, Branch>| {
+        branches
+            .keys()
+            .map(|name| (name.clone(), String::new()))
+            .collect()
+    };
+    let mut packages = BTreeMap::new();
+    let root = Package {
+        version,
+        dependencies: names(&branches),
+        ..Package::default()
+    };
+    packages.insert(String::new(), root);
+    let mut waiting: Vec<(String, BTreeMap<String, Branch>)> = vec![(String::new(), branches)];
+    while let Some((folder, branches)) = waiting.pop() {
+        for (name, branch) in branches {
+            let key = format!("{folder}{FOLDER}{name}");
+            let required = branch.requires.as_object().into_iter().flatten();
+            packages.insert(
+                key.clone(),
+                aliased(Package {
+                    version: branch.version,
+                    resolved: branch.resolved,
+                    integrity: branch.integrity,
+                    dependencies: required
+                        .map(|(name, _)| (name.clone(), String::new()))
+                        .collect(),
+                    ..Package::default()
+                }),
+            );
+            waiting.push((format!("{key}/"), branch.dependencies));
+        }
+    }
+    packages
+}
+
+/// Where version 1 has an address or another package in place of a version.
+fn aliased(mut package: Package) -> Package {
+    let version = package.version.take().unwrap_or_default();
+    if let Some((name, real)) = version.strip_prefix("npm:").and_then(super::npm_alias) {
+        package.name = Some(name.to_owned());
+        package.version = Some(real.to_owned());
+    } else if version.contains(':') {
+        package.resolved = Some(version);
+    } else {
+        package.version = Some(version);
+    }
+    package
 }
 
 fn component(key: &str, package: &Package, root: &str) -> Component {

@@ -1,6 +1,6 @@
-//! `pnpm-lock.yaml`, lock-file versions 6 and 9.
+//! `pnpm-lock.yaml`, lock-file versions 5, 6 and 9.
 //!
-//! Version 6 has one entry `/name@1.0.0(peer@2.0.0)` for each package; version 9 splits it into
+//! Version 5 has keys `/name/1.0.0_peer@2.0.0`. Version 6 has one entry `/name@1.0.0(peer@2.0.0)` for each package; version 9 splits it into
 //! `packages` (what it is) and `snapshots` (what it depends on), without the slash.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::{Component, Ecosystem, HashValue, Origin, Parsed};
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Lock {
-    lockfile_version: String,
+    lockfile_version: serde_json::Value,
     #[serde(default)]
     packages: BTreeMap<String, Package>,
     #[serde(default)]
@@ -60,13 +60,19 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
             .unwrap_or_default()
             .to_owned()
     })?;
-    let major = lock.lockfile_version.split('.').next().unwrap_or_default();
-    if major != "6" && major != "9" {
+    // A number up to version 5, a text since.
+    let version = match &lock.lockfile_version {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let major = version.split('.').next().unwrap_or_default();
+    if !matches!(major, "5" | "6" | "9") {
         return Err(format!(
-            "lock file version {} is not read, only 6 and 9",
-            lock.lockfile_version.chars().take(20).collect::<String>()
+            "lock file version {} is not read, only 5, 6 and 9",
+            version.chars().take(20).collect::<String>()
         ));
     }
+    let lock = if major == "5" { modern(lock) } else { lock };
     let mut notes = Vec::new();
     let mut components: BTreeMap<String, Component> = BTreeMap::new();
     for (key, package) in &lock.packages {
@@ -104,6 +110,41 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
         components: components.into_values().collect(),
         notes,
     })
+}
+
+/// A lock file of version 5 with keys of version 6.
+fn modern(mut lock: Lock) -> Lock {
+    let packages = std::mem::take(&mut lock.packages);
+    for (key, mut package) in packages {
+        for references in [
+            &mut package.dependencies,
+            &mut package.optional_dependencies,
+        ] {
+            for reference in references.values_mut() {
+                *reference = if reference.starts_with('/') {
+                    modern_key(reference)
+                } else {
+                    without_peers(reference).to_owned()
+                };
+            }
+        }
+        lock.packages.insert(modern_key(&key), package);
+    }
+    lock
+}
+
+/// `/@scope/name/1.0.0_peer@2.0.0` as `/@scope/name@1.0.0`; other keys, such as addresses, stay.
+fn modern_key(key: &str) -> String {
+    match key.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
+        Some((name, version)) if !name.is_empty() => {
+            format!("/{name}@{}", without_peers(version))
+        }
+        _ => key.to_owned(),
+    }
+}
+
+fn without_peers(version: &str) -> &str {
+    version.split('_').next().unwrap_or(version)
 }
 
 /// The key without leading slash and without the peers in parentheses.

@@ -1,10 +1,10 @@
 //! `yarn.lock` version 1, a format of its own: blocks of indented lines.
 //!
-//! Later versions are YAML with a `__metadata` entry and are not read.
+//! Later versions are YAML with a `__metadata` entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Component, Ecosystem, HashValue, Origin, Parsed};
+use super::{Component, Ecosystem, HashValue, Origin, Parsed, yarn_berry};
 
 #[derive(Default)]
 struct Block {
@@ -17,7 +17,7 @@ struct Block {
 
 pub(super) fn parse(text: &str) -> Result<Parsed, String> {
     if text.lines().any(|line| line.starts_with("__metadata:")) {
-        return Err("yarn.lock of Yarn 2 and later is not read, only version 1".into());
+        return yarn_berry::parse(text);
     }
     if !text.contains("# yarn lockfile v1") {
         return Err("the file does not say `yarn lockfile v1`".into());

@@ -22,6 +22,12 @@ use record::{Affected, Record};
 
 pub use severity::{Rating, Severity};
 
+/// The order of two Python versions as PEP 440 gives it; nothing if one is no version.
+pub fn compare_python(a: &str, b: &str) -> Option<std::cmp::Ordering> {
+    let version = pep440::PythonVersion::parse;
+    Some(version(a)?.cmp(&version(b)?))
+}
+
 /// A vulnerability record that cannot be read.
 pub const RECORD_UNREADABLE: Code =
     Code::new("REPORT-0003", 422, 1, "vulnerability record unreadable");

@@ -14,4 +14,5 @@ mod osv;
 mod python_verifier;
 mod sarif;
 mod support;
+mod tlog;
 mod verify;

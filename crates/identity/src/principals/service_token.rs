@@ -77,8 +77,8 @@ impl Accounts {
                     insert(tx, &owner, &account, "service_account_add")?;
                     account
                 };
-                let ended = principals::revoke_tokens(tx, account.id, at)?;
-                principals::insert_token(tx, account.id, &digest, at)?;
+                let ended = principals::revoke_tokens(tx, &owner.scope, account.id, at)?;
+                principals::insert_token(tx, &owner.scope, account.id, &digest, at)?;
                 let detail = format!("tokens ended: {ended}");
                 let subject = account.principal.to_string();
                 audit::insert(tx, &owner, at, "service_token_new", &subject, &detail)?;

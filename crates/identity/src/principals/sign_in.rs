@@ -16,7 +16,7 @@ impl Accounts {
         let digest = token.digest();
         let candidates = self
             .database
-            .read_now(|tx| principals::tokens_like(tx, &digest))?;
+            .read_now(|tx| principals::tokens_like(tx, &self.scope, &digest))?;
         for (row, stored) in &candidates {
             if !same(stored, &digest) || row.scope != self.scope {
                 continue;

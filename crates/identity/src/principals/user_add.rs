@@ -60,7 +60,7 @@ impl Accounts {
         self.database
             .write(move |tx| {
                 insert(tx, &caller, &stored, UserAdd::NAME)?;
-                principals::insert_token(tx, stored.id, &digest, stored.created_at)?;
+                principals::insert_token(tx, &caller.scope, stored.id, &digest, stored.created_at)?;
                 Ok::<_, UserError>(())
             })
             .await?;

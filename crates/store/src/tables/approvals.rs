@@ -81,6 +81,7 @@ pub fn open(tx: &Tx<'_>, row: &ApprovalRow) -> Result<(), StoreError> {
         requested_at,
         ..
     } = row;
+    tx.require_run(*run)?;
     tx.execute(
         &OPEN,
         params![approval.as_bytes(), run, name, subject, *requested_at],
@@ -97,20 +98,29 @@ pub fn close_others(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let keep = keep.unwrap_or(ApprovalId::from_bytes([0; 16]));
+    tx.require_run(run)?;
     tx.execute(&CLOSE, params![&run, state, at, keep.as_bytes()])
         .map(drop)
 }
 
 /// One question.
 pub fn get(tx: &Tx<'_>, id: ApprovalId) -> Result<Option<ApprovalRow>, StoreError> {
-    tx.query_one(&GET, params![id.as_bytes()])?
+    let found = tx
+        .query_one(&GET, params![id.as_bytes()])?
         .as_ref()
         .map(approval)
-        .transpose()
+        .transpose()?;
+    match found {
+        Some(row) if tx.owns_run(row.run)? => Ok(Some(row)),
+        _ => Ok(None),
+    }
 }
 
 /// A run's questions, oldest first.
 pub fn of_run(tx: &Tx<'_>, run: RunId) -> Result<Vec<ApprovalRow>, StoreError> {
+    if !tx.owns_run(run)? {
+        return Ok(Vec::new());
+    }
     tx.query(&OF_RUN, params![&run])?
         .iter()
         .map(approval)
@@ -131,18 +141,15 @@ pub fn list(
         (Timestamp::from_micros(i64::MAX), last)
     };
     let (asked_at, approval_id) = before.unwrap_or_else(newest);
-    tx.query(
-        &LIST,
-        params![
-            &scope.organisation,
-            &scope.workspace,
-            state,
-            asked_at,
-            approval_id.as_bytes(),
-            limit
-        ],
-    )?
-    .iter()
-    .map(approval)
-    .collect()
+    let params = params![
+        &scope.organisation,
+        &scope.workspace,
+        state,
+        asked_at,
+        approval_id.as_bytes(),
+        limit
+    ];
+    tx.within(scope, |tx| {
+        tx.query(&LIST, params)?.iter().map(approval).collect()
+    })
 }

@@ -46,37 +46,34 @@ pub fn insert(
 ) -> Result<(), StoreError> {
     let actor = caller.principal.to_string();
     let scope = &caller.scope;
-    tx.execute(
-        &INSERT,
-        params![
-            at,
-            &scope.organisation,
-            &scope.workspace,
-            &actor,
-            action,
-            subject,
-            detail
-        ],
-    )?;
-    Ok(())
+    let params = params![
+        at,
+        &scope.organisation,
+        &scope.workspace,
+        &actor,
+        action,
+        subject,
+        detail
+    ];
+    tx.within(scope, |tx| tx.send(&INSERT, params))
 }
 
 /// The newest acts in the caller's scope, newest first.
 pub fn list(tx: &Tx<'_>, caller: &Caller, limit: u32) -> Result<Vec<Act>, StoreError> {
     let scope = &caller.scope;
-    tx.query(
-        &LIST,
-        params![&scope.organisation, &scope.workspace, i64::from(limit)],
-    )?
-    .iter()
-    .map(|row| {
-        Ok(Act {
-            at: row.get(0)?,
-            actor: row.get(1)?,
-            action: row.get(2)?,
-            subject: row.get(3)?,
-            detail: row.get(4)?,
-        })
+    let params = params![&scope.organisation, &scope.workspace, i64::from(limit)];
+    tx.within(scope, |tx| {
+        tx.query(&LIST, params)?
+            .iter()
+            .map(|row| {
+                Ok(Act {
+                    at: row.get(0)?,
+                    actor: row.get(1)?,
+                    action: row.get(2)?,
+                    subject: row.get(3)?,
+                    detail: row.get(4)?,
+                })
+            })
+            .collect()
     })
-    .collect()
 }

@@ -1,6 +1,6 @@
 //! Requests made with an idempotency key, and the run that each of them started.
 
-use matrix_core::{Caller, Digest, RunId, Timestamp};
+use matrix_core::{Caller, Digest, RunId, Scope, Timestamp};
 
 use crate::error::StoreError;
 use crate::params;
@@ -22,8 +22,10 @@ const GET: Statement = Statement::new(
 );
 const PRUNE: Statement = Statement::new(
     "idempotency.prune",
-    "DELETE FROM idempotency WHERE rowid IN
-         (SELECT rowid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+    "DELETE FROM idempotency WHERE (organisation, workspace, principal, key) IN
+         (SELECT organisation, workspace, principal, key FROM idempotency
+          WHERE organisation = $1 AND workspace = $2 AND created_at < $3
+          ORDER BY created_at LIMIT $4)",
 );
 
 /// Every statement of this table.
@@ -52,42 +54,45 @@ pub fn record(
     forgotten: Timestamp,
 ) -> Result<bool, StoreError> {
     let (scope, principal) = (&caller.scope, caller.principal.to_string());
-    let recorded = tx.execute(
-        &RECORD,
-        params![
-            &scope.organisation,
-            &scope.workspace,
-            &principal,
-            key,
-            &row.request,
-            &row.worker,
-            row.run.as_ref(),
-            row.created_at,
-            forgotten
-        ],
-    )?;
-    Ok(recorded == 1)
+    let params = params![
+        &scope.organisation,
+        &scope.workspace,
+        &principal,
+        key,
+        &row.request,
+        &row.worker,
+        row.run.as_ref(),
+        row.created_at,
+        forgotten
+    ];
+    tx.within(scope, |tx| {
+        if let Some(run) = row.run {
+            tx.require_run(run)?;
+        }
+        Ok(tx.execute(&RECORD, params)? == 1)
+    })
 }
 
 /// What a caller's key was used for.
 pub fn get(tx: &Tx<'_>, caller: &Caller, key: &str) -> Result<Option<KeyRow>, StoreError> {
     let (scope, principal) = (&caller.scope, caller.principal.to_string());
-    tx.query_one(
-        &GET,
-        params![&scope.organisation, &scope.workspace, &principal, key],
-    )?
-    .map(|row| {
-        Ok(KeyRow {
-            request: row.get(0)?,
-            worker: row.get(1)?,
-            run: row.get(2)?,
-            created_at: row.get(3)?,
-        })
+    let params = params![&scope.organisation, &scope.workspace, &principal, key];
+    tx.within(scope, |tx| {
+        tx.query_one(&GET, params)?
+            .map(|row| {
+                Ok(KeyRow {
+                    request: row.get(0)?,
+                    worker: row.get(1)?,
+                    run: row.get(2)?,
+                    created_at: row.get(3)?,
+                })
+            })
+            .transpose()
     })
-    .transpose()
 }
 
-/// Forgets at most `limit` of the keys used before a time, oldest first.
-pub fn prune(tx: &Tx<'_>, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
-    tx.execute(&PRUNE, params![before, limit])
+/// Forgets at most `limit` of the keys that were used in a scope before a time, oldest first.
+pub fn prune(tx: &Tx<'_>, scope: &Scope, before: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    let params = params![&scope.organisation, &scope.workspace, before, limit];
+    tx.within(scope, |tx| tx.execute(&PRUNE, params))
 }

@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod checkpoints;
 pub mod idempotency;
 pub mod inbox;
 pub mod journal;
@@ -18,6 +19,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
     [
         approvals::STATEMENTS,
         audit::STATEMENTS,
+        checkpoints::STATEMENTS,
         idempotency::STATEMENTS,
         inbox::STATEMENTS,
         journal::STATEMENTS,
@@ -27,6 +29,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         runs::STATEMENTS,
         workers::STATEMENTS,
         crate::session::STATEMENTS,
+        crate::tx::STATEMENTS,
     ]
     .into_iter()
     .flatten()

@@ -18,6 +18,12 @@ const BY_NAME: Statement = Statement::new(
     "SELECT principal, organisation, workspace, kind, name, roles, state, created_at
      FROM principals
      WHERE organisation = $1 AND workspace = $2 AND kind = $3 AND lower(name) = lower($4)",
+)
+.on_postgres(
+    "SELECT principal, organisation, workspace, kind, name, roles, state, created_at
+     FROM principals
+     WHERE organisation = $1 AND workspace = $2 AND kind = $3
+           AND lower(name) = lower($4 COLLATE \"C\")",
 );
 const LIST: Statement = Statement::new(
     "principals.list",
@@ -30,7 +36,7 @@ const WITH_ROLE: Statement = Statement::new(
     "SELECT principal, organisation, workspace, kind, name, roles, state, created_at
      FROM principals
      WHERE organisation = $1 AND workspace = $2
-           AND ',' || roles || ',' LIKE '%,' || $3 || ',%'
+           AND replace(',' || roles || ',', ',' || $3 || ',', '') <> ',' || roles || ','
      ORDER BY principal LIMIT $4",
 );
 const COUNT_ACTIVE: Statement = Statement::new(
@@ -38,22 +44,30 @@ const COUNT_ACTIVE: Statement = Statement::new(
     "SELECT count(*) FROM
          (SELECT 1 FROM principals
           WHERE organisation = $1 AND workspace = $2 AND kind = $3 AND state = 'active'
-          LIMIT $4)",
+          LIMIT $4) AS active",
 );
 const TOKEN_INSERT: Statement = Statement::new(
     "tokens.insert",
     "INSERT INTO tokens (digest, hint, principal, created_at) VALUES ($1, $2, $3, $4)",
+);
+const OWNS: Statement = Statement::new(
+    "principals.owned",
+    "SELECT 1 FROM principals WHERE principal = $1 AND organisation = $2 AND workspace = $3",
 );
 const TOKENS_BY_HINT: Statement = Statement::new(
     "tokens.by_hint",
     "SELECT p.principal, p.organisation, p.workspace, p.kind, p.name, p.roles, p.state,
             p.created_at, t.digest
      FROM tokens t JOIN principals p ON p.principal = t.principal
-     WHERE t.hint = $1 AND t.revoked_at IS NULL LIMIT 64",
+     WHERE t.hint = $1 AND t.revoked_at IS NULL AND p.organisation = $2 AND p.workspace = $3
+     LIMIT 64",
 );
 const TOKENS_REVOKE: Statement = Statement::new(
     "tokens.revoke",
-    "UPDATE tokens SET revoked_at = $2 WHERE principal = $1 AND revoked_at IS NULL",
+    "UPDATE tokens SET revoked_at = $2
+     WHERE principal IN (SELECT principal FROM principals
+                         WHERE principal = $1 AND organisation = $3 AND workspace = $4)
+           AND revoked_at IS NULL",
 );
 
 /// Every statement of these tables.
@@ -63,6 +77,7 @@ pub const STATEMENTS: &[Statement] = &[
     LIST,
     WITH_ROLE,
     COUNT_ACTIVE,
+    OWNS,
     TOKEN_INSERT,
     TOKENS_BY_HINT,
     TOKENS_REVOKE,
@@ -104,19 +119,16 @@ fn principal(row: &Row) -> Result<PrincipalRow, StoreError> {
 
 /// Adds an active principal; a name that exists is a conflict.
 pub fn insert(tx: &Tx<'_>, row: &PrincipalRow) -> Result<(), StoreError> {
-    tx.execute(
-        &INSERT,
-        params![
-            row.principal.as_bytes(),
-            &row.scope.organisation,
-            &row.scope.workspace,
-            &row.kind,
-            &row.name,
-            &row.roles,
-            row.created_at
-        ],
-    )
-    .map(drop)
+    let params = params![
+        row.principal.as_bytes(),
+        &row.scope.organisation,
+        &row.scope.workspace,
+        &row.kind,
+        &row.name,
+        &row.roles,
+        row.created_at
+    ];
+    tx.within(&row.scope, |tx| tx.execute(&INSERT, params).map(drop))
 }
 
 /// The principal of a kind and a name, whatever its case and state.
@@ -127,10 +139,12 @@ pub fn by_name(
     name: &str,
 ) -> Result<Option<PrincipalRow>, StoreError> {
     let params = params![&scope.organisation, &scope.workspace, kind, name];
-    tx.query_one(&BY_NAME, params)?
-        .as_ref()
-        .map(principal)
-        .transpose()
+    tx.within(scope, |tx| {
+        tx.query_one(&BY_NAME, params)?
+            .as_ref()
+            .map(principal)
+            .transpose()
+    })
 }
 
 /// Principals of a scope in the order they were added, after `after` where it is given.
@@ -147,7 +161,9 @@ pub fn list(
         after.as_bytes(),
         i64::from(limit)
     ];
-    tx.query(&LIST, params)?.iter().map(principal).collect()
+    tx.within(scope, |tx| {
+        tx.query(&LIST, params)?.iter().map(principal).collect()
+    })
 }
 
 /// Principals of a scope that have a role, whatever their state.
@@ -163,10 +179,12 @@ pub fn with_role(
         role,
         i64::from(limit)
     ];
-    tx.query(&WITH_ROLE, params)?
-        .iter()
-        .map(principal)
-        .collect()
+    tx.within(scope, |tx| {
+        tx.query(&WITH_ROLE, params)?
+            .iter()
+            .map(principal)
+            .collect()
+    })
 }
 
 /// How many active principals of a kind there are, counted up to `limit`.
@@ -177,10 +195,10 @@ pub fn count_active(tx: &Tx<'_>, scope: &Scope, kind: &str, limit: u32) -> Resul
         kind,
         i64::from(limit)
     ];
-    match tx.query_one(&COUNT_ACTIVE, params)? {
+    tx.within(scope, |tx| match tx.query_one(&COUNT_ACTIVE, params)? {
         Some(row) => row.get(0),
         None => Ok(0),
-    }
+    })
 }
 
 /// What a token is looked up by: too little of its digest to tell it from others, so that the
@@ -190,33 +208,53 @@ pub fn token_hint(digest: &Digest) -> i64 {
     i64::from(u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]))
 }
 
-/// Adds a token of a principal by its digest.
+/// Adds a token of a scope's principal by its digest.
 pub fn insert_token(
     tx: &Tx<'_>,
+    scope: &Scope,
     principal: PrincipalId,
     digest: &Digest,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    let owned = params![principal.as_bytes(), &scope.organisation, &scope.workspace];
     let params = params![digest, token_hint(digest), principal.as_bytes(), at];
-    tx.execute(&TOKEN_INSERT, params).map(drop)
+    tx.within(scope, |tx| {
+        if tx.query_one(&OWNS, owned)?.is_none() {
+            return Err(StoreError::forbidden(format_args!(
+                "what belongs to {principal}"
+            )));
+        }
+        tx.execute(&TOKEN_INSERT, params).map(drop)
+    })
 }
 
-/// The tokens in force that share this digest's hint, with their principals.
+/// The tokens in force in a scope that share this digest's hint, with their principals.
 pub fn tokens_like(
     tx: &Tx<'_>,
+    scope: &Scope,
     digest: &Digest,
 ) -> Result<Vec<(PrincipalRow, Digest)>, StoreError> {
-    tx.query(&TOKENS_BY_HINT, params![token_hint(digest)])?
-        .iter()
-        .map(|row| Ok((principal(row)?, row.get(8)?)))
-        .collect()
+    let params = params![token_hint(digest), &scope.organisation, &scope.workspace];
+    tx.within(scope, |tx| {
+        tx.query(&TOKENS_BY_HINT, params)?
+            .iter()
+            .map(|row| Ok((principal(row)?, row.get(8)?)))
+            .collect()
+    })
 }
 
-/// Ends all tokens of a principal and gives their number.
+/// Ends all tokens of a scope's principal and gives their number.
 pub fn revoke_tokens(
     tx: &Tx<'_>,
+    scope: &Scope,
     principal: PrincipalId,
     at: Timestamp,
 ) -> Result<u64, StoreError> {
-    tx.execute(&TOKENS_REVOKE, params![principal.as_bytes(), at])
+    let params = params![
+        principal.as_bytes(),
+        at,
+        &scope.organisation,
+        &scope.workspace
+    ];
+    tx.within(scope, |tx| tx.execute(&TOKENS_REVOKE, params))
 }

@@ -28,7 +28,7 @@ const PUT_DEPLOYMENT: Statement = Statement::new(
 const DEPLOYMENT: Statement = Statement::new(
     "deployments.get",
     "SELECT deployment, run, organisation, workspace, target, state, detail, created_at, updated_at
-     FROM deployments WHERE deployment = $1",
+     FROM deployments WHERE deployment = $1 AND organisation = $2 AND workspace = $3",
 );
 const DEPLOYMENTS: Statement = Statement::new(
     "deployments.list",
@@ -125,28 +125,30 @@ pub fn put_artifact(tx: &Tx<'_>, row: &ArtifactRow) -> Result<(), StoreError> {
         created_at,
     } = row;
     let size = i64::try_from(*size).unwrap_or(i64::MAX);
-    tx.execute(
-        &PUT_ARTIFACT,
-        params![run, name, digest, media_type, size, *created_at],
-    )
-    .map(drop)
+    let params = params![run, name, digest, media_type, size, *created_at];
+    tx.within_run(*run, |tx| tx.execute(&PUT_ARTIFACT, params))?
+        .map(drop)
+        .ok_or_else(|| StoreError::forbidden(format_args!("what belongs to {run}")))
 }
 
 /// A run's artifacts by name.
 pub fn artifacts(tx: &Tx<'_>, run: RunId) -> Result<Vec<ArtifactRow>, StoreError> {
-    tx.query(&ARTIFACTS, params![&run])?
-        .iter()
-        .map(|row| {
-            Ok(ArtifactRow {
-                run: row.get(0)?,
-                name: row.get(1)?,
-                digest: row.get(2)?,
-                media_type: row.get(3)?,
-                size: row.get(4)?,
-                created_at: row.get(5)?,
+    let found = tx.within_run(run, |tx| {
+        tx.query(&ARTIFACTS, params![&run])?
+            .iter()
+            .map(|row| {
+                Ok(ArtifactRow {
+                    run: row.get(0)?,
+                    name: row.get(1)?,
+                    digest: row.get(2)?,
+                    media_type: row.get(3)?,
+                    size: row.get(4)?,
+                    created_at: row.get(5)?,
+                })
             })
-        })
-        .collect()
+            .collect()
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 fn deployment(row: &Row) -> Result<DeploymentRow, StoreError> {
@@ -167,28 +169,35 @@ fn deployment(row: &Row) -> Result<DeploymentRow, StoreError> {
 
 /// Records a deployment, or its new state (`updated_at` is the time of the act).
 pub fn put_deployment(tx: &Tx<'_>, row: &DeploymentRow) -> Result<(), StoreError> {
-    tx.execute(
-        &PUT_DEPLOYMENT,
-        params![
-            row.deployment.as_bytes(),
-            &row.run,
-            &row.scope.organisation,
-            &row.scope.workspace,
-            &row.target,
-            &row.state,
-            &row.detail,
-            row.updated_at
-        ],
-    )
-    .map(drop)
+    let params = params![
+        row.deployment.as_bytes(),
+        &row.run,
+        &row.scope.organisation,
+        &row.scope.workspace,
+        &row.target,
+        &row.state,
+        &row.detail,
+        row.updated_at
+    ];
+    tx.within(&row.scope, |tx| {
+        tx.require_run(row.run)?;
+        tx.execute(&PUT_DEPLOYMENT, params).map(drop)
+    })
 }
 
-/// One deployment.
-pub fn get_deployment(tx: &Tx<'_>, id: DeploymentId) -> Result<Option<DeploymentRow>, StoreError> {
-    tx.query_one(&DEPLOYMENT, params![id.as_bytes()])?
-        .as_ref()
-        .map(deployment)
-        .transpose()
+/// One deployment of a scope.
+pub fn get_deployment(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    id: DeploymentId,
+) -> Result<Option<DeploymentRow>, StoreError> {
+    let params = params![id.as_bytes(), &scope.organisation, &scope.workspace];
+    tx.within(scope, |tx| {
+        tx.query_one(&DEPLOYMENT, params)?
+            .as_ref()
+            .map(deployment)
+            .transpose()
+    })
 }
 
 /// Deployments of a scope before a cursor, newest first; an empty target means all.
@@ -200,57 +209,57 @@ pub fn deployments(
     limit: i64,
 ) -> Result<Vec<DeploymentRow>, StoreError> {
     let before = before.unwrap_or(DeploymentId::from_bytes([0xff; 16]));
-    tx.query(
-        &DEPLOYMENTS,
-        params![
-            &scope.organisation,
-            &scope.workspace,
-            target,
-            before.as_bytes(),
-            limit
-        ],
-    )?
-    .iter()
-    .map(deployment)
-    .collect()
+    let params = params![
+        &scope.organisation,
+        &scope.workspace,
+        target,
+        before.as_bytes(),
+        limit
+    ];
+    tx.within(scope, |tx| {
+        tx.query(&DEPLOYMENTS, params)?
+            .iter()
+            .map(deployment)
+            .collect()
+    })
 }
 
 /// Records a release; the same release twice is one.
 pub fn put_release(tx: &Tx<'_>, row: &ReleaseRow) -> Result<(), StoreError> {
-    tx.execute(
-        &PUT_RELEASE,
-        params![
-            row.release.as_bytes(),
-            &row.run,
-            &row.scope.organisation,
-            &row.scope.workspace,
-            &row.title,
-            &row.detail,
-            row.created_at
-        ],
-    )
-    .map(drop)
+    let params = params![
+        row.release.as_bytes(),
+        &row.run,
+        &row.scope.organisation,
+        &row.scope.workspace,
+        &row.title,
+        &row.detail,
+        row.created_at
+    ];
+    tx.within(&row.scope, |tx| {
+        tx.require_run(row.run)?;
+        tx.execute(&PUT_RELEASE, params).map(drop)
+    })
 }
 
 /// Releases of a scope, newest first.
 pub fn releases(tx: &Tx<'_>, scope: &Scope, limit: i64) -> Result<Vec<ReleaseRow>, StoreError> {
-    tx.query(
-        &RELEASES,
-        params![&scope.organisation, &scope.workspace, limit],
-    )?
-    .iter()
-    .map(|row| {
-        Ok(ReleaseRow {
-            release: ReleaseId::from_bytes(row.get(0)?),
-            run: row.get(1)?,
-            scope: Scope {
-                organisation: row.get(2)?,
-                workspace: row.get(3)?,
-            },
-            title: row.get(4)?,
-            detail: row.get(5)?,
-            created_at: row.get(6)?,
-        })
+    let params = params![&scope.organisation, &scope.workspace, limit];
+    tx.within(scope, |tx| {
+        tx.query(&RELEASES, params)?
+            .iter()
+            .map(|row| {
+                Ok(ReleaseRow {
+                    release: ReleaseId::from_bytes(row.get(0)?),
+                    run: row.get(1)?,
+                    scope: Scope {
+                        organisation: row.get(2)?,
+                        workspace: row.get(3)?,
+                    },
+                    title: row.get(4)?,
+                    detail: row.get(5)?,
+                    created_at: row.get(6)?,
+                })
+            })
+            .collect()
     })
-    .collect()
 }

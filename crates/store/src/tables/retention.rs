@@ -1,6 +1,6 @@
 //! What is past its time, and what still refers to a blob.
 
-use matrix_core::{Digest, RunId, Timestamp};
+use matrix_core::{Digest, RunId, Scope, Timestamp};
 
 use crate::error::StoreError;
 use crate::params;
@@ -27,12 +27,17 @@ macro_rules! past {
     };
 }
 
+const SCOPES: Statement = Statement::new(
+    "retention.scopes",
+    "SELECT DISTINCT organisation, workspace FROM runs ORDER BY organisation, workspace",
+);
 const RUNS: Statement = Statement::new(
     "retention.runs",
     concat!(
         "SELECT run, CASE WHEN ",
         past!(),
-        " THEN 1 ELSE 0 END FROM runs WHERE run > $3 ORDER BY run LIMIT $4"
+        " THEN 1 ELSE 0 END FROM runs
+         WHERE organisation = $5 AND workspace = $6 AND run > $3 ORDER BY run LIMIT $4"
     ),
 );
 const FORGET: Statement = Statement::new(
@@ -50,7 +55,7 @@ const PAYLOADS: Statement = Statement::new(
 );
 
 /// Every statement of this subject.
-pub const STATEMENTS: &[Statement] = &[RUNS, FORGET, PAYLOADS];
+pub const STATEMENTS: &[Statement] = &[SCOPES, RUNS, FORGET, PAYLOADS];
 
 /// What makes a run past its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,35 +75,64 @@ pub struct Judged {
     pub past: bool,
 }
 
-/// Runs of every workspace after one (nothing: from the first), by id, at most `limit`.
+/// Every scope that has a run. Blobs are one store for all tenants, so whoever removes some must
+/// have asked each of them; a tenant is refused.
+pub fn scopes(tx: &Tx<'_>) -> Result<Vec<Scope>, StoreError> {
+    tx.require_engine("the runs")?;
+    tx.query(&SCOPES, &[])?
+        .iter()
+        .map(|row| {
+            Ok(Scope {
+                organisation: row.get(0)?,
+                workspace: row.get(1)?,
+            })
+        })
+        .collect()
+}
+
+/// Runs of a scope after one (nothing: from the first), by id, at most `limit`.
 pub fn runs(
     tx: &Tx<'_>,
+    scope: &Scope,
     terms: Terms,
     after: Option<RunId>,
     limit: i64,
 ) -> Result<Vec<Judged>, StoreError> {
     let after = after.map_or_else(Vec::new, |run| run.as_bytes().to_vec());
-    let params = params![terms.ended_before, terms.releases, after.as_slice(), limit];
-    tx.query(&RUNS, params)?
-        .iter()
-        .map(|row| {
-            Ok(Judged {
-                run: row.get(0)?,
-                past: row.get::<i64>(1)? == 1,
+    let params = params![
+        terms.ended_before,
+        terms.releases,
+        after.as_slice(),
+        limit,
+        &scope.organisation,
+        &scope.workspace
+    ];
+    tx.within(scope, |tx| {
+        tx.query(&RUNS, params)?
+            .iter()
+            .map(|row| {
+                Ok(Judged {
+                    run: row.get(0)?,
+                    past: row.get::<i64>(1)? == 1,
+                })
             })
-        })
-        .collect()
+            .collect()
+    })
 }
 
 /// Forgets the artifacts of a run but the one of this name, if the run is (still) past its time;
 /// gives how many.
 pub fn forget(tx: &Tx<'_>, terms: Terms, run: RunId, kept: &str) -> Result<u64, StoreError> {
     let params = params![terms.ended_before, terms.releases, &run, kept];
-    tx.execute(&FORGET, params)
+    let forgotten = tx.within_run(run, |tx| tx.execute(&FORGET, params))?;
+    Ok(forgotten.unwrap_or(0))
 }
 
 /// The blobs that hold payloads of a run's journal.
 pub fn payload_blobs(tx: &Tx<'_>, run: RunId) -> Result<Vec<Digest>, StoreError> {
+    if !tx.owns_run(run)? {
+        return Ok(Vec::new());
+    }
     tx.query(&PAYLOADS, params![&run])?
         .iter()
         .map(|row| row.get(0))

@@ -37,6 +37,7 @@ struct Totals {
     passed: usize,
     passed_names: Vec<String>,
     red: usize,
+    errors: usize,
     skipped: usize,
     broken: Vec<String>,
     not_run: Vec<String>,
@@ -110,7 +111,11 @@ impl Totals {
                     self.passed += 1;
                     self.passed_names.push(case.id());
                 }
-                Outcome::Failed | Outcome::Error => self.red += 1,
+                Outcome::Failed => self.red += 1,
+                Outcome::Error => {
+                    self.red += 1;
+                    self.errors += 1;
+                }
                 Outcome::Skipped => self.skipped += 1,
             }
         }
@@ -172,6 +177,13 @@ impl Totals {
         if let Some(reason) = self.not_run.first() {
             let mut opinion = Opinion::skipped(reason.clone());
             opinion.facts.tests_could_not_run = Some(reason.clone());
+            return opinion;
+        }
+        if self.passed == 0 && self.errors > 0 && self.errors == self.red {
+            // Nothing was asserted: a module that cannot be imported is one error for all its tests.
+            let reason = "no test was reached: each ended in an error before it began".to_owned();
+            let mut opinion = Opinion::skipped(reason.clone());
+            opinion.facts.tests_could_not_run = Some(reason);
             return opinion;
         }
         if self.passed + self.red == 0 {

@@ -10,7 +10,8 @@ use matrix_core::Digest;
 use matrix_sandbox::egress::Destination;
 
 use super::fetch::{Fetch, Keep, Need, OURS};
-use super::{Preparer, Ready, source};
+use super::{Crates, Preparer, Ready, source};
+use crate::verify::command::{inside_work, quoted};
 use crate::verify::detect::{Ecosystem, own_files, text};
 
 const MAX_CRATE: u64 = 256 << 20;
@@ -80,6 +81,7 @@ pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
         keep: Keep::Paths(vec![format!("{OURS}/vendor"), format!("{OURS}/lock")]),
         finish,
         show,
+        notes: Vec::new(),
     }))
 }
 
@@ -368,14 +370,22 @@ fn finish(fetch: &Fetch, stdout: &str, kept: &Path) -> Result<(), String> {
 }
 
 fn show(fetch: &Fetch, kept: &Path) -> Ready {
-    let target = fetch.target();
+    let ours = fetch.target().join(OURS);
+    let lock = inside_work(&fetch.directory).join("Cargo.lock");
+    let (kept_lock, lock) = (
+        ours.join("lock/Cargo.lock"),
+        quoted(&lock.to_string_lossy()),
+    );
     Ready {
         mounts: vec![fetch.mount(kept)],
         setup: Some(format!(
-            "mkdir -p \"$CARGO_HOME\" && cp {0}/config.toml \"$CARGO_HOME/config.toml\" \
-             && {{ [ -e Cargo.lock ] || cp {0}/{OURS}/lock/Cargo.lock Cargo.lock; }}",
-            target.display()
+            "{{ [ -e {lock} ] || cp {} {lock}; }}",
+            quoted(&kept_lock.to_string_lossy())
         )),
+        crates: Some(Crates {
+            config: kept.join("config.toml"),
+            directory: ours.join("vendor"),
+        }),
         ..Ready::default()
     }
 }

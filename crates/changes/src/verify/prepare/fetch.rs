@@ -27,10 +27,23 @@ const FORMAT: u32 = 2;
 pub(super) enum Need {
     /// Nothing from outside.
     Nothing,
+    /// Nothing, and what a reader should know about that.
+    Told(Vec<String>),
     /// Something that cannot be fetched, and why.
     Cannot(String),
     /// This.
     Fetch(Box<Fetch>),
+}
+
+impl Need {
+    /// Nothing, with these notes.
+    pub(super) fn told(notes: Vec<String>) -> Self {
+        if notes.is_empty() {
+            Self::Nothing
+        } else {
+            Self::Told(notes)
+        }
+    }
 }
 
 /// What to fetch and how.
@@ -50,6 +63,8 @@ pub(super) struct Fetch {
     pub(super) finish: fn(&Fetch, stdout: &str, kept: &Path) -> Result<(), String>,
     /// How a check sees what was kept.
     pub(super) show: fn(&Fetch, kept: &Path) -> Ready,
+    /// What a reader should know, such as packages that were left out.
+    pub(super) notes: Vec<String>,
 }
 
 /// Which trees of the copy are kept.
@@ -113,6 +128,7 @@ impl Fetch {
         }
         let mut ready = (self.show)(self, &kept);
         ready.key = Some(key);
+        ready.notes.clone_from(&self.notes);
         Ok(Provision::Ready(ready))
     }
 
@@ -253,6 +269,7 @@ impl Fetch {
         if let Err(reason) = (self.finish)(self, stdout, &making) {
             return Ok(Err(reason));
         }
+        outputs::open_to_readers(&making)?;
         std::fs::write(making.join("complete"), "").map_err(io(&making))?;
         let parent = kept.parent().unwrap_or(kept);
         std::fs::create_dir_all(parent).map_err(io(parent))?;

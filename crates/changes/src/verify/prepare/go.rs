@@ -76,6 +76,7 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         keep: Keep::Paths(vec![format!("{OURS}/modules")]),
         finish: |_, _, _| Ok(()),
         show,
+        notes: Vec::new(),
     }))
 }
 

@@ -60,6 +60,21 @@ pub struct Ready {
     pub env: BTreeMap<String, String>,
     /// A line for the shell before each command.
     pub setup: Option<String>,
+    /// Crates for cargo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crates: Option<Crates>,
+    /// What a reader should know, such as packages that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Vendored crates and how cargo is told about them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crates {
+    /// The configuration that `cargo vendor` printed, on the host.
+    pub config: PathBuf,
+    /// Where the crates are seen inside.
+    pub directory: PathBuf,
 }
 
 /// The provisions of one side, by `ECOSYSTEM` or `ECOSYSTEM/DIRECTORY`.
@@ -162,6 +177,10 @@ impl Preparer {
             };
             let provision = match need {
                 Need::Nothing => Provision::Nothing,
+                Need::Told(notes) => Provision::Ready(Ready {
+                    notes,
+                    ..Ready::default()
+                }),
                 Need::Cannot(reason) => Provision::Unavailable { reason },
                 Need::Fetch(fetch) => fetch.provision(self).await?,
             };

@@ -34,6 +34,12 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
     if !wanted {
         return Need::Nothing;
     }
+    if lock.is_none() && here.join("yarn.lock").is_file() {
+        return Need::Cannot(String::from(
+            "there are dependencies and a yarn.lock, which is read but not fetched from; commit a \
+             package-lock.json or pnpm-lock.yaml beside it",
+        ));
+    }
     if lock.is_none() {
         return Need::Cannot(String::from(
             "there are dependencies but no package-lock.json or pnpm-lock.yaml; commit the lock \
@@ -116,6 +122,7 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pnpm: bool, config: 
         keep: Keep::Named("node_modules"),
         finish: |_, _, _| Ok(()),
         show,
+        notes: Vec::new(),
     }
 }
 

@@ -1,38 +1,60 @@
-//! Python packages: wheels only, from what a lock file pins or a manifest names.
-//!
-//! A requirements file can hold options and paths that make pip execute code or ask other hosts,
-//! so it is never handed to pip: each line that is a plain requirement is written anew, every
-//! other one is left out.
+//! Python packages: wheels only, from what a lock file pins ([`locked`]) or a manifest names
+//! ([`declared`]), for the machine's own interpreter ([`marker`]).
+
+mod declared;
+mod locked;
+mod marker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::LazyLock;
 
-use matrix_evidence::lockfile::{self, Ecosystem as Registry, Origin};
 use matrix_sandbox::egress::Destination;
-use regex::Regex;
 
 use super::fetch::{Fetch, Keep, Need, OURS};
 use super::{Preparer, Ready, source};
-use crate::verify::detect::{Ecosystem, text};
+use crate::verify::detect::Ecosystem;
 use crate::verify::toolchain::Tool;
 
 /// Groups of a manifest that tests and linters are declared in.
 const GROUPS: &[&str] = &["dev", "test", "tests", "testing", "lint"];
 
-pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
-    let here = tree.join(directory);
-    let (requirements, complete) = match locked(&here) {
-        Some(locked) => (locked, true),
-        None => (declared(&here), false),
-    };
-    if requirements.is_empty() {
-        return Need::Nothing;
+/// What is to be installed, and what a reader should know about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Wanted {
+    /// Lines for pip: plain requirements, with digests where a lock file has them.
+    lines: Vec<String>,
+    /// What was left out and why.
+    notes: Vec<String>,
+    /// Whether the lines are all there is, so that pip need not look for more.
+    complete: bool,
+}
+
+impl Wanted {
+    fn left_out(&mut self, what: &str) {
+        self.notes.push(format!("left out: {what}"));
     }
+}
+
+pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
     let Some(python) = preparer.toolchains.get(Ecosystem::Python) else {
         return Need::Nothing;
     };
+    let answer = preparer
+        .search
+        .ask(&python.program, &["-I", "-c", marker::ASK])
+        .await;
+    let Some(environment) = answer.and_then(|answer| marker::Environment::read(&answer)) else {
+        return Need::Cannot(String::from("python3 did not say what machine it runs on"));
+    };
+    let wanted = match locked::wanted(&tree.join(directory), &environment) {
+        Some(Ok(locked)) => locked,
+        Some(Err(reason)) => return Need::Cannot(reason),
+        None => declared::wanted(tree, directory),
+    };
+    if wanted.lines.is_empty() {
+        return Need::told(wanted.notes);
+    }
     if !python.tools.contains(&Tool::Pip) {
         return Need::Cannot(String::from(
             "there are dependencies but python3 has no pip; install it with the system's package \
@@ -44,11 +66,14 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
             "pip did not say where it gets packages from; see `pip config list`",
         ));
     };
+    Need::Fetch(Box::new(fetch(preparer, directory, wanted, config)))
+}
+
+fn fetch(preparer: &Preparer, directory: &str, wanted: Wanted, config: Config) -> Fetch {
     let mut files = BTreeMap::new();
-    let list: Vec<&str> = requirements.iter().map(String::as_str).collect();
     files.insert(
         format!("{OURS}/requirements.txt"),
-        list.join("\n").into_bytes(),
+        wanted.lines.join("\n").into_bytes(),
     );
     files.insert(format!("{OURS}/pip.conf"), config.text.into_bytes());
     let ours = |name: &str| format!("/work/{OURS}/{name}");
@@ -75,10 +100,10 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         "-r",
         &list,
     ];
-    if complete {
+    if wanted.complete {
         command.push("--no-deps");
     }
-    Need::Fetch(Box::new(Fetch {
+    Fetch {
         ecosystem: Ecosystem::Python,
         directory: directory.to_owned(),
         files,
@@ -88,83 +113,8 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         keep: Keep::Paths(vec![format!("{OURS}/site")]),
         finish: |_, _, _| Ok(()),
         show,
-    }))
-}
-
-/// Requirements with digests from a complete lock file.
-fn locked(here: &Path) -> Option<Vec<String>> {
-    let (name, text) = ["uv.lock", "poetry.lock"]
-        .iter()
-        .find_map(|name| Some((*name, text(&here.join(name))?)))?;
-    let inventory = lockfile::read([(name, text.as_bytes())]);
-    let mut lines = Vec::new();
-    for component in inventory.third_party() {
-        if component.ecosystem != Registry::Pypi || component.origin != Origin::Registry {
-            continue;
-        }
-        let mut line = format!("{}=={}", component.name, component.version);
-        for hash in component
-            .hashes
-            .iter()
-            .filter(|hash| hash.algorithm == "SHA-256")
-        {
-            let _ = write!(line, " --hash=sha256:{}", hash.hex);
-        }
-        lines.push(line);
+        notes: wanted.notes,
     }
-    Some(lines)
-}
-
-/// Requirements that the manifests name.
-fn declared(here: &Path) -> Vec<String> {
-    let mut lines = BTreeSet::new();
-    for name in [
-        "requirements.txt",
-        "requirements-dev.txt",
-        "dev-requirements.txt",
-        "requirements-test.txt",
-        "test-requirements.txt",
-    ] {
-        let text = text(&here.join(name))
-            .unwrap_or_default()
-            .replace("\\\n", " ");
-        lines.extend(text.lines().filter_map(plain));
-    }
-    let project = text(&here.join("pyproject.toml"))
-        .and_then(|text| text.parse::<toml::Table>().ok())
-        .unwrap_or_default();
-    let list = |value: Option<&toml::Value>| -> Vec<String> {
-        let items = value.and_then(toml::Value::as_array).into_iter().flatten();
-        items.filter_map(|item| plain(item.as_str()?)).collect()
-    };
-    let part = project.get("project");
-    lines.extend(list(part.and_then(|project| project.get("dependencies"))));
-    for group in GROUPS {
-        let optional = part.and_then(|project| project.get("optional-dependencies")?.get(group));
-        lines.extend(list(optional));
-        lines.extend(list(
-            project
-                .get("dependency-groups")
-                .and_then(|groups| groups.get(group)),
-        ));
-    }
-    lines.into_iter().collect()
-}
-
-static PLAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
-        r#"^(?P<r>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:\(?\s*(?:[<>=!~]=?=?\s*[A-Za-z0-9.*+!_-]+\s*,?\s*)+\)?)?(?:;[A-Za-z0-9_.'"<>=!~()\s-]+)?)(?P<h>(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)*)$"#,
-    )
-    .ok()
-});
-
-/// A line that names a package of the index and nothing else.
-fn plain(line: &str) -> Option<String> {
-    let line = line.split(" #").next().unwrap_or(line).trim();
-    let captures = PLAIN.as_ref()?.captures(line)?;
-    let requirement = captures.name("r")?.as_str().trim();
-    let hashes = captures.name("h").map_or("", |hashes| hashes.as_str());
-    Some(format!("{requirement}{hashes}"))
 }
 
 /// What is taken of the user's pip configuration.
@@ -245,48 +195,5 @@ fn show(fetch: &Fetch, kept: &Path) -> Ready {
         )]
         .into(),
         ..Ready::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_plain_requirements_reach_pip() {
-        for (line, expected) in [
-            ("requests", Some("requests")),
-            (
-                "requests[socks] >=2.0, <3  # comment",
-                Some("requests[socks] >=2.0, <3"),
-            ),
-            (
-                "a==1.0 ; python_version < '3.9'",
-                Some("a==1.0 ; python_version < '3.9'"),
-            ),
-            (
-                "a==1.0 --hash=sha256:00ff",
-                Some("a==1.0 --hash=sha256:00ff"),
-            ),
-            ("--index-url https://evil.test", None),
-            ("-e .", None),
-            ("./local", None),
-            ("a @ https://evil.test/a.whl", None),
-            ("git+https://evil.test/a", None),
-            ("-r other.txt", None),
-            ("a --config-settings=x", None),
-            ("# nothing", None),
-            ("", None),
-        ] {
-            assert_eq!(plain(line).as_deref(), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn manifests_name_what_tests_need() {
-        let root = tempfile::tempdir().unwrap();
-        let text = "[project]\ndependencies = ['a>=1']\n[project.optional-dependencies]\ntest = ['pytest']\ndocs = ['sphinx']\n[dependency-groups]\ndev = ['ruff', {include-group = 'x'}]\n";
-        std::fs::write(root.path().join("pyproject.toml"), text).unwrap();
-        assert_eq!(declared(root.path()), ["a>=1", "pytest", "ruff"]);
     }
 }

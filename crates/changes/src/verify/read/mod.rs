@@ -155,6 +155,23 @@ impl Left<'_> {
         }
     }
 
+    /// Whether a shell or make says that it found no such program, or could not execute it.
+    fn not_found(&self) -> bool {
+        let code = match self.ending {
+            Ending::Exited { code } => *code,
+            _ => 0,
+        };
+        let told = || {
+            let log = String::from_utf8_lossy(self.log);
+            let tail: Vec<&str> = log.lines().rev().take(20).collect();
+            tail.iter().any(|line| {
+                line.contains("Error 127")
+                    || (line.starts_with("make: ") && line.contains("No such file or directory"))
+            })
+        };
+        matches!(code, 126 | 127) || (code == 2 && told())
+    }
+
     fn prefix(&self) -> String {
         if self.directory.is_empty() {
             String::new()
@@ -209,6 +226,11 @@ impl Left<'_> {
             State::Completed
         } else if read > 0 {
             broken(format!("no test case failed, but {}", self.last_words()))
+        } else if exit_code_serves && self.not_found() {
+            broken(format!(
+                "a command of it was not found; {}",
+                self.last_words()
+            ))
         } else if exit_code_serves {
             cases.push(if self.zero() {
                 TestCase::new("", self.job, Outcome::Passed)
@@ -248,6 +270,10 @@ impl Left<'_> {
                 Ok(more) => findings.extend(more),
                 Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
+        }
+        if self.not_found() && findings.is_empty() {
+            let reason = format!("a command of it was not found; {}", self.last_words());
+            return Reading::findings(State::NotRun { reason }, findings);
         }
         if !self.zero() && findings.is_empty() {
             // The same on both sides, so that a check that was red before is an old finding.

@@ -41,7 +41,15 @@ pub(crate) async fn entries(
     let limit = page::limit(query.limit);
     let after = query.cursor.unwrap_or(-1);
     let request = server.authorise(caller, RunRead { run })?;
-    let found =
-        blocking(move || runs::entries(server.database(), server.blobs(), &request, after)).await?;
+    let found = blocking(move || {
+        runs::entries(
+            server.database(),
+            server.blobs(),
+            &request,
+            after,
+            limit + 1,
+        )
+    })
+    .await?;
     Ok(Page::cut(found, limit, |entry| entry.seq.to_string()).map(Entry::from))
 }

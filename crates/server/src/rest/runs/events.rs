@@ -115,6 +115,9 @@ fn position(headers: &HeaderMap, query: &EventQuery) -> Result<i64, Failure> {
     position.ok_or_else(|| Failure::malformed("`Last-Event-ID` is not a position"))
 }
 
+/// The most entries that wait for a slow client in memory.
+const PAGE: u32 = 200;
+
 /// Whether a run has no entry after one of this kind.
 fn ends(kind: EntryKind) -> bool {
     matches!(
@@ -130,7 +133,7 @@ async fn read(
 ) -> Result<VecDeque<Entry>, Failure> {
     let (server, request) = (server.clone(), request.clone());
     let entries =
-        blocking(move || runs::entries(server.database(), server.blobs(), &request, after));
+        blocking(move || runs::entries(server.database(), server.blobs(), &request, after, PAGE));
     Ok(entries.await?.into())
 }
 

@@ -1,0 +1,65 @@
+//! The host's care for the journal's heads: one soon after the journal has grown, one at the end.
+
+use std::time::Duration;
+
+use matrix_changes::signing::Keyring;
+use matrix_core::{Entropy, Problem};
+use matrix_engine::{Engine, seal};
+
+/// How long entries gather before they are sealed together.
+const GATHER: Duration = Duration::from_millis(500);
+
+/// What a host seals with.
+#[derive(Clone)]
+pub(crate) struct Sealing {
+    engine: Engine,
+    keyring: Keyring,
+    origin: String,
+}
+
+impl Sealing {
+    /// Over an engine's journal, with the keys of its data directory. The key is made here if there
+    /// is none, before anybody else can need it.
+    pub(crate) fn new(engine: Engine, keyring: Keyring) -> Self {
+        let mut name = [0_u8; 16];
+        engine.entropy().fill(&mut name);
+        if let Err(error) = keyring.signer(&**engine.entropy()) {
+            tracing::warn!(%error, "the journal cannot be sealed");
+        }
+        Self {
+            engine,
+            keyring,
+            origin: format!("matrix-journal/{:032x}", u128::from_be_bytes(name)),
+        }
+    }
+
+    /// Seals what is there, then whatever comes, for as long as it is polled.
+    pub(crate) async fn keep_up(self) {
+        let mut changes = self.engine.journal().subscribe();
+        loop {
+            self.seal().await;
+            if changes.changed().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
+    /// Seals everything that is committed now. What fails is told and tried again later: the
+    /// journal does not need its heads.
+    pub(crate) async fn seal(&self) {
+        match self.try_seal().await {
+            Ok(Some(head)) => tracing::debug!(size = head.size, "the journal is sealed"),
+            Ok(None) => {}
+            Err(problem) => tracing::warn!(%problem, "the journal was not sealed"),
+        }
+    }
+
+    async fn try_seal(&self) -> Result<Option<matrix_evidence::tlog::Checkpoint>, Problem> {
+        let (engine, entropy): (_, &dyn Entropy) = (&self.engine, &**self.engine.entropy());
+        let key = self.keyring.signer(entropy)?;
+        let (database, clock) = (engine.database(), &**engine.clock());
+        let public = key.public();
+        Ok(seal::seal(database, clock, &self.origin, &key, &public).await?)
+    }
+}

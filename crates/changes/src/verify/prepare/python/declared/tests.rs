@@ -1,0 +1,117 @@
+//! Manifests as people write them.
+
+use super::*;
+
+fn declared(files: &[(&str, &str)]) -> Wanted {
+    let root = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    wanted(root.path(), "")
+}
+
+#[test]
+fn only_plain_requirements_reach_pip() {
+    for (line, expected) in [
+        ("requests", Some("requests")),
+        (
+            "requests[socks] >=2.0, <3  # comment",
+            Some("requests[socks] >=2.0, <3"),
+        ),
+        (
+            "a==1.0 ; python_version < '3.9'",
+            Some("a==1.0 ; python_version < '3.9'"),
+        ),
+        (
+            "a==1.0 --hash=sha256:00ff",
+            Some("a==1.0 --hash=sha256:00ff"),
+        ),
+        ("--index-url https://evil.test", None),
+        ("-e .", None),
+        ("./local", None),
+        ("a @ https://evil.test/a.whl", None),
+        ("git+https://evil.test/a", None),
+        ("-r other.txt", None),
+        ("a --config-settings=x", None),
+        ("# nothing", None),
+        ("", None),
+    ] {
+        assert_eq!(plain(line).as_deref(), expected, "{line}");
+    }
+}
+
+#[test]
+fn manifests_name_what_tests_need() {
+    let pyproject = "[project]\ndependencies = ['a>=1']\n[project.optional-dependencies]\ntest = ['pytest']\ndocs = ['sphinx']\n[dependency-groups]\ndev = ['ruff', {include-group = 'x'}]\nx = ['inner']\n";
+    let setup = "[metadata]\nname = mine\n[options]\npython_requires = >=3.8\ninstall_requires =\n    b>=2\n    c\n[options.extras_require]\ntest = d\ndocs =\n    sphinx\n";
+    let wanted = declared(&[("pyproject.toml", pyproject), ("setup.cfg", setup)]);
+    let lines = ["a>=1", "b>=2", "c", "d", "inner", "pytest", "ruff"];
+    assert_eq!(wanted.lines, lines);
+    assert!(!wanted.complete && wanted.notes.is_empty());
+}
+
+#[test]
+fn poetry_and_pipenv_manifests_become_ranges_that_pip_knows() {
+    let pyproject = "[tool.poetry.dependencies]\npython = '^3.8'\na = '^1.2.3'\nb = '~1.2'\nc = '*'\nd = '1.5'\ne = { version = '^0.3', extras = ['x'], markers = \"os_name == 'posix'\" }\nf = { git = 'https://forge.test/f' }\n";
+    let pipfile = "[packages]\ng = '*'\n[dev-packages]\nh = '==2.0'\n";
+    let wanted = declared(&[("pyproject.toml", pyproject), ("Pipfile", pipfile)]);
+    assert_eq!(
+        wanted.lines,
+        [
+            "a>=1.2.3,<2",
+            "b>=1.2,<1.3",
+            "c",
+            "d==1.5",
+            "e[x]>=0.3,<0.4 ; os_name == 'posix'",
+            "g",
+            "h==2.0"
+        ]
+    );
+}
+
+#[test]
+fn requirements_files_name_others_within_the_repository() {
+    let wanted = declared(&[
+        (
+            "requirements.txt",
+            "-r requirements/base.txt\nb\n-e .\n--index-url https://x.test\n",
+        ),
+        (
+            "requirements/base.txt",
+            "a==1.0 \\\n  ; python_version > '3'\n-r ../requirements.txt\n-r ../../etc/passwd\n--requirement=gone.txt\n",
+        ),
+    ]);
+    assert_eq!(wanted.lines, ["a==1.0 ; python_version > '3'", "b"]);
+    let notes = wanted.notes.join("\n");
+    for part in [
+        "--index-url https://x.test",
+        "requirements/../../etc/passwd is not in the repository",
+        "requirements/gone.txt is named but cannot be read",
+    ] {
+        assert!(notes.contains(part), "{part} in {notes}");
+    }
+}
+
+#[test]
+fn digests_count_for_all_or_for_none() {
+    let hash = "--hash=sha256:00ff";
+    let pinned = format!("a==1.0 {hash}\n");
+    let all = declared(&[("requirements.txt", &pinned)]);
+    assert!(all.complete);
+    assert_eq!(all.lines, [pinned.trim()]);
+    let some = declared(&[
+        ("requirements.txt", &pinned),
+        ("requirements-dev.txt", "pytest\n"),
+    ]);
+    assert_eq!(some.lines, ["a==1.0", "pytest"]);
+    assert!(!some.complete && some.notes[0].contains("digests"));
+}
+
+#[test]
+fn what_setup_py_wants_is_said_to_be_unread() {
+    let wanted = declared(&[("setup.py", "setup(install_requires=['a'])\n")]);
+    assert!(wanted.lines.is_empty());
+    assert!(wanted.notes[0].contains("setup.py"));
+}

@@ -1,0 +1,103 @@
+//! Heartbeats: our own, and those of owners that show none any more.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use matrix_store::StoreError;
+use matrix_store::tables::{runs, workers};
+
+use super::{Engine, Tenure, lock};
+use crate::storage::Purpose;
+
+impl Engine {
+    /// Takes what a dead predecessor left. The host may come from a full disk, so this is tried
+    /// until there is room, or for ever not.
+    pub(super) async fn begin(&self) {
+        while self.shared.tenure == Tenure::Sole
+            && let Err(error) = self.adopt_orphans().await
+        {
+            self.storage_failed(&error);
+            if self.is_draining() {
+                return;
+            }
+            self.rest().await;
+        }
+    }
+
+    /// Everything still marked as running belongs to a dead process, or to this one before. So
+    /// does every heartbeat.
+    async fn adopt_orphans(&self) -> Result<(), StoreError> {
+        let at = self.shared.journal.clock.now();
+        self.storage()
+            .write::<_, StoreError, _>(Purpose::Adopt, move |tx| {
+                for owner in runs::owners(tx)? {
+                    let count = runs::orphan(tx, &owner, at)?;
+                    tracing::info!(
+                        owner,
+                        count,
+                        "runs of an owner that is gone are ready again"
+                    );
+                }
+                for (worker, _) in workers::list(tx)? {
+                    workers::remove(tx, &worker)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Counts this worker's heartbeat up while it owns runs, and takes the runs of owners whose
+    /// counter stood still for a lease on *our* monotonic clock.
+    pub(super) async fn sweep(&self, seen: &mut HashMap<String, (i64, Duration)>, owning: bool) {
+        if self.shared.tenure == Tenure::Shared {
+            // Another host may have taken mail for the runs that are driven here.
+            for (_, mail) in lock(&self.shared.driving).values() {
+                mail.notify_one();
+            }
+        }
+        if let Err(error) = self.try_sweep(seen, owning).await {
+            tracing::warn!(%error, "the sweep failed and is made again");
+        }
+    }
+
+    async fn try_sweep(
+        &self,
+        seen: &mut HashMap<String, (i64, Duration)>,
+        owning: bool,
+    ) -> Result<(), StoreError> {
+        let (own, lease) = (&self.shared.options.worker, self.shared.options.lease);
+        if owning {
+            let (own, asked) = (own.clone(), self.shared.journal.clock.monotonic());
+            self.storage()
+                .write::<_, StoreError, _>(Purpose::Beat, move |tx| workers::beat(tx, &own))
+                .await?;
+            self.shared.lease.confirm(asked);
+        }
+        let (owners, beats) = self
+            .storage()
+            .read_now::<_, StoreError, _>(|tx| Ok((runs::owners(tx)?, workers::list(tx)?)))?;
+        let beats: HashMap<_, _> = beats.into_iter().collect();
+        let now = self.shared.journal.clock.monotonic();
+        seen.retain(|owner, _| owners.contains(owner));
+        for owner in owners.iter().filter(|owner| *owner != own) {
+            let beat = beats.get(owner).copied().unwrap_or(0);
+            let (last, since) = *seen.entry(owner.clone()).or_insert((beat, now));
+            if last != beat {
+                seen.insert(owner.clone(), (beat, now));
+            } else if now.saturating_sub(since) >= lease {
+                let (owner, at) = (owner.clone(), self.shared.journal.clock.now());
+                tracing::warn!(
+                    owner,
+                    "an owner shows no heartbeat; its runs are ready again"
+                );
+                self.storage()
+                    .write::<_, StoreError, _>(Purpose::Sweep, move |tx| {
+                        runs::orphan(tx, &owner, at).map(drop)
+                    })
+                    .await?;
+                self.shared.work.notify_one();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A step: done once, recorded, and from then on answered from the journal.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use matrix_core::Digest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{Run, waiting};
+use crate::entry::{Draft, EntryKind};
+use crate::error::{Retry, RunError, StepError};
+use crate::history::{FailedAttempt, StepRecord};
+use crate::journal::{Beside, Fence};
+use crate::step::{EffectClass, Step, StepContext};
+
+/// How often a metered step is sent into crashes. Its own errors count by its retry policy; both
+/// together never send it more often than the larger of the two.
+const METERED_SENDS_MAX: u32 = 3;
+
+impl Run {
+    /// Does something once: its result is in the journal before it is returned, and is what every
+    /// later execution of the function gets.
+    pub fn step<T, F, Fut>(
+        &self,
+        step: Step,
+        work: F,
+    ) -> impl Future<Output = Result<T, RunError>> + Send + use<T, F, Fut>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Fn(StepContext) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, StepError>> + Send,
+    {
+        let path = self.address(&step.name);
+        let run = self.clone();
+        async move { run.execute(path, step, work).await }
+    }
+
+    async fn execute<T, F, Fut>(self, path: String, step: Step, work: F) -> Result<T, RunError>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Fn(StepContext) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, StepError>> + Send,
+    {
+        let fingerprint = step.fingerprint()?;
+        let board = Arc::clone(&self.execution.board);
+        loop {
+            let record = board
+                .look(|history| history.step(&path).cloned())
+                .unwrap_or_default();
+            recognise(&path, &record, &fingerprint, &step)?;
+            if record.erased {
+                return Err(RunError::NeedsPerson(format!(
+                    "what step `{path}` gave was erased, so the run cannot go on from it \
+                     (`matrix run retry` does the step again)"
+                )));
+            }
+            if let Some(outcome) = record.outcome {
+                return decode(&path, outcome?, &fingerprint);
+            }
+            if let Some(due) = record.retry_at {
+                self.wait_until(due, waiting("retry", &path, "an attempt failed", Some(due)))
+                    .await?;
+            }
+            self.boundary(&path).await?;
+            let flight = board.in_flight();
+            let context = self.context(&path, &record);
+            if let Some(found) = self.settle_doubt(&step, &record, &context).await? {
+                self.complete(&path, &fingerprint, &step, &found).await?;
+                return decode(&path, found, &fingerprint);
+            }
+            let reaches_out = matches!(step.class, EffectClass::External | EffectClass::Metered);
+            if reaches_out {
+                self.hold().await?;
+            }
+            if step.class.begins() {
+                let payload = json!({ "class": step.class.as_str(), "attempt": context.attempt,
+                    "key": context.key });
+                self.record(EntryKind::StepBegun, &path, &fingerprint, payload)
+                    .await?;
+            }
+            if reaches_out {
+                // The beginning may have taken its time.
+                self.hold().await?;
+            }
+            match work(context).await {
+                Ok(result) => {
+                    let value = serde_json::to_value(&result)
+                        .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
+                    self.complete(&path, &fingerprint, &step, &value).await?;
+                    return Ok(result);
+                }
+                Err(error) => {
+                    if !self.shielded && *self.execution.cancelled.borrow() {
+                        return Err(self.cancellation());
+                    }
+                    self.failed(&path, &fingerprint, &step, record.failures + 1, error)
+                        .await?;
+                }
+            }
+            drop(flight);
+        }
+    }
+
+    fn context(&self, path: &str, record: &StepRecord) -> StepContext {
+        let Fence { run, epoch } = self.execution.fence;
+        // What began before a reset of something else is the same effect as before, to everyone who
+        // knows its key.
+        let generation = self.execution.board.look(|history| {
+            let begun = history.step(path).map(|record| record.generation);
+            begun.unwrap_or(history.generation)
+        });
+        let key = format!("{run}\n{path}\n{generation}");
+        StepContext {
+            run,
+            path: path.to_owned(),
+            key: Digest::of(key),
+            epoch,
+            attempt: record.begun.max(record.failures) + 1,
+            interrupted: record.open || record.in_doubt,
+            cancelled: if self.shielded {
+                watch::channel(false).1
+            } else {
+                self.execution.cancelled.subscribe()
+            },
+        }
+    }
+
+    /// What to do about a beginning without a result, and about an error that leaves open whether
+    /// the effect happened.
+    async fn settle_doubt(
+        &self,
+        step: &Step,
+        record: &StepRecord,
+        context: &StepContext,
+    ) -> Result<Option<Value>, RunError> {
+        if !record.open && !record.in_doubt {
+            return Ok(None);
+        }
+        let how = if record.open {
+            "was interrupted"
+        } else {
+            "failed in a way that does not tell what it did"
+        };
+        let interrupted = record.begun.saturating_sub(record.failures);
+        match (step.class, &step.probe) {
+            (EffectClass::External, Some(probe)) => probe(context.clone()).await.map_err(|error| {
+                RunError::NeedsPerson(format!(
+                    "step `{}` {how} and cannot be probed: {error}",
+                    context.path
+                ))
+            }),
+            (EffectClass::External, None) => Err(RunError::NeedsPerson(format!(
+                "step `{}` {how}; nobody but you can tell whether it happened \
+                 (`matrix run retry` does it again)",
+                context.path
+            ))),
+            (EffectClass::Metered, _)
+                if interrupted >= METERED_SENDS_MAX
+                    || record.begun >= step.retry.attempts.max(METERED_SENDS_MAX) =>
+            {
+                Err(RunError::NeedsPerson(format!(
+                    "step `{}` was interrupted {interrupted} times, sent {} times, and costs money \
+                     each time (`matrix run retry` does it again)",
+                    context.path, record.begun
+                )))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn failed(
+        &self,
+        path: &str,
+        fingerprint: &str,
+        step: &Step,
+        failures: u32,
+        error: StepError,
+    ) -> Result<(), RunError> {
+        let exhausted = failures >= step.retry.attempts;
+        let is_final = error.retry == Retry::Never;
+        let in_doubt = step.class == EffectClass::External && !is_final && !error.nothing_done;
+        // Without a probe, time does not tell what happened.
+        let waits = !is_final && !exhausted && !(in_doubt && step.probe.is_none());
+        let retry_at = waits.then(|| {
+            let mut random = [0_u8; 2];
+            self.execution.journal.entropy.fill(&mut random);
+            let delay = step.retry.delay(failures, u16::from_le_bytes(random));
+            let delay = delay.max(error.retry_after().unwrap_or_default());
+            self.execution.journal.clock.now().plus(delay)
+        });
+        let message = error.message.clone();
+        let failed = FailedAttempt {
+            error,
+            is_final,
+            in_doubt,
+            retry_at,
+        };
+        let payload = serde_json::to_value(&failed)
+            .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
+        self.record(EntryKind::StepFailed, path, fingerprint, payload)
+            .await?;
+        if exhausted && !is_final {
+            return Err(RunError::NeedsPerson(format!(
+                "step `{path}` failed {failures} times; last: {message}"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn complete(
+        &self,
+        path: &str,
+        print: &str,
+        step: &Step,
+        value: &Value,
+    ) -> Result<(), RunError> {
+        let draft = Draft {
+            kind: EntryKind::StepCompleted,
+            path: path.into(),
+            fingerprint: print.into(),
+            payload: value.clone(),
+        };
+        let at = self.execution.journal.clock.now();
+        let beside = step.projection.clone().map(|project| -> Beside {
+            let value = value.clone();
+            Box::new(move |tx| project(tx, &value, at))
+        });
+        self.append(vec![draft], beside).await
+    }
+}
+
+fn short(fingerprint: &str) -> String {
+    fingerprint.chars().take(12).collect()
+}
+
+pub(super) fn decode<T: DeserializeOwned>(
+    path: &str,
+    value: Value,
+    print: &str,
+) -> Result<T, RunError> {
+    serde_json::from_value(value).map_err(|error| RunError::Diverged {
+        path: path.to_owned(),
+        recorded: format!("a result that does not fit ({error})"),
+        now: short(print),
+    })
+}
+
+fn recognise(
+    path: &str,
+    record: &StepRecord,
+    fingerprint: &str,
+    step: &Step,
+) -> Result<(), RunError> {
+    if record.fingerprint.is_empty() || record.fingerprint == fingerprint {
+        return Ok(());
+    }
+    Err(RunError::Diverged {
+        path: path.to_owned(),
+        recorded: short(&record.fingerprint),
+        now: format!(
+            "{} ({} `{}`)",
+            short(fingerprint),
+            step.class.as_str(),
+            step.name
+        ),
+    })
+}

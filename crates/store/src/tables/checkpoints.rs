@@ -1,0 +1,151 @@
+//! The journal's Merkle tree and its signed heads. Leaves are the journal's own hashes; what is
+//! kept here are the roots of complete subtrees and the heads.
+
+use matrix_core::{Digest, RunId, Timestamp};
+
+use crate::error::StoreError;
+use crate::params;
+use crate::sql::{Statement, Tx};
+
+const NEWEST: Statement = Statement::new(
+    "checkpoints.newest",
+    "SELECT size, origin, root, note, at FROM checkpoints WHERE shard = $1
+     ORDER BY size DESC LIMIT 1",
+);
+const INSERT: Statement = Statement::new(
+    "checkpoints.insert",
+    "INSERT INTO checkpoints (shard, size, origin, root, note, at) VALUES ($1, $2, $3, $4, $5, $6)
+     ON CONFLICT (shard, size) DO NOTHING",
+);
+const NODE: Statement = Statement::new(
+    "tree.insert",
+    "INSERT INTO tree (shard, level, position, hash) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (shard, level, position) DO NOTHING",
+);
+const NODES: Statement = Statement::new(
+    "tree.list",
+    "SELECT hash FROM tree WHERE shard = $1 AND level = $2 AND position >= $3
+     ORDER BY position LIMIT $4",
+);
+const LEAVES: Statement = Statement::new(
+    "journal.hashes",
+    "SELECT lsn, hash FROM journal WHERE shard = $1 AND lsn > $2 ORDER BY lsn LIMIT $3",
+);
+const LENGTH: Statement = Statement::new(
+    "journal.length",
+    "SELECT lsn FROM journal WHERE shard = $1 ORDER BY lsn DESC LIMIT 1",
+);
+const POSITION: Statement = Statement::new(
+    "journal.position",
+    "SELECT shard, lsn FROM journal WHERE run = $1 AND seq = $2",
+);
+
+/// Every statement of these tables.
+pub const STATEMENTS: &[Statement] = &[NEWEST, INSERT, NODE, NODES, LEAVES, LENGTH, POSITION];
+
+/// A signed head of a shard's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// The shard.
+    pub shard: i64,
+    /// How many entries.
+    pub size: i64,
+    /// The log's name.
+    pub origin: String,
+    /// The root over them.
+    pub root: Digest,
+    /// The signed note.
+    pub note: String,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
+/// The newest head.
+pub fn newest(tx: &Tx<'_>, shard: i64) -> Result<Option<CheckpointRow>, StoreError> {
+    tx.require_engine("the journal's heads")?;
+    tx.query_one(&NEWEST, params![shard])?
+        .map(|row| {
+            Ok(CheckpointRow {
+                shard,
+                size: row.get(0)?,
+                origin: row.get(1)?,
+                root: row.get(2)?,
+                note: row.get(3)?,
+                at: row.get(4)?,
+            })
+        })
+        .transpose()
+}
+
+/// Adds a head; false if there is one of this size.
+pub fn insert(tx: &Tx<'_>, row: &CheckpointRow) -> Result<bool, StoreError> {
+    tx.require_engine("the journal's heads")?;
+    let CheckpointRow {
+        shard,
+        size,
+        origin,
+        root,
+        note,
+        at,
+    } = row;
+    Ok(tx.execute(&INSERT, params![*shard, *size, origin, root, note, *at])? == 1)
+}
+
+/// Keeps the root of a complete subtree; one that is kept already stays.
+pub fn keep_node(
+    tx: &Tx<'_>,
+    shard: i64,
+    level: i64,
+    position: i64,
+    hash: &Digest,
+) -> Result<(), StoreError> {
+    tx.require_engine("the journal's tree")?;
+    tx.execute(&NODE, params![shard, level, position, hash])
+        .map(drop)
+}
+
+/// The roots of complete subtrees of a level, from a position on.
+pub fn nodes(
+    tx: &Tx<'_>,
+    shard: i64,
+    level: i64,
+    first: i64,
+    count: i64,
+) -> Result<Vec<Digest>, StoreError> {
+    tx.require_engine("the journal's tree")?;
+    tx.query(&NODES, params![shard, level, first, count])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// Positions and hashes of a shard's entries after a position, in order, at most `limit`.
+pub fn leaves(
+    tx: &Tx<'_>,
+    shard: i64,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, Digest)>, StoreError> {
+    tx.require_engine("the journal")?;
+    tx.query(&LEAVES, params![shard, after, limit])?
+        .iter()
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
+        .collect()
+}
+
+/// The position of a shard's newest entry, zero without one.
+pub fn length(tx: &Tx<'_>, shard: i64) -> Result<i64, StoreError> {
+    tx.require_engine("the journal")?;
+    tx.query_one(&LENGTH, params![shard])?
+        .map_or(Ok(0), |row| row.get(0))
+}
+
+/// The shard of an entry and its position there.
+pub fn position(tx: &Tx<'_>, run: RunId, seq: i64) -> Result<Option<(i64, i64)>, StoreError> {
+    if !tx.owns_run(run)? {
+        return Ok(None);
+    }
+    tx.query_one(&POSITION, params![&run, seq])?
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
+        .transpose()
+}

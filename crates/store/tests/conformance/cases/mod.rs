@@ -1,0 +1,48 @@
+//! The cases by table.
+
+mod approvals;
+mod checkpoints;
+mod inbox;
+mod journal;
+mod principals;
+mod records;
+mod releases;
+mod retention;
+mod runs;
+mod workers;
+
+use crate::site::Site;
+
+/// What a function does, and what it keeps from another tenant.
+pub(crate) struct Case {
+    /// `module::function`.
+    pub(crate) name: &'static str,
+    pub(crate) works: fn(&Site),
+    pub(crate) walls: fn(&Site),
+}
+
+/// Every case.
+pub(crate) fn all() -> impl Iterator<Item = Case> {
+    [
+        approvals::CASES,
+        checkpoints::CASES,
+        inbox::CASES,
+        journal::CASES,
+        principals::CASES,
+        records::CASES,
+        releases::CASES,
+        retention::CASES,
+        runs::CASES,
+        workers::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, works, walls)| Case {
+        name,
+        works: *works,
+        walls: *walls,
+    })
+}
+
+/// A row of a table of cases.
+type Row = (&'static str, fn(&Site), fn(&Site));

@@ -1,0 +1,306 @@
+//! Runs.
+
+use matrix_core::Digest;
+use matrix_store::StoreError;
+use matrix_store::tables::runs::{self, HeadMove, Release, WakePaused};
+
+use super::Row;
+use crate::site::{Site, at, conflicts, ours, refused, run_id, run_row, theirs};
+
+pub(super) const CASES: &[Row] = &[
+    ("runs::insert", inserts, keeps_inserts),
+    ("runs::get", gets, keeps_rows),
+    ("runs::list", lists, keeps_lists),
+    ("runs::unfinished", finds_unfinished, |s| {
+        s.engine_only(|tx| runs::unfinished(tx, 9));
+    }),
+    ("runs::claimable", finds_claimable, |s| {
+        s.engine_only(|tx| runs::claimable(tx, 9));
+    }),
+    ("runs::claim", claims, |s| {
+        s.with_runs(&[1]);
+        s.engine_only(|tx| runs::claim(tx, run_id(1), "w", at(2)));
+    }),
+    ("runs::head", reads_the_head, |s| {
+        s.with_runs(&[1]);
+        assert_eq!(s.spy(|tx| runs::head(tx, run_id(1))), None);
+        assert_eq!(s.theirs(|tx| runs::head(tx, run_id(1))), None);
+    }),
+    ("runs::move_head", moves_the_head, keeps_the_head),
+    ("runs::release", releases, keeps_the_owner),
+    ("runs::wake", wakes, keeps_sleep),
+    ("runs::wake_due", wakes_what_is_due, |s| {
+        s.engine_only(|tx| runs::wake_due(tx, at(9)));
+    }),
+    ("runs::next_wake", knows_the_next_timer, |s| {
+        s.engine_only(runs::next_wake);
+    }),
+    ("runs::orphan", orphans, |s| {
+        s.engine_only(|tx| runs::orphan(tx, "w", at(9)));
+    }),
+    ("runs::requeue", requeues, |s| {
+        s.engine_only(|tx| runs::requeue(tx, run_id(1), 1, at(9)));
+    }),
+    ("runs::owners", knows_owners, |s| {
+        s.engine_only(runs::owners);
+    }),
+    ("runs::count", counts, |s| {
+        s.engine_only(runs::count);
+    }),
+];
+
+fn inserts(site: &Site) {
+    let mut row = run_row(1, &ours());
+    row.title = "Ünïcödé ✓ and \u{1F600}".into();
+    let new = row.clone();
+    site.ours(move |tx| runs::insert(tx, &new));
+    assert_eq!(site.see(|tx| runs::get(tx, run_id(1))), Some(row.clone()));
+    conflicts(site.try_ours(move |tx| runs::insert(tx, &row)));
+    let zero = runs::RunRow {
+        title: "a\0b".into(),
+        ..run_row(2, &ours())
+    };
+    conflicts(site.try_ours(move |tx| runs::insert(tx, &zero)));
+    site.engine(|tx| runs::insert(tx, &run_row(3, &theirs())));
+}
+
+fn keeps_inserts(site: &Site) {
+    refused(site.try_theirs(|tx| runs::insert(tx, &run_row(1, &ours()))));
+    assert_eq!(site.look(|tx| runs::get(tx, run_id(1))), None);
+}
+
+fn gets(site: &Site) {
+    assert_eq!(site.look(|tx| runs::get(tx, run_id(1))), None);
+    site.with_runs(&[1]);
+    let row = Some(run_row(1, &ours()));
+    assert_eq!(site.look(|tx| runs::get(tx, run_id(1))), row);
+    assert_eq!(site.see(|tx| runs::get(tx, run_id(1))), row);
+}
+
+fn keeps_rows(site: &Site) {
+    site.with_runs(&[1]);
+    assert_eq!(site.spy(|tx| runs::get(tx, run_id(1))), None);
+    assert_eq!(site.theirs(|tx| runs::get(tx, run_id(1))), None);
+}
+
+fn lists(site: &Site) {
+    site.with_runs(&[1, 2, 3]);
+    let ids = |before, kind: &'static str, limit| {
+        let rows = site.see(|tx| runs::list(tx, &ours(), before, kind, limit));
+        rows.into_iter().map(|row| row.run).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(None, "", 9), [run_id(3), run_id(2), run_id(1)]);
+    assert_eq!(ids(Some(run_id(3)), "", 1), [run_id(2)]);
+    assert_eq!(ids(None, "test", 1), [run_id(3)]);
+    assert_eq!(ids(None, "other", 9), []);
+}
+
+fn keeps_lists(site: &Site) {
+    site.with_runs(&[1]);
+    let seen = site.spy(|tx| runs::list(tx, &theirs(), None, "", 9));
+    assert_eq!(seen, []);
+    refused(site.try_theirs(|tx| runs::list(tx, &ours(), None, "", 9)));
+    let engine = site.look(|tx| runs::list(tx, &ours(), None, "", 9));
+    assert_eq!(engine.len(), 1);
+}
+
+/// Runs 1 ready, 2 running, 3 waiting until 50, 4 paused, 5 succeeded.
+fn in_every_state(site: &Site) {
+    site.with_runs(&[1, 2, 3, 4, 5]);
+    site.engine(|tx| {
+        for number in [2, 3, 4, 5] {
+            assert!(runs::claim(tx, run_id(number), "w", at(2))?);
+        }
+        for (number, state, wake_at) in [
+            (3, "waiting", Some(at(50))),
+            (4, "paused", None),
+            (5, "succeeded", None),
+        ] {
+            let release = Release {
+                state,
+                waiting: Some("{}"),
+                wake_at,
+            };
+            assert!(runs::release(tx, run_id(number), 1, &release, at(3))?);
+        }
+        Ok(())
+    });
+}
+
+fn finds_unfinished(site: &Site) {
+    in_every_state(site);
+    let found = site.look(|tx| runs::unfinished(tx, 9));
+    let ids: Vec<_> = found.into_iter().map(|row| row.run).collect();
+    assert_eq!(ids, [1, 2, 3, 4].map(run_id));
+    assert_eq!(site.look(|tx| runs::unfinished(tx, 2)).len(), 2);
+}
+
+fn finds_claimable(site: &Site) {
+    in_every_state(site);
+    site.with_runs(&[6]);
+    let ids = |rows: Vec<runs::RunRow>| rows.into_iter().map(|row| row.run).collect::<Vec<_>>();
+    let read = ids(site.look(|tx| runs::claimable(tx, 9)));
+    assert_eq!(read, [run_id(1), run_id(6)]);
+    let locked = site.engine(|tx| runs::claimable(tx, 1));
+    assert_eq!(ids(locked), [run_id(1)]);
+}
+
+fn claims(site: &Site) {
+    site.with_runs(&[1]);
+    assert!(site.engine(|tx| runs::claim(tx, run_id(1), "w", at(2))));
+    assert!(!site.engine(|tx| runs::claim(tx, run_id(1), "v", at(3))));
+    let row = site.look(|tx| runs::get(tx, run_id(1))).unwrap();
+    let owned = (row.state.as_str(), row.owner.as_deref(), row.epoch);
+    assert_eq!(owned, ("running", Some("w"), 1));
+    assert_eq!(row.updated_at, at(2));
+}
+
+fn reads_the_head(site: &Site) {
+    site.with_runs(&[1]);
+    let head = runs::Head {
+        epoch: 0,
+        seq: -1,
+        hash: Digest::of("genesis"),
+    };
+    assert_eq!(site.see(|tx| runs::head(tx, run_id(1))), Some(head));
+    assert_eq!(site.engine(|tx| runs::head(tx, run_id(1))), Some(head));
+    assert_eq!(site.engine(|tx| runs::head(tx, run_id(2))), None);
+}
+
+fn to(epoch: i64, from_seq: i64) -> HeadMove {
+    HeadMove {
+        epoch,
+        from_seq,
+        to_seq: from_seq + 1,
+        to_hash: Digest::of("next"),
+    }
+}
+
+fn moves_the_head(site: &Site) {
+    site.with_runs(&[1]);
+    assert!(site.engine(|tx| runs::move_head(tx, run_id(1), &to(0, -1), at(2))));
+    assert!(!site.engine(|tx| runs::move_head(tx, run_id(1), &to(0, -1), at(2))));
+    site.engine(|tx| runs::claim(tx, run_id(1), "w", at(2)));
+    assert!(!site.engine(|tx| runs::move_head(tx, run_id(1), &to(0, 0), at(2))));
+    assert!(site.engine(|tx| runs::move_head(tx, run_id(1), &to(1, 0), at(2))));
+    let head = site.look(|tx| runs::head(tx, run_id(1))).unwrap();
+    assert_eq!((head.seq, head.hash), (1, Digest::of("next")));
+}
+
+fn keeps_the_head(site: &Site) {
+    site.with_runs(&[1]);
+    assert!(!site.theirs(|tx| runs::move_head(tx, run_id(1), &to(0, -1), at(2))));
+    assert_eq!(site.look(|tx| runs::head(tx, run_id(1))).unwrap().seq, -1);
+}
+
+const WAITS: Release<'_> = Release {
+    state: "waiting",
+    waiting: Some("{\"what\":\"signal\"}"),
+    wake_at: Some(matrix_core::Timestamp::from_micros(40)),
+};
+
+fn releases(site: &Site) {
+    site.with_runs(&[1]);
+    site.engine(|tx| runs::claim(tx, run_id(1), "w", at(2)));
+    assert!(!site.engine(|tx| runs::release(tx, run_id(1), 0, &WAITS, at(3))));
+    assert!(site.engine(|tx| runs::release(tx, run_id(1), 1, &WAITS, at(3))));
+    let row = site.look(|tx| runs::get(tx, run_id(1))).unwrap();
+    assert_eq!(row.state, "waiting");
+    assert_eq!(row.waiting.as_deref(), WAITS.waiting);
+    assert_eq!((row.wake_at, row.owner), (Some(at(40)), None));
+}
+
+fn keeps_the_owner(site: &Site) {
+    site.with_runs(&[1]);
+    site.engine(|tx| runs::claim(tx, run_id(1), "w", at(2)));
+    assert!(!site.theirs(|tx| runs::release(tx, run_id(1), 1, &WAITS, at(3))));
+    let row = site.look(|tx| runs::get(tx, run_id(1))).unwrap();
+    assert_eq!(row.owner.as_deref(), Some("w"));
+}
+
+fn wakes(site: &Site) {
+    in_every_state(site);
+    let wake = |number, paused| site.ours(move |tx| runs::wake(tx, run_id(number), paused, at(9)));
+    assert!(wake(3, WakePaused::No));
+    assert!(!wake(3, WakePaused::No), "it is ready already");
+    assert!(!wake(4, WakePaused::No));
+    assert!(wake(4, WakePaused::Yes));
+    assert!(!wake(2, WakePaused::Yes), "it runs");
+    assert!(!wake(5, WakePaused::Yes), "it has ended");
+    let row = site.look(|tx| runs::get(tx, run_id(3))).unwrap();
+    assert_eq!(
+        (row.state.as_str(), row.waiting, row.wake_at),
+        ("ready", None, None)
+    );
+}
+
+fn keeps_sleep(site: &Site) {
+    in_every_state(site);
+    assert!(!site.theirs(|tx| runs::wake(tx, run_id(3), WakePaused::Yes, at(9))));
+    let row = site.look(|tx| runs::get(tx, run_id(3))).unwrap();
+    assert_eq!(row.state, "waiting");
+}
+
+fn wakes_what_is_due(site: &Site) {
+    in_every_state(site);
+    assert_eq!(site.engine(|tx| runs::wake_due(tx, at(49))), 0);
+    assert_eq!(site.engine(|tx| runs::wake_due(tx, at(50))), 1);
+    assert_eq!(site.engine(|tx| runs::wake_due(tx, at(50))), 0);
+    let row = site.look(|tx| runs::get(tx, run_id(3))).unwrap();
+    assert_eq!((row.state.as_str(), row.updated_at), ("ready", at(50)));
+}
+
+fn knows_the_next_timer(site: &Site) {
+    assert_eq!(site.look(runs::next_wake), None);
+    in_every_state(site);
+    assert_eq!(site.look(runs::next_wake), Some(at(50)));
+}
+
+fn orphans(site: &Site) {
+    in_every_state(site);
+    assert_eq!(site.engine(|tx| runs::orphan(tx, "nobody", at(9))), 0);
+    assert_eq!(site.engine(|tx| runs::orphan(tx, "w", at(9))), 1);
+    let row = site.look(|tx| runs::get(tx, run_id(2))).unwrap();
+    let state = (row.state.as_str(), row.owner, row.epoch, row.crashes);
+    assert_eq!(state, ("ready", None, 2, 1));
+}
+
+fn requeues(site: &Site) {
+    in_every_state(site);
+    assert!(!site.engine(|tx| runs::requeue(tx, run_id(2), 7, at(9))));
+    assert!(site.engine(|tx| runs::requeue(tx, run_id(2), 1, at(9))));
+    let row = site.look(|tx| runs::get(tx, run_id(2))).unwrap();
+    assert_eq!(
+        (row.state.as_str(), row.epoch, row.crashes),
+        ("ready", 2, 0)
+    );
+}
+
+fn knows_owners(site: &Site) {
+    assert_eq!(site.look(runs::owners), Vec::<String>::new());
+    in_every_state(site);
+    assert_eq!(site.look(runs::owners), ["w"]);
+}
+
+fn counts(site: &Site) {
+    in_every_state(site);
+    site.with_runs(&[6]);
+    let mut counts = site.look(runs::count);
+    counts.sort();
+    let of = |state: &str, count| ("test".to_owned(), state.to_owned(), count);
+    let expected = [
+        of("paused", 1),
+        of("ready", 2),
+        of("running", 1),
+        of("succeeded", 1),
+        of("waiting", 1),
+    ];
+    assert_eq!(counts, expected);
+    // A closure that fails leaves nothing, whatever it did before.
+    let failed = site.try_engine(|tx| {
+        runs::insert(tx, &run_row(7, &ours()))?;
+        Err::<(), _>(StoreError::Conflict("on purpose".into()))
+    });
+    conflicts(failed);
+    assert_eq!(site.look(|tx| runs::get(tx, run_id(7))), None);
+}

@@ -1,0 +1,306 @@
+//! Several processes on one database, and a server that goes away.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::thread;
+
+use futures::executor::block_on;
+use matrix_core::Digest;
+use matrix_store::tables::runs::{self, HeadMove};
+use matrix_store::tables::{audit, journal, workers};
+use matrix_store::{Database, Statement, StoreError};
+
+use crate::server::Server;
+use crate::site::{Site, at, caller, entry, ours, run_id, run_row};
+
+fn append(database: &Database, run: u8, seq: i64) -> Result<(), StoreError> {
+    block_on(database.write(move |tx| journal::insert(tx, &entry(run, seq))))
+}
+
+fn create(database: &Database, run: u8) {
+    block_on(
+        database.write::<_, StoreError, _>(move |tx| runs::insert(tx, &run_row(run, &ours()))),
+    )
+    .unwrap();
+}
+
+const TAKEN: Statement = Statement::new("test.shards", "SELECT shard FROM shards ORDER BY shard");
+
+/// Every position in every shard, as a subscriber with a cursor per shard finds it.
+fn positions(database: &Database, shard: i64, after: i64) -> Vec<i64> {
+    let rows = database
+        .read_now::<_, StoreError, _>(|tx| journal::since(tx, shard, after, 1_000))
+        .unwrap();
+    rows.into_iter().map(|row| row.lsn).collect()
+}
+
+#[test]
+fn a_reader_never_skips_an_entry_whose_transaction_is_slow_to_commit() {
+    let server = Server::start();
+    let name = server.database();
+    let (one, two) = (server.connect(&name), server.connect(&name));
+    create(&one, 1);
+    create(&two, 2);
+    let shards: Vec<i64> = one
+        .read_now::<_, StoreError, _>(|tx| tx.query(&TAKEN, &[]))
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0).unwrap())
+        .collect();
+    assert_eq!(shards, [0, 1], "two committers share a shard");
+
+    // The first stalls between its insert and its commit, with a lower position than others get.
+    let (inserted, reached) = mpsc::channel();
+    let (resume, stalled) = mpsc::channel::<()>();
+    let slow = one.clone();
+    let writer = thread::spawn(move || {
+        block_on(slow.write::<_, StoreError, _>(move |tx| {
+            journal::insert(tx, &entry(1, 0))?;
+            workers::list(tx)?;
+            inserted.send(()).unwrap();
+            stalled.recv().unwrap();
+            Ok(())
+        }))
+    });
+    reached.recv().unwrap();
+    append(&two, 2, 0).unwrap();
+    let mut cursors = [0, 0];
+    for (shard, cursor) in (0_i64..).zip(&mut cursors) {
+        if let Some(last) = positions(&two, shard, *cursor).last() {
+            *cursor = *last;
+        }
+    }
+    assert_eq!(cursors, [0, 1], "the stalled entry is not to be seen yet");
+    // One who writes to the stalled one's shard waits for it instead of passing it.
+    server.admin(
+        &name,
+        "SET lock_timeout = 200; DO $$ BEGIN
+           PERFORM lsn FROM matrix.shards WHERE shard = 0 FOR NO KEY UPDATE;
+           RAISE 'the shard is free';
+         EXCEPTION WHEN lock_not_available THEN NULL; END $$",
+    );
+    resume.send(()).unwrap();
+    writer.join().unwrap().unwrap();
+    append(&one, 1, 1).unwrap();
+    assert_eq!(positions(&two, 0, cursors[0]), [1, 2]);
+    assert_eq!(positions(&two, 1, cursors[1]), Vec::<i64>::new());
+}
+
+#[test]
+fn two_processes_serialise_on_one_run_and_share_the_queue() {
+    let server = Server::start();
+    let name = server.database();
+    let processes = [server.connect(&name), server.connect(&name)];
+    for number in 1..=40 {
+        create(&processes[0], number);
+    }
+    // Both claim four at a time; nobody gets one twice and none is left.
+    let claims = thread::scope(|scope| {
+        let claims = processes.each_ref().map(|database| {
+            scope.spawn(move || {
+                let mut claimed = Vec::new();
+                loop {
+                    let some = block_on(database.write::<_, StoreError, _>(|tx| {
+                        let mut some = Vec::new();
+                        for row in runs::claimable(tx, 4)? {
+                            assert!(runs::claim(tx, row.run, "w", at(2))?);
+                            some.push(row.run);
+                        }
+                        Ok(some)
+                    }))
+                    .unwrap();
+                    let left = database
+                        .read_now::<_, StoreError, _>(|tx| runs::claimable(tx, 1))
+                        .unwrap();
+                    if some.is_empty() && left.is_empty() {
+                        return claimed;
+                    }
+                    claimed.extend(some);
+                }
+            })
+        });
+        claims.map(|claim| claim.join().unwrap())
+    });
+    let all: Vec<_> = claims.concat();
+    let different: BTreeSet<_> = all.iter().collect();
+    assert_eq!((all.len(), different.len()), (40, 40));
+
+    // Both append to run 1 under the same epoch: each entry has one position, none is lost.
+    thread::scope(|scope| {
+        for database in &processes {
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let moved = block_on(database.write::<_, StoreError, _>(|tx| {
+                        let head = runs::head(tx, run_id(1))?.unwrap();
+                        let next = HeadMove {
+                            epoch: head.epoch,
+                            from_seq: head.seq,
+                            to_seq: head.seq + 1,
+                            to_hash: Digest::of("x"),
+                        };
+                        journal::insert(tx, &entry(1, next.to_seq))?;
+                        runs::move_head(tx, run_id(1), &next, at(3))
+                    }));
+                    assert!(moved.unwrap(), "the head moved between looking and moving");
+                }
+            });
+        }
+    });
+    let entries = processes[1]
+        .read_now::<_, StoreError, _>(|tx| journal::list(tx, run_id(1), -1, 1_000))
+        .unwrap();
+    let seqs: Vec<i64> = entries.iter().map(|entry| entry.seq).collect();
+    assert_eq!(seqs, (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn after_a_lost_connection_everything_in_flight_is_unavailable_and_the_next_write_works() {
+    let server = Server::start();
+    let site = Site::postgres(&server);
+    site.with_runs(&[1]);
+    let readers_before = site.look(|tx| runs::get(tx, run_id(1)));
+    assert!(readers_before.is_some());
+    append(&site.database, 1, 0).unwrap();
+
+    // One write is under way, one waits behind it, when the server dies.
+    let (began, reached) = mpsc::channel();
+    let (resume, stalled) = mpsc::channel::<()>();
+    let writers = [site.database.clone(), site.database.clone()];
+    let answers = thread::scope(|scope| {
+        let [first, second] = &writers;
+        let under_way = scope.spawn(move || {
+            block_on(first.write::<_, StoreError, _>(move |tx| {
+                journal::insert(tx, &entry(1, 1))?;
+                began.send(()).unwrap();
+                stalled.recv().unwrap();
+                workers::list(tx).map(drop)
+            }))
+        });
+        reached.recv().unwrap();
+        let behind = scope.spawn(|| append(second, 1, 2));
+        server.cut();
+        resume.send(()).unwrap();
+        [under_way.join().unwrap(), behind.join().unwrap()]
+    });
+    for answer in answers {
+        assert!(
+            matches!(answer, Err(StoreError::Unavailable(_))),
+            "{answer:?}"
+        );
+    }
+    let down: Result<_, StoreError> = site.database.read_now(workers::list);
+    assert!(matches!(down, Err(StoreError::Unavailable(_))), "{down:?}");
+    let down = append(&site.database, 1, 1);
+    assert!(matches!(down, Err(StoreError::Unavailable(_))), "{down:?}");
+
+    server.begin();
+    append(&site.database, 1, 1).unwrap();
+    let entries = site.look(|tx| journal::list(tx, run_id(1), -1, 9));
+    let kept: Vec<_> = entries.iter().map(|entry| (entry.lsn, entry.seq)).collect();
+    assert_eq!(
+        kept,
+        [(1, 0), (2, 1)],
+        "what was acknowledged, and nothing else"
+    );
+}
+
+#[test]
+fn entries_lie_in_the_month_of_their_run_and_those_of_no_month_are_not_lost() {
+    let server = Server::start();
+    let name = server.database();
+    let old = matrix_core::RunId::from_bytes([1; 16]);
+    let site = server.connect(&name);
+    block_on(site.write::<_, StoreError, _>(move |tx| {
+        let mut row = run_row(1, &ours());
+        row.run = old;
+        runs::insert(tx, &row)?;
+        let mut first = entry(1, 0);
+        first.run = old;
+        journal::insert(tx, &first)?;
+        audit::insert(tx, &caller(&ours()), at(1), "a", "b", "c")
+    }))
+    .unwrap();
+    let months = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'matrix.journal'::regclass";
+    assert_eq!(
+        server.admin(&name, months),
+        "5",
+        "a month before, now, two ahead, and the rest"
+    );
+    assert_eq!(
+        server.admin(&name, "SELECT count(*) FROM matrix.journal_rest"),
+        "1"
+    );
+    // The month of that run is made later: what was kept in the rest moves there.
+    let milliseconds = i64::from_be_bytes([0, 0, 1, 1, 1, 1, 1, 1]);
+    let make = format!("SELECT matrix.journal_month({}, 0)", milliseconds * 1_000);
+    assert_eq!(server.admin(&name, &make), "t");
+    assert_eq!(server.admin(&name, &make), "f");
+    assert_eq!(
+        server.admin(&name, "SELECT count(*) FROM matrix.journal_rest"),
+        "0"
+    );
+    let entries = site
+        .read_now::<_, StoreError, _>(|tx| journal::list(tx, old, -1, 9))
+        .unwrap();
+    assert_eq!(entries.len(), 1);
+    // A second process that opens the same database finds the months made.
+    drop(server.connect(&name));
+    assert_eq!(server.admin(&name, months), "6");
+}
+
+#[test]
+fn a_closure_that_fails_is_undone_alone() {
+    let server = Server::start();
+    let site = Site::postgres(&server);
+    // They wait for each other in one batch behind a stalled one.
+    let (began, reached) = mpsc::channel();
+    let (resume, stalled) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let database = &site.database;
+        scope.spawn(move || {
+            block_on(database.write::<_, StoreError, _>(move |_| {
+                began.send(()).unwrap();
+                stalled.recv().unwrap();
+                Ok(())
+            }))
+            .unwrap();
+        });
+        reached.recv().unwrap();
+        let ours_only = database.within(&ours());
+        let mut writes = Vec::new();
+        for number in 1..=30_u8 {
+            let mut write = Box::pin(ours_only.write::<_, StoreError, _>(move |tx| {
+                runs::insert(tx, &run_row(number, &ours()))?;
+                match number % 3 {
+                    0 => Ok(()),
+                    1 => Err(StoreError::Corrupt("on purpose".into())),
+                    // An error of the database that the closure itself makes nothing of.
+                    _ => {
+                        drop(runs::insert(tx, &run_row(number, &ours())));
+                        Ok(())
+                    }
+                }
+            }));
+            let first = futures::FutureExt::now_or_never(&mut write);
+            assert!(first.is_none(), "the writer is not stalled");
+            writes.push(write);
+        }
+        let before = site.database.commits();
+        resume.send(()).unwrap();
+        for (number, write) in (1..).zip(writes) {
+            let answer = block_on(write);
+            match number % 3 {
+                0 => assert!(answer.is_ok(), "{number}: {answer:?}"),
+                1 => assert!(matches!(answer, Err(StoreError::Corrupt(_)))),
+                _ => assert!(matches!(answer, Err(StoreError::Conflict(_))), "{answer:?}"),
+            }
+        }
+        let took = site.database.commits() - before;
+        assert!(
+            took <= 2,
+            "writes that waited together took {took} transactions"
+        );
+    });
+    let listed = site.see(|tx| runs::list(tx, &ours(), None, "", 99));
+    assert_eq!(listed.len(), 10);
+}
