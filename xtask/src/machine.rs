@@ -42,6 +42,12 @@ pub(crate) fn home() -> Option<PathBuf> {
     variable("HOME").map(PathBuf::from)
 }
 
+/// Whether we may install what is missing.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
 /// Where a program lies, if it is in the search path.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = variable("PATH")?;

@@ -158,6 +158,7 @@ fn all(stages: &mut Stages, count: &mut Count) -> Result<()> {
         clippy.args(["clippy", "--locked", "--workspace", "--all-targets", "--"]);
         process::run(clippy.args(["--deny", "warnings"]))
     })?;
+    stages.stage("PostgreSQL", tools::postgresql)?;
     let tools = stages.stage("test tools", || tools::prepare(&workspace))?;
     stages.stage("tests", || tests(&workspace, &tools, count))?;
     stages.stage("doc tests", || doc_tests(&workspace, count))

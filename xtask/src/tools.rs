@@ -1,5 +1,7 @@
-//! The validators that tests compare our formats with: independent programs, in a Python
-//! environment under the target directory, made again whenever what it should hold has changed.
+//! What only the tests need. The validators that they compare our formats with are independent
+//! programs, in a Python environment under the target directory, made again whenever what it should
+//! hold has changed. PostgreSQL, of which each test starts a server of its own, comes from the
+//! system's packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +57,50 @@ fn is_fresh(folder: &Path, stamp: &str) -> bool {
         && fs::read_to_string(folder.join(STAMP)).is_ok_and(|found| found == stamp)
 }
 
+/// The oldest PostgreSQL that the product knows, and one that is not yet made.
+const POSTGRESQL: std::ops::Range<u32> = 15..40;
+
+/// Installs PostgreSQL where it is missing and we may.
+pub(crate) fn postgresql() -> Result<()> {
+    if let Some(folder) = find_postgresql(Path::new("/")) {
+        say::progress(&format!("PostgreSQL is in {}", folder.display()));
+        return Ok(());
+    }
+    let installer = machine::find_program("apt-get");
+    let (true, Some(installer)) = (machine::is_root(), installer) else {
+        bail!(
+            "the tests start PostgreSQL {} or newer, which was not found; install the server with \
+             the system's package manager (Debian: `apt-get install postgresql`)",
+            POSTGRESQL.start
+        );
+    };
+    say::progress("Installing PostgreSQL from the system's packages …");
+    for arguments in [
+        &["update", "-qq"][..],
+        &["install", "-qq", "-y", "postgresql"],
+    ] {
+        let mut command = Command::new(&installer);
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        process::run(&mut command)?;
+    }
+    match find_postgresql(Path::new("/")) {
+        Some(_) => Ok(()),
+        None => bail!("the system's PostgreSQL is older than {}", POSTGRESQL.start),
+    }
+}
+
+/// Where the server's programs lie: no search path names them.
+fn find_postgresql(root: &Path) -> Option<PathBuf> {
+    POSTGRESQL
+        .rev()
+        .map(|version| format!("usr/lib/postgresql/{version}/bin"))
+        .chain(["usr/local/pgsql/bin".to_owned(), "usr/bin".to_owned()])
+        .map(|folder| root.join(folder))
+        .find(|folder| folder.join("initdb").exists())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +119,24 @@ mod tests {
         fs::write(path.join("bin/python"), "").unwrap();
         assert!(is_fresh(path, "a"));
         assert!(!is_fresh(path, "b"), "the requirements have changed");
+    }
+
+    #[test]
+    fn the_newest_server_that_is_not_too_old_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let install = |version: u32| {
+            let folder = root
+                .path()
+                .join(format!("usr/lib/postgresql/{version}/bin"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("initdb"), "").unwrap();
+            folder
+        };
+        assert_eq!(find_postgresql(root.path()), None);
+        install(14);
+        assert_eq!(find_postgresql(root.path()), None, "14 is too old");
+        install(15);
+        let newest = install(17);
+        assert_eq!(find_postgresql(root.path()), Some(newest));
     }
 }

@@ -46,14 +46,16 @@ impl Package {
                 path: dependency["path"].as_str().map(PathBuf::from),
             })
         };
-        Some(Self {
-            name: package["name"].as_str()?.to_owned(),
-            dependencies: package["dependencies"]
-                .as_array()?
-                .iter()
-                .map(dependency)
-                .collect::<Option<_>>()?,
-        })
+        let name = package["name"].as_str()?.to_owned();
+        let dependencies: Option<Vec<_>> = package["dependencies"]
+            .as_array()?
+            .iter()
+            .map(dependency)
+            .collect();
+        // Itself, where its tests want features of its own.
+        let mut dependencies = dependencies?;
+        dependencies.retain(|dependency| dependency.name != name);
+        Some(Self { name, dependencies })
     }
 }
 

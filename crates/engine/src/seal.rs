@@ -280,7 +280,9 @@ pub fn verify(
     while tree.size() < size {
         let (first, count) = (tree.size(), (size - tree.size()).min(16 * TILE_WIDTH));
         let hashes = database.read_now::<_, SealError, _>(|tx| leaves(tx, first, count))?;
-        hashes.into_iter().for_each(|leaf| tree.push(leaf));
+        for leaf in hashes {
+            tree.push(leaf);
+        }
     }
     if tree.root() != checkpoint.root {
         return Err(SealError::Rewritten { size });

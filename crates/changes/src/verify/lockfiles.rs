@@ -110,7 +110,7 @@ pub(crate) fn unpinned(root: &Path) -> Vec<String> {
             let locks = pinned_by(&file);
             let pinned = directory.ancestors().any(|above| {
                 let has = |name: &&str| root.join(above).join(name).is_file();
-                locks.iter().any(|name| has(&name))
+                locks.iter().any(has)
             });
             if !locks.is_empty() && !pinned {
                 let path = directory.join(&file);

@@ -95,7 +95,7 @@ pub(crate) fn requirements(directory: &Path) -> BTreeSet<(String, String)> {
         ];
         for value in places.into_iter().flatten() {
             flatten(value, "", &mut |requirement| {
-                add("pyproject.toml", requirement)
+                add("pyproject.toml", requirement);
             });
         }
     }

@@ -183,7 +183,8 @@ impl Run {
         let is_final = error.retry == Retry::Never;
         let in_doubt = step.class == EffectClass::External && !is_final && !error.nothing_done;
         // Without a probe, time does not tell what happened.
-        let waits = !is_final && !exhausted && !(in_doubt && step.probe.is_none());
+        let unknowable = in_doubt && step.probe.is_none();
+        let waits = !(is_final || exhausted || unknowable);
         let retry_at = waits.then(|| {
             let mut random = [0_u8; 2];
             self.execution.journal.entropy.fill(&mut random);

@@ -131,11 +131,10 @@ pub(crate) fn add(world: &Arc<World>) -> u32 {
     world.effects.fetch_add(1, Ordering::SeqCst) + 1
 }
 
+type Running = BoxFuture<'static, Result<Value, RunError>>;
+
 /// A durable function from a plain one that is given the world.
-pub(crate) fn with(
-    world: &Arc<World>,
-    function: fn(Run, Arc<World>, Value) -> BoxFuture<'static, Result<Value, RunError>>,
-) -> Body {
+pub(crate) fn with(world: &Arc<World>, function: fn(Run, Arc<World>, Value) -> Running) -> Body {
     let world = Arc::clone(world);
     Arc::new(move |run, input| function(run, Arc::clone(&world), input))
 }

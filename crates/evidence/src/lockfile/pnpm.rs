@@ -1,7 +1,8 @@
 //! `pnpm-lock.yaml`, lock-file versions 5, 6 and 9.
 //!
-//! Version 5 has keys `/name/1.0.0_peer@2.0.0`. Version 6 has one entry `/name@1.0.0(peer@2.0.0)` for each package; version 9 splits it into
-//! `packages` (what it is) and `snapshots` (what it depends on), without the slash.
+//! Version 5 has keys `/name/1.0.0_peer@2.0.0`. Version 6 has one entry `/name@1.0.0(peer@2.0.0)`
+//! for each package; version 9 splits it into `packages` (what it is) and `snapshots` (what it
+//! depends on), without the slash.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -213,7 +213,9 @@ mod tests {
             let (index, leaves) = (index % size, leaves(size));
             let Ok(top) = root(0, size, &mut reader(&leaves));
             let mut frontier = Frontier::default();
-            leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            for leaf in &leaves {
+        frontier.push(*leaf);
+    }
             prop_assert_eq!(frontier.root(), top);
             let Ok(path) = inclusion(index, size, &mut reader(&leaves));
             let here = leaves[usize::try_from(index).unwrap()];

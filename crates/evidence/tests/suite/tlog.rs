@@ -25,7 +25,9 @@ fn proof(size: u64, index: u64) -> Proof {
         .map(|number| merkle::leaf(entry(number).as_bytes()))
         .collect();
     let mut frontier = Frontier::default();
-    leaves.iter().for_each(|leaf| frontier.push(*leaf));
+    for leaf in &leaves {
+        frontier.push(*leaf);
+    }
     let mut read = |nodes: Nodes| -> Result<Vec<Digest>, ()> {
         let width = 1_usize << (nodes.level * TILE_HEIGHT);
         let first = usize::try_from(nodes.first).unwrap() * width;

@@ -109,7 +109,7 @@ impl Hosts {
     /// Lets every host go in peace.
     pub(super) async fn stop(&self) {
         let living = self.living.lock().unwrap().clone();
-        for host in living {
+        for host in living.iter().filter(|host| !host.link.is_dead()) {
             host.engine.drain();
             host.engine.stopped().await;
         }

@@ -138,7 +138,7 @@ impl Life<'_> {
         }
         let (live, lives) = self.once()?;
         self.world(&live, &lives)?;
-        self.result(&live)?;
+        Self::result(&live)?;
         self.replay()
     }
 
@@ -226,7 +226,7 @@ impl Life<'_> {
     }
 
     /// The result is made of what is recorded, and of nothing else.
-    fn result(&self, live: &[&Entry]) -> Result<(), String> {
+    fn result(live: &[&Entry]) -> Result<(), String> {
         let Some(end) = live
             .last()
             .filter(|end| end.kind == EntryKind::RunCompleted)
@@ -270,6 +270,8 @@ fn collect(value: &Value, given: &mut Vec<Noted>) {
     if let Ok(noted) = serde_json::from_value::<Noted>(value.clone()) {
         given.push(noted);
     } else if let Value::Array(parts) = value {
-        parts.iter().for_each(|part| collect(part, given));
+        for part in parts {
+            collect(part, given);
+        }
     }
 }

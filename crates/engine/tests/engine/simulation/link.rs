@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -86,7 +87,9 @@ impl Link {
         let (dies, hangs) = {
             let mut state = self.state.lock().unwrap();
             state.passed += 1;
-            let dies = state.dead || state.dies_at.is_some_and(|at| state.passed >= at);
+            let fated = !self.site.calm.load(Ordering::SeqCst);
+            let fated = fated && state.dies_at.is_some_and(|at| state.passed >= at);
+            let dies = state.dead || fated;
             (dies, state.hangs_until)
         };
         if dies {

@@ -70,13 +70,14 @@ fn first_failure(seeds: std::ops::Range<u64>, defect: Defect) -> Option<(u64, Re
 }
 
 fn must_hold(seeds: std::ops::Range<u64>) {
-    if let Some((seed, report)) = first_failure(seeds, Defect::None) {
-        panic!(
+    let failed = first_failure(seeds, Defect::None).map(|(seed, report)| {
+        format!(
             "seed {seed}: {}\nlast events:\n{}\nrepeat it with MATRIX_SIMULATION_SEED={seed}",
             report.failure.unwrap_or_default(),
             report.events[report.events.len().saturating_sub(80)..].join("\n"),
-        );
-    }
+        )
+    });
+    assert!(failed.is_none(), "{}", failed.unwrap_or_default());
 }
 
 #[test]
@@ -105,7 +106,8 @@ fn a_seed_gives_the_same_life_each_time() {
 /// The simulation is worth as much as the mistakes it finds.
 fn must_be_caught(defect: Defect, as_one_of: &[&str]) {
     let (seed, report) = first_failure(0..SEEDS, defect)
-        .unwrap_or_else(|| panic!("{defect:?} passed under {SEEDS} seeds"));
+        .ok_or_else(|| format!("{defect:?} passed under {SEEDS} seeds"))
+        .unwrap();
     let what = report.failure.unwrap_or_default();
     let known = as_one_of.iter().any(|one| what.contains(one));
     assert!(known, "{defect:?} under seed {seed} was caught as: {what}");

@@ -230,6 +230,8 @@ async fn go(site: &Arc<Site>) -> Result<(), String> {
     if ended.is_err() {
         return Err(judge::stranded(site));
     }
-    hosts.stop().await;
+    if tokio::time::timeout(PATIENCE, hosts.stop()).await.is_err() {
+        return Err("a host does not let go of its runs".into());
+    }
     judge::judge(site)
 }

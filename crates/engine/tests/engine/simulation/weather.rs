@@ -45,7 +45,8 @@ pub(super) async fn storm(site: &Arc<Site>, hosts: &Arc<Hosts>) {
             5..7 => {
                 // Half of them longer than a lease: slow, but not dead.
                 let longest = if site.chance(500) { LEASE } else { LEASE * 3 };
-                let time = Duration::from_millis(site.below(longest.as_millis() as u64));
+                let time =
+                    Duration::from_millis(site.below(u64::try_from(longest.as_millis()).unwrap()));
                 site.event(format_args!("{} hangs for {time:?}", host.link.name));
                 host.link.hangs_for(time);
             }
