@@ -15,6 +15,12 @@ pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, NotCanonical> {
         .map_err(|error| NotCanonical(std::sync::Arc::new(error)))
 }
 
+/// The RFC 8785 bytes of a value whose members serde writes in their order already, and which holds
+/// only texts and whole numbers below 2^53: several times as quick as [`to_vec`].
+pub fn plain_to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, NotCanonical> {
+    serde_json::to_vec(value).map_err(|error| NotCanonical(std::sync::Arc::new(error)))
+}
+
 /// The digest of a value's RFC 8785 bytes.
 pub fn digest<T: Serialize>(value: &T) -> Result<Digest, NotCanonical> {
     Ok(Digest::of(to_vec(value)?))

@@ -57,6 +57,9 @@ enum Tenure {
     Shared,
 }
 
+/// How often a run that another host may drive is looked at.
+const ELSEWHERE: Duration = Duration::from_secs(1);
+
 /// A run to be created.
 #[derive(Debug, Clone)]
 pub struct NewRun {
@@ -91,6 +94,8 @@ struct Shared {
     /// The runs that are driven now, by the epoch they are driven under and their mail.
     driving: Mutex<BTreeMap<RunId, (i64, Arc<Notify>)>>,
     failure: watch::Sender<Option<String>>,
+    /// Who waits for runs to be let go of: the sender is dropped when one is.
+    settling: Mutex<BTreeMap<RunId, watch::Sender<()>>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -140,6 +145,7 @@ impl Engine {
             stopped: watch::Sender::new(false),
             driving: Mutex::default(),
             failure: watch::Sender::new(None),
+            settling: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -285,10 +291,13 @@ impl Engine {
 
     /// Waits until a run ended, waits or rests, and gives its row.
     pub async fn settled(&self, run: RunId) -> Result<RunRow, RequestError> {
-        let mut changes = self.shared.journal.subscribe();
         let mut stopped = self.shared.stopped.subscribe();
+        let shared = self.shared.tenure == Tenure::Shared;
         loop {
-            changes.borrow_and_update();
+            let mut let_go = lock(&self.shared.settling)
+                .entry(run)
+                .or_default()
+                .subscribe();
             let row = self
                 .database()
                 .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
@@ -299,7 +308,8 @@ impl Engine {
             }
             tokio::select! {
                 biased;
-                _ = changes.changed() => {}
+                _ = let_go.changed() => {}
+                () = tokio::time::sleep(ELSEWHERE), if shared => {}
                 _ = stopped.changed() => {}
             }
         }

@@ -138,38 +138,48 @@ pub struct Entry {
     pub payload: Option<Value>,
 }
 
-/// What is hashed of an entry. Field order does not matter: RFC 8785 sorts.
+/// What is hashed of an entry. The fields stand in the order in which RFC 8785 sorts them.
 #[derive(Debug, Serialize)]
 pub struct Canonical<'a> {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// The run, as text.
-    pub run: RunId,
-    /// Position in the run.
-    pub seq: i64,
-    /// The kind's name.
-    pub kind: &'a str,
-    /// The address.
-    pub path: &'a str,
-    /// The fingerprint.
-    pub fingerprint: &'a str,
     /// Who wrote it.
     pub actor: &'a str,
     /// The owner's epoch.
     pub epoch: i64,
-    /// Microseconds since 1970.
-    pub time: i64,
+    /// The fingerprint.
+    pub fingerprint: &'a str,
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The kind's name.
+    pub kind: &'a str,
+    /// The address.
+    pub path: &'a str,
     /// SHA-256 of salt and payload, in hexadecimal.
     pub payload_digest: Digest,
+    /// The run, as text.
+    pub run: RunId,
+    /// Position in the run.
+    pub seq: i64,
+    /// Microseconds since 1970.
+    pub time: i64,
 }
 
+/// Above it, a number of JSON is not exact (RFC 8785 takes numbers as IEEE 754 doubles).
+const EXACT: u64 = 1 << 53;
+
 impl Canonical<'_> {
+    /// The RFC 8785 bytes.
+    pub fn to_vec(&self) -> Result<Vec<u8>, NotCanonical> {
+        let numbers = [self.epoch, self.seq, self.time];
+        if numbers.iter().all(|number| number.unsigned_abs() < EXACT) {
+            canonical::plain_to_vec(self)
+        } else {
+            canonical::to_vec(self)
+        }
+    }
+
     /// The hash of this entry after `previous`.
     pub fn chain(&self, previous: &Digest) -> Result<Digest, NotCanonical> {
-        Ok(Digest::of_parts(&[
-            previous.as_bytes(),
-            &canonical::to_vec(self)?,
-        ]))
+        Ok(Digest::of_parts(&[previous.as_bytes(), &self.to_vec()?]))
     }
 }
 

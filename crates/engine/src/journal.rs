@@ -1,10 +1,10 @@
 //! Appending to, reading, checking and erasing the journal.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use matrix_core::{Clock, Digest, Entropy, RunId, Timestamp};
 use matrix_store::tables::journal::{self as table, EntryRow};
-use matrix_store::tables::runs::{self, HeadMove};
+use matrix_store::tables::runs::{self, Head, HeadMove};
 use matrix_store::{Blobs, Database, StoreError, Tx};
 use tokio::sync::watch;
 
@@ -37,6 +37,11 @@ pub enum AppendError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Where an owner believes that its run's journal ends. It is compared with the run's row at each
+/// append, so a belief that is wrong (its transaction did not stand, or mail came) costs a read.
+#[derive(Debug, Default)]
+pub(crate) struct BelievedHead(Mutex<Option<Head>>);
 
 /// More work for the transaction of an append, such as a projection.
 pub type Beside = Box<dyn FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send>;
@@ -201,6 +206,38 @@ impl Journal {
         Ok(entries)
     }
 
+    /// Appends one entry, as most come: [`Self::append`] without a look at the run's head.
+    pub(crate) async fn extend(
+        &self,
+        fence: Fence,
+        actor: &str,
+        draft: Draft,
+        believed: &Arc<BelievedHead>,
+        beside: Option<Beside>,
+    ) -> Result<Entry, AppendError> {
+        let at = self.clock.now();
+        let sealed = self.seal(draft, actor, at)?;
+        let believed = Arc::clone(believed);
+        #[cfg(debug_assertions)]
+        let crash = self.clone();
+        let entry = self
+            .storage
+            .write::<_, AppendError, _>(Purpose::Append(fence), move |tx| {
+                let entry = extend_in(tx, fence, sealed, &believed)?;
+                #[cfg(debug_assertions)]
+                crash.crash_if(CrashPoint::Before(entry.seq));
+                if let Some(beside) = beside {
+                    beside(tx)?;
+                }
+                Ok(entry)
+            })
+            .await?;
+        #[cfg(debug_assertions)]
+        self.crash_if(CrashPoint::After(entry.seq));
+        self.announce();
+        Ok(entry)
+    }
+
     /// All entries of a run, in order, with their payloads.
     pub fn read(&self, run: RunId, after: i64) -> Result<Vec<Entry>, StoreError> {
         read(&self.storage.database, &self.blobs, run, after)
@@ -218,66 +255,124 @@ pub(crate) fn append_in(
     if head.epoch != fence.epoch {
         return Err(AppendError::Refused);
     }
-    let (mut seq, mut hash) = (head.seq, head.hash);
+    let mut newest = head;
     let mut entries = Vec::with_capacity(sealed.len());
     for entry in sealed {
-        seq += 1;
-        let canonical = Canonical {
-            format: FORMAT,
-            run: fence.run,
-            seq,
-            kind: entry.kind.as_str(),
-            path: &entry.path,
-            fingerprint: &entry.fingerprint,
-            actor: &entry.actor,
-            epoch: fence.epoch,
-            time: entry.at.as_micros(),
-            payload_digest: entry.payload_digest,
-        };
-        hash = canonical.chain(&hash).map_err(StoreError::corrupt)?;
-        let row = EntryRow {
-            lsn: 0,
-            run: fence.run,
-            seq,
-            kind: entry.kind.as_str().into(),
-            path: entry.path,
-            fingerprint: entry.fingerprint,
-            actor: entry.actor,
-            epoch: fence.epoch,
-            at: entry.at,
-            payload_digest: entry.payload_digest,
-            hash,
-            salt: Some(entry.salt.to_vec()),
-            payload: entry.payload,
-            payload_blob: entry.payload_blob,
-        };
+        let (mut row, value) = unplaced(entry, fence);
+        newest = place(&mut row, &newest)?;
         table::insert(tx, &row)?;
-        entries.push(Entry {
-            lsn: 0,
-            run: row.run,
-            seq,
-            kind: entry.kind,
-            path: row.path,
-            fingerprint: row.fingerprint,
-            actor: row.actor,
-            epoch: row.epoch,
-            at: row.at,
-            payload_digest: row.payload_digest,
-            hash,
-            payload: Some(entry.value),
-        });
+        entries.push(appended(row, Some(value))?);
     }
     let moved = HeadMove {
-        epoch: fence.epoch,
-        from_seq: head.seq,
-        to_seq: seq,
-        to_hash: hash,
+        from: head,
+        to: newest,
     };
     if runs::move_head(tx, fence.run, &moved, now)? {
         Ok(entries)
     } else {
         Err(AppendError::Refused)
     }
+}
+
+/// Appends one entry within a transaction, behind the head that is believed or else the real one.
+fn extend_in(
+    tx: &Tx<'_>,
+    fence: Fence,
+    sealed: Sealed,
+    believed: &BelievedHead,
+) -> Result<Entry, AppendError> {
+    let mut believed = believed.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut row, value) = unplaced(sealed, fence);
+    loop {
+        let known = believed.take();
+        let head = match known {
+            Some(head) => head,
+            None => runs::head(tx, fence.run)?
+                .filter(|head| head.epoch == fence.epoch)
+                .ok_or(AppendError::Refused)?,
+        };
+        let moved = HeadMove {
+            from: head,
+            to: place(&mut row, &head)?,
+        };
+        if runs::move_head(tx, fence.run, &moved, row.at)? {
+            table::insert(tx, &row)?;
+            *believed = Some(moved.to);
+            return appended(row, Some(value)).map_err(AppendError::from);
+        }
+        if known.is_none() {
+            return Err(AppendError::Refused);
+        }
+    }
+}
+
+/// An entry's row, but for its place.
+fn unplaced(entry: Sealed, fence: Fence) -> (EntryRow, serde_json::Value) {
+    let row = EntryRow {
+        lsn: 0,
+        run: fence.run,
+        seq: 0,
+        kind: entry.kind.as_str().into(),
+        path: entry.path,
+        fingerprint: entry.fingerprint,
+        actor: entry.actor,
+        epoch: fence.epoch,
+        at: entry.at,
+        payload_digest: entry.payload_digest,
+        hash: entry.payload_digest,
+        salt: Some(entry.salt.to_vec()),
+        payload: entry.payload,
+        payload_blob: entry.payload_blob,
+    };
+    (row, entry.value)
+}
+
+/// Gives an entry its place behind a head; that is the next head.
+fn place(row: &mut EntryRow, head: &Head) -> Result<Head, StoreError> {
+    row.seq = head.seq + 1;
+    row.hash = canonical(row)
+        .chain(&head.hash)
+        .map_err(StoreError::corrupt)?;
+    Ok(Head {
+        epoch: head.epoch,
+        seq: row.seq,
+        hash: row.hash,
+    })
+}
+
+/// What is hashed of a row.
+pub(crate) fn canonical(row: &EntryRow) -> Canonical<'_> {
+    Canonical {
+        actor: &row.actor,
+        epoch: row.epoch,
+        fingerprint: &row.fingerprint,
+        format: FORMAT,
+        kind: &row.kind,
+        path: &row.path,
+        payload_digest: row.payload_digest,
+        run: row.run,
+        seq: row.seq,
+        time: row.at.as_micros(),
+    }
+}
+
+fn appended(row: EntryRow, payload: Option<serde_json::Value>) -> Result<Entry, StoreError> {
+    let kind = EntryKind::parse(&row.kind)
+        .ok_or_else(|| StoreError::corrupt(format_args!("entry {} of {}", row.seq, row.run)))?;
+    Ok(Entry {
+        lsn: row.lsn,
+        run: row.run,
+        seq: row.seq,
+        kind,
+        path: row.path,
+        fingerprint: row.fingerprint,
+        actor: row.actor,
+        epoch: row.epoch,
+        at: row.at,
+        payload_digest: row.payload_digest,
+        hash: row.hash,
+        payload,
+    })
 }
 
 /// Reads a run's entries after a position, with their payloads.
@@ -312,35 +407,19 @@ pub fn page(
     rows.into_iter().map(|row| entry_of(row, blobs)).collect()
 }
 
-fn entry_of(row: EntryRow, blobs: &Blobs) -> Result<Entry, StoreError> {
-    let place = format!("entry {} of run {}", row.seq, row.run);
-    let bytes = match (row.payload, &row.payload_blob) {
-        (Some(bytes), _) => Some(bytes),
-        (None, Some(digest)) => Some(
-            blobs
-                .get(digest)?
-                .ok_or_else(|| StoreError::corrupt(&place))?,
-        ),
-        (None, None) => None,
+fn entry_of(mut row: EntryRow, blobs: &Blobs) -> Result<Entry, StoreError> {
+    let damaged = || StoreError::corrupt(format_args!("entry {} of run {}", row.seq, row.run));
+    let bytes = match (&row.payload, &row.payload_blob) {
+        (Some(_), _) | (None, None) => None,
+        (None, Some(digest)) => Some(blobs.get(digest)?.ok_or_else(damaged)?),
     };
-    let payload = bytes
-        .map(|bytes| serde_json::from_slice(&bytes))
+    let payload = row.payload.as_ref().or(bytes.as_ref());
+    let payload = payload
+        .map(|bytes| serde_json::from_slice(bytes))
         .transpose()
-        .map_err(|_| StoreError::corrupt(&place))?;
-    Ok(Entry {
-        lsn: row.lsn,
-        run: row.run,
-        seq: row.seq,
-        kind: EntryKind::parse(&row.kind).ok_or_else(|| StoreError::corrupt(&place))?,
-        path: row.path,
-        fingerprint: row.fingerprint,
-        actor: row.actor,
-        epoch: row.epoch,
-        at: row.at,
-        payload_digest: row.payload_digest,
-        hash: row.hash,
-        payload,
-    })
+        .map_err(|_| damaged())?;
+    row.payload = None;
+    appended(row, payload)
 }
 
 /// What a check of a run's chain found.
@@ -403,19 +482,9 @@ fn check_entry(
     blobs: &Blobs,
     check: &mut ChainCheck,
 ) -> Result<(), String> {
-    let canonical = Canonical {
-        format: FORMAT,
-        run: entry.run,
-        seq: entry.seq,
-        kind: &entry.kind,
-        path: &entry.path,
-        fingerprint: &entry.fingerprint,
-        actor: &entry.actor,
-        epoch: entry.epoch,
-        time: entry.at.as_micros(),
-        payload_digest: entry.payload_digest,
-    };
-    *hash = canonical.chain(hash).map_err(|error| error.to_string())?;
+    *hash = canonical(entry)
+        .chain(hash)
+        .map_err(|error| error.to_string())?;
     if *hash != entry.hash {
         return Err("the hash differs".into());
     }

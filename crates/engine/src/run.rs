@@ -27,7 +27,7 @@ pub use self::approval::{Decision, Verdict, approval_id};
 use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
 use crate::history::Started;
-use crate::journal::{AppendError, Beside, Fence, Journal};
+use crate::journal::{AppendError, BelievedHead, Beside, Fence, Journal};
 use crate::lease::Lease;
 use crate::storage::Purpose;
 use crate::wait::{Board, Waiting};
@@ -38,6 +38,7 @@ pub(crate) struct Execution {
     pub(crate) journal: Journal,
     pub(crate) board: Arc<Board>,
     pub(crate) fence: Fence,
+    pub(crate) believed: Arc<BelievedHead>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) actor: String,
     pub(crate) started: Started,
@@ -203,7 +204,7 @@ impl Run {
             fingerprint: fingerprint.into(),
             payload,
         };
-        self.append(vec![draft], None).await
+        self.append(draft, None).await
     }
 
     /// Makes sure that nobody can believe this owner dead while it begins something that reaches
@@ -237,18 +238,20 @@ impl Run {
         }
     }
 
-    async fn append(&self, drafts: Vec<Draft>, beside: Option<Beside>) -> Result<(), RunError> {
+    async fn append(&self, draft: Draft, beside: Option<Beside>) -> Result<(), RunError> {
         let Execution {
             journal,
             fence,
+            believed,
             actor,
             board,
             ..
         } = &*self.execution;
         // What is being recorded changes what the run waits for, so it cannot be parked now.
         let flight = board.in_flight();
-        let entries = journal.append(*fence, actor, drafts, beside).await?;
-        board.change(|history| entries.iter().for_each(|entry| history.apply(entry)));
+        let entry = journal.extend(*fence, actor, draft, believed, beside);
+        let entry = entry.await?;
+        board.change(|history| history.apply(&entry));
         drop(flight);
         Ok(())
     }

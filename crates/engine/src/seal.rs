@@ -13,13 +13,13 @@ use matrix_evidence::keys::{PublicKey, Signer};
 use matrix_evidence::tlog::merkle::{self, Frontier, Nodes, TILE_WIDTH};
 use matrix_evidence::tlog::{Checkpoint, Proof, SignedNote, TlogError};
 use matrix_store::tables::checkpoints::{self as table, CheckpointRow};
-use matrix_store::tables::journal::{self, EntryRow};
+use matrix_store::tables::journal;
 use matrix_store::tables::runs;
 use matrix_store::{Database, StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::entry::{Canonical, FORMAT, genesis};
+use crate::entry::genesis;
 
 /// The entry is newer than the newest checkpoint.
 pub const UNSEALED: Code = Code::new("PROOF-0004", 409, 1, "entry not sealed yet");
@@ -324,7 +324,8 @@ pub fn prove(database: &Database, run: RunId, seq: i64) -> Result<Proof, SealErr
         let path = merkle::inclusion(index, size, &mut |nodes| read(tx, nodes, &none))?;
         let description = Description {
             previous,
-            entry: serde_json::to_value(form(entry)).map_err(StoreError::corrupt)?,
+            entry: serde_json::to_value(crate::journal::canonical(entry))
+                .map_err(StoreError::corrupt)?,
         };
         Ok(Proof {
             extra: Some(canonical::to_vec(&description).map_err(StoreError::corrupt)?),
@@ -372,21 +373,6 @@ impl Proven {
             "root": self.checkpoint.root, "index": self.index, "hash": self.hash,
             "entry": self.entry,
         })
-    }
-}
-
-fn form(entry: &EntryRow) -> Canonical<'_> {
-    Canonical {
-        format: FORMAT,
-        run: entry.run,
-        seq: entry.seq,
-        kind: &entry.kind,
-        path: &entry.path,
-        fingerprint: &entry.fingerprint,
-        actor: &entry.actor,
-        epoch: entry.epoch,
-        time: entry.at.as_micros(),
-        payload_digest: entry.payload_digest,
     }
 }
 

@@ -161,6 +161,7 @@ impl Drive {
             journal: self.journal.clone(),
             board: Board::new(history),
             fence: self.fence,
+            believed: Arc::default(),
             lease: Arc::clone(&self.lease),
             actor: format!("worker:{}", self.lease.worker),
             started,

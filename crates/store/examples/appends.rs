@@ -26,7 +26,7 @@ use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Digest, RunId, Scope, Timestamp};
 use matrix_store::postgres::{PostgresOptions, migrate};
 use matrix_store::tables::journal::{self, EntryRow};
-use matrix_store::tables::runs::{self, HeadMove, RunRow};
+use matrix_store::tables::runs::{self, Head, HeadMove, RunRow};
 use matrix_store::{Database, OpenMode, StoreError};
 
 /// How long each number of runs is measured.
@@ -78,17 +78,16 @@ async fn append(database: &Database, run: RunId) -> Result<(), StoreError> {
         .write(move |tx| {
             let gone = || StoreError::Unavailable("the run is gone".into());
             let head = runs::head(tx, run)?.ok_or_else(gone)?;
-            let next = HeadMove {
-                epoch: head.epoch,
-                from_seq: head.seq,
-                to_seq: head.seq + 1,
-                to_hash: Digest::of("hash"),
+            let to = Head {
+                seq: head.seq + 1,
+                hash: Digest::of("hash"),
+                ..head
             };
-            journal::insert(tx, &entry(run, next.to_seq))?;
-            if runs::move_head(tx, run, &next, Timestamp::default())? {
-                return Ok(());
+            let next = HeadMove { from: head, to };
+            if !runs::move_head(tx, run, &next, Timestamp::default())? {
+                return Err(gone());
             }
-            Err(gone())
+            journal::insert(tx, &entry(run, to.seq))
         })
         .await
 }

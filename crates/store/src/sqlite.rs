@@ -1,5 +1,8 @@
 //! SQLite as a [`Session`]: one connection of this process to the database file.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
@@ -20,6 +23,8 @@ pub(crate) struct SqliteSession {
     connection: Connection,
     writes: bool,
     place: Place,
+    /// The positions of a statement's parameters, by the address of its text.
+    positions: RefCell<HashMap<usize, Box<[usize]>>>,
 }
 
 impl SqliteSession {
@@ -61,6 +66,7 @@ impl SqliteSession {
             connection,
             writes,
             place: Place::of_shard(0),
+            positions: RefCell::default(),
         }
     }
 
@@ -87,11 +93,16 @@ impl SqliteSession {
         params: &[Param<'_>],
     ) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
         let mut prepared = self.connection.prepare_cached(statement.sql)?;
-        for (index, param) in params.iter().enumerate() {
-            let name = PARAMETER_NAMES.get(index).copied().unwrap_or("$0");
-            let position = prepared.parameter_index(name)?.ok_or_else(|| {
-                StoreError::corrupt(format_args!("{} has no parameter {name}", statement.name))
-            })?;
+        let mut known = self.positions.borrow_mut();
+        let positions = match known.entry(statement.sql.as_ptr().addr()) {
+            Entry::Occupied(positions) => positions.into_mut(),
+            Entry::Vacant(place) => place.insert(positions(&prepared, statement, params.len())?),
+        };
+        if positions.len() != params.len() {
+            return Err(wrong_parameters(statement));
+        }
+        for (param, position) in params.iter().zip(&*positions) {
+            let position = *position;
             match param {
                 Param::Null => prepared.raw_bind_parameter(position, rusqlite::types::Null)?,
                 Param::Integer(value) => prepared.raw_bind_parameter(position, value)?,
@@ -183,6 +194,27 @@ impl Session for SqliteSession {
     }
 }
 
+/// Where SQLite has put the parameters `$1`, `$2` …
+fn positions(
+    prepared: &rusqlite::Statement<'_>,
+    statement: &Statement,
+    count: usize,
+) -> Result<Box<[usize]>, StoreError> {
+    if prepared.parameter_count() != count {
+        return Err(wrong_parameters(statement));
+    }
+    (1..=count)
+        .map(|number| {
+            let position = prepared.parameter_index(&format!("${number}"))?;
+            position.ok_or_else(|| wrong_parameters(statement))
+        })
+        .collect()
+}
+
+fn wrong_parameters(statement: &Statement) -> StoreError {
+    StoreError::corrupt(format_args!("the parameters of {}", statement.name))
+}
+
 fn value(statement: &Statement, value: ValueRef<'_>) -> Result<Value, StoreError> {
     Ok(match value {
         ValueRef::Null => Value::Null,
@@ -200,8 +232,3 @@ fn value(statement: &Statement, value: ValueRef<'_>) -> Result<Value, StoreError
         }
     })
 }
-
-const PARAMETER_NAMES: [&str; 20] = [
-    "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15",
-    "$16", "$17", "$18", "$19", "$20",
-];

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use matrix_core::{Caller, Digest, Principal, PrincipalKind, RunId, Scope, Timestamp};
-use matrix_store::tables::runs::{HeadMove, Release, RunRow, WakePaused};
+use matrix_store::tables::runs::{Head, HeadMove, Release, RunRow, WakePaused};
 use matrix_store::tables::{audit, runs};
 use matrix_store::{Database, OpenMode, Param, Statement, StoreError, tables};
 
@@ -79,11 +79,14 @@ async fn an_epoch_fences_a_slow_owner_out() {
         .await
         .unwrap();
     assert_eq!(orphans, 1);
-    let head = HeadMove {
+    let from = Head {
         epoch: 1,
-        from_seq: 0,
-        to_seq: 1,
-        to_hash: Digest::of("x"),
+        seq: 0,
+        hash: Digest::of("x"),
+    };
+    let head = HeadMove {
+        from,
+        to: Head { seq: 1, ..from },
     };
     let moved = database
         .write::<_, StoreError, _>(move |tx| runs::move_head(tx, id, &head, at))

@@ -226,6 +226,7 @@ impl Engine {
         };
         let run = fence.run;
         self.forget(fence);
+        lock(&self.shared.settling).remove(&run);
         match letgo {
             LetGo::Settled => {}
             LetGo::Lost => tracing::info!(%run, "another owner has the run"),

@@ -126,7 +126,7 @@ impl Run {
             approvals::close_others(tx, row.run, Some(id), "stale", at)?;
             approvals::open(tx, &row)
         });
-        self.append(vec![draft], Some(beside)).await
+        self.append(draft, Some(beside)).await
     }
 
     /// The answers that were given to a question so far, oldest first.

@@ -229,7 +229,7 @@ impl Run {
             let value = value.clone();
             Box::new(move |tx| project(tx, &value, at))
         });
-        self.append(vec![draft], beside).await
+        self.append(draft, beside).await
     }
 }
 

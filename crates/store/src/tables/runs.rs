@@ -59,7 +59,8 @@ const HEAD_LOCKING: Statement = HEAD
 const MOVE_HEAD: Statement = Statement::new(
     "runs.move_head",
     "UPDATE runs SET head_seq = $2, head_hash = $3, updated_at = $4
-     WHERE run = $1 AND epoch = $5 AND head_seq = $6 AND (state = 'running' OR epoch = 0)",
+     WHERE run = $1 AND epoch = $5 AND head_seq = $6 AND head_hash = $7
+           AND (state = 'running' OR epoch = 0)",
 );
 const RELEASE: Statement = Statement::new(
     "runs.release",
@@ -300,20 +301,17 @@ pub fn head(tx: &Tx<'_>, id: RunId) -> Result<Option<Head>, StoreError> {
         .transpose()
 }
 
-/// Where a run's journal ended and will end, under which epoch.
+/// Where a run's journal ended and will end.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadMove {
-    /// The writer's epoch.
-    pub epoch: i64,
-    /// The position the writer believes is the newest.
-    pub from_seq: i64,
-    /// The new newest position.
-    pub to_seq: i64,
-    /// Its hash.
-    pub to_hash: Digest,
+    /// Where the writer believes that it ends, under the writer's epoch.
+    pub from: Head,
+    /// Where it is to end.
+    pub to: Head,
 }
 
-/// Moves a run's head; false means the writer is not the owner any more. A run that was let go of
+/// Moves a run's head; false means that the writer is not the owner any more, or that the journal does
+/// not end where it believes. A run that was let go of
 /// has no owner; only its first entry, under epoch zero, is written before anyone owns it.
 pub fn move_head(
     tx: &Tx<'_>,
@@ -321,13 +319,8 @@ pub fn move_head(
     head: &HeadMove,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
-    let HeadMove {
-        epoch,
-        from_seq,
-        to_seq,
-        to_hash,
-    } = head;
-    let params = params![&id, *to_seq, to_hash, at, *epoch, *from_seq];
+    let HeadMove { from, to } = head;
+    let params = params![&id, to.seq, &to.hash, at, from.epoch, from.seq, &from.hash];
     Ok(tx.owns_run(id)? && tx.execute(&MOVE_HEAD, params)? == 1)
 }
 

@@ -5,8 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use futures::executor::block_on;
-use matrix_core::Digest;
-use matrix_store::tables::runs::{self, HeadMove};
+use matrix_store::tables::runs::{self, Head, HeadMove};
 use matrix_store::tables::{audit, journal, workers};
 use matrix_store::{Database, Statement, StoreError};
 
@@ -133,12 +132,13 @@ fn two_processes_serialise_on_one_run_and_share_the_queue() {
                     let moved = block_on(database.write::<_, StoreError, _>(|tx| {
                         let head = runs::head(tx, run_id(1))?.unwrap();
                         let next = HeadMove {
-                            epoch: head.epoch,
-                            from_seq: head.seq,
-                            to_seq: head.seq + 1,
-                            to_hash: Digest::of("x"),
+                            from: head,
+                            to: Head {
+                                seq: head.seq + 1,
+                                ..head
+                            },
                         };
-                        journal::insert(tx, &entry(1, next.to_seq))?;
+                        journal::insert(tx, &entry(1, next.to.seq))?;
                         runs::move_head(tx, run_id(1), &next, at(3))
                     }));
                     assert!(moved.unwrap(), "the head moved between looking and moving");

@@ -2,7 +2,7 @@
 
 use matrix_core::Digest;
 use matrix_store::StoreError;
-use matrix_store::tables::runs::{self, HeadMove, Release, WakePaused};
+use matrix_store::tables::runs::{self, Head, HeadMove, Release, WakePaused};
 
 use super::Row;
 use crate::site::{Site, at, conflicts, ours, refused, run_id, run_row, theirs};
@@ -168,11 +168,23 @@ fn reads_the_head(site: &Site) {
 }
 
 fn to(epoch: i64, from_seq: i64) -> HeadMove {
-    HeadMove {
+    let hash = Digest::of("next");
+    let from = Head {
         epoch,
-        from_seq,
-        to_seq: from_seq + 1,
-        to_hash: Digest::of("next"),
+        seq: from_seq,
+        hash: if from_seq < 0 {
+            run_row(1, &ours()).head_hash
+        } else {
+            hash
+        },
+    };
+    HeadMove {
+        from,
+        to: Head {
+            seq: from_seq + 1,
+            hash,
+            ..from
+        },
     }
 }
 
@@ -182,6 +194,9 @@ fn moves_the_head(site: &Site) {
     assert!(!site.engine(|tx| runs::move_head(tx, run_id(1), &to(0, -1), at(2))));
     site.engine(|tx| runs::claim(tx, run_id(1), "w", at(2)));
     assert!(!site.engine(|tx| runs::move_head(tx, run_id(1), &to(0, 0), at(2))));
+    let mut elsewhere = to(1, 0);
+    elsewhere.from.hash = Digest::of("another journal");
+    assert!(!site.engine(move |tx| runs::move_head(tx, run_id(1), &elsewhere, at(2))));
     assert!(site.engine(|tx| runs::move_head(tx, run_id(1), &to(1, 0), at(2))));
     let head = site.look(|tx| runs::head(tx, run_id(1))).unwrap();
     assert_eq!((head.seq, head.hash), (1, Digest::of("next")));

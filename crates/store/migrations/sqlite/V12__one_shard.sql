@@ -1,0 +1,3 @@
+-- This database has one shard, so the primary key (lsn) is the order of positions already.
+
+DROP INDEX journal_by_position;
