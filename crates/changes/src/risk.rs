@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::verify::config::Environment;
 use crate::verify::facts::Facts;
+use crate::verify::judge::plural;
 
 /// What the rules look at.
 #[derive(Debug)]
@@ -35,6 +36,16 @@ pub struct Assessment {
     pub touched: BTreeSet<String>,
     /// What a policy may weigh.
     pub observed: BTreeSet<Observation>,
+}
+
+impl Assessment {
+    /// Each rule that held, in words: `high: tests are skipped`.
+    pub fn sentences(&self) -> Vec<String> {
+        let reasons = self.reasons.iter();
+        reasons
+            .map(|(level, text)| format!("{level}: {text}"))
+            .collect()
+    }
 }
 
 /// A class of paths: its name, how dangerous touching it is, why, and which paths it has.
@@ -197,6 +208,7 @@ pub fn assess(input: &RiskInput<'_>) -> Assessment {
         }
     }
     reasons.extend(of_size(input.files));
+    reasons.extend(of_failures(input.facts));
     reasons.extend(of_tests(input.facts));
     reasons.extend(of_findings(input.facts));
     if input.environment == Environment::Production {
@@ -218,6 +230,11 @@ pub fn assess(input: &RiskInput<'_>) -> Assessment {
     }
 }
 
+fn size(lines: u64, files: usize) -> String {
+    let lines = plural(lines, "line", "lines");
+    format!("{lines} in {}", plural(files, "file", "files"))
+}
+
 fn of_size(files: &[FileFacts]) -> Vec<(Risk, String)> {
     let mut reasons = Vec::new();
     let lines: u64 = files
@@ -228,13 +245,10 @@ fn of_size(files: &[FileFacts]) -> Vec<(Risk, String)> {
     if lines > LINES_HIGH || count > FILES_HIGH {
         reasons.push((
             Risk::High,
-            format!("it is very large: {lines} lines in {count} files"),
+            format!("it is very large: {}", size(lines, count)),
         ));
     } else if lines > LINES_MEDIUM || count > FILES_MEDIUM {
-        reasons.push((
-            Risk::Medium,
-            format!("it is large: {lines} lines in {count} files"),
-        ));
+        reasons.push((Risk::Medium, format!("it is large: {}", size(lines, count))));
     }
     if let Some(file) = files
         .iter()
@@ -259,17 +273,46 @@ fn of_size(files: &[FileFacts]) -> Vec<(Risk, String)> {
     reasons
 }
 
-fn of_tests(facts: &Facts) -> Vec<(Risk, String)> {
-    let mut reasons = Vec::new();
-    let mut say = |names: &[String], level: Risk, one: &str, more: &str| match names {
+/// One reason for a list of names.
+fn say(
+    reasons: &mut Vec<(Risk, String)>,
+    names: &[String],
+    level: Risk,
+    (one, more): (&str, &str),
+) {
+    match names {
         [] => {}
         [name] => reasons.push((level, format!("{one}: {name}"))),
         [first, ..] => {
-            reasons.push((
-                level,
-                format!("{more}: {first} and {} more", names.len() - 1),
-            ));
+            let others = names.len() - 1;
+            reasons.push((level, format!("{more}: {first} and {others} more")));
         }
+    }
+}
+
+/// What failed, and which tests did.
+fn of_failures(facts: &Facts) -> Vec<(Risk, String)> {
+    let mut reasons = Vec::new();
+    let broken = ("a test that passed fails", "tests that passed fail");
+    say(&mut reasons, &facts.breaks_passing_test, Risk::High, broken);
+    let new = ("a new test fails", "new tests fail");
+    say(&mut reasons, &facts.fails_new_test, Risk::High, new);
+    let named = !reasons.is_empty();
+    for kind in &facts.failed_kinds {
+        // What failed is a reason of its own; which tests did stands above.
+        match kind.as_str() {
+            "test_results" if named => {}
+            "test_results" => reasons.push((Risk::High, "the tests failed".into())),
+            other => reasons.push((Risk::Medium, format!("{other} failed"))),
+        }
+    }
+    reasons
+}
+
+fn of_tests(facts: &Facts) -> Vec<(Risk, String)> {
+    let mut reasons = Vec::new();
+    let mut say = |names: &[String], level: Risk, one: &str, more: &str| {
+        say(&mut reasons, names, level, (one, more));
     };
     say(
         &facts.removes_test,
@@ -334,7 +377,10 @@ fn of_findings(facts: &Facts) -> Vec<(Risk, String)> {
         let count = facts.secrets_found;
         reasons.push((
             Risk::Critical,
-            format!("{count} added lines look like secrets"),
+            match count {
+                1 => String::from("an added line looks like a secret"),
+                _ => format!("{count} added lines look like secrets"),
+            },
         ));
     }
     if let Some(first) = facts.new_vulnerabilities.first() {
@@ -347,7 +393,10 @@ fn of_findings(facts: &Facts) -> Vec<(Risk, String)> {
         let more = facts.new_dependencies.len() - 1;
         reasons.push((
             Risk::Medium,
-            format!("it brings new dependencies: {first} and {more} more"),
+            match more {
+                0 => format!("it brings a new dependency: {first}"),
+                _ => format!("it brings new dependencies: {first} and {more} more"),
+            },
         ));
     }
     if facts.new_dependencies.is_empty()
@@ -359,14 +408,20 @@ fn of_findings(facts: &Facts) -> Vec<(Risk, String)> {
         let count = facts.dangerous_constructs;
         reasons.push((
             Risk::Medium,
-            format!("{count} added lines hold dangerous constructs"),
+            match count {
+                1 => String::from("an added line holds a dangerous construct"),
+                _ => format!("{count} added lines hold dangerous constructs"),
+            },
         ));
     }
     if facts.sandbox_denials > 0 {
         let count = facts.sandbox_denials;
         reasons.push((
             Risk::Medium,
-            format!("the sandbox refused {count} things to its checks"),
+            format!(
+                "the sandbox refused {} to its checks",
+                plural(count, "thing", "things")
+            ),
         ));
     }
     reasons
@@ -454,6 +509,14 @@ mod tests {
         let names = vec!["a".to_owned()];
         for facts in [
             Facts {
+                breaks_passing_test: names.clone(),
+                ..Facts::default()
+            },
+            Facts {
+                fails_new_test: names.clone(),
+                ..Facts::default()
+            },
+            Facts {
                 removes_test: names.clone(),
                 ..Facts::default()
             },
@@ -476,6 +539,32 @@ mod tests {
         ] {
             assert_eq!(level(&[file("src/a.rs")], &facts), Risk::High, "{facts:?}");
         }
+    }
+
+    #[test]
+    fn what_failed_is_a_reason_of_its_own() {
+        let reasons = |facts: &Facts| {
+            let input = RiskInput {
+                files: &[file("src/a.rs")],
+                facts,
+                environment: Environment::Development,
+                raised: None,
+            };
+            assess(&input).reasons
+        };
+        let mut facts = Facts {
+            failed_kinds: vec!["build_log".to_owned(), "test_results".to_owned()],
+            ..Facts::default()
+        };
+        let expected = [
+            (Risk::High, "the tests failed".to_owned()),
+            (Risk::Medium, "build_log failed".to_owned()),
+        ];
+        assert_eq!(reasons(&facts), expected);
+        facts.breaks_passing_test = vec!["a".to_owned()];
+        assert_eq!(reasons(&facts)[0].1, "a test that passed fails: a");
+        assert_eq!(reasons(&facts).len(), 2);
+        assert_eq!(reasons(&Facts::default())[0].1, "no rule raises it");
     }
 
     #[test]

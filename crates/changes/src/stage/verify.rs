@@ -15,7 +15,9 @@ use super::patch::{self, Patch};
 use crate::error::{ending, later};
 use crate::verify::config::ProjectConfig;
 use crate::verify::facts::Facts;
-use crate::verify::judge::{Judged, base_needs_second_attempt, judge, needs_second_attempt};
+use crate::verify::judge::{
+    Judged, base_build_is_asked, base_needs_second_attempt, judge, needs_second_attempt,
+};
 use crate::verify::prepare::{Prepared, Preparer};
 use crate::verify::project::{CheckJob, Project};
 use crate::verify::result::{CheckResult, Side};
@@ -173,8 +175,18 @@ impl Bench<'_> {
                 Ok(None)
             }
         };
-        let (base, head) = futures::join!(on(Side::Base), on(Side::Head));
-        let (base, head) = (base?, head?);
+        let (base, head) = if job.kind == Kind::BuildLog {
+            // Of base's build only its words are used, and only beside those of one that failed.
+            let head = on(Side::Head).await?;
+            if head.as_ref().is_some_and(base_build_is_asked) {
+                (on(Side::Base).await?, head)
+            } else {
+                (None, head)
+            }
+        } else {
+            let (base, head) = futures::join!(on(Side::Base), on(Side::Head));
+            (base?, head?)
+        };
         let mut results: Vec<CheckResult> = base.iter().cloned().collect();
         if let Some(head) = head {
             let again = job.kind == Kind::TestResults && needs_second_attempt(base.as_ref(), &head);

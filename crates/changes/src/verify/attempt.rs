@@ -14,6 +14,7 @@ use matrix_sandbox::spec::{
 
 use super::command::{Planned, REPORT_DIR, SCRIPT_DIR, Streams, inside_work};
 use super::config::MAX_TIMEOUT;
+use super::counted;
 use super::error::VerifyError;
 use super::outputs;
 use super::project::CheckJob;
@@ -239,7 +240,7 @@ fn finish(
     notes.extend(planned.notes.iter().cloned());
     notes.extend(reading.notes);
     let mut produced = report(name, job, &reading.report);
-    let report = brief(reading.report);
+    let report = brief(reading.report, &mut state, &mut notes);
     produced.push(Produced::new(
         format!("{name}.log"),
         "text/plain",
@@ -280,9 +281,18 @@ fn finish(
     }
 }
 
-/// The report as the journal keeps it: what runners said at length stands in the file.
-fn brief(mut report: Report) -> Report {
-    if let Report::Tests { cases } = &mut report {
+/// The report as the journal keeps it: what runners said at length stands in the file, and so do
+/// the names of a very long suite.
+fn brief(mut report: Report, state: &mut State, notes: &mut Vec<String>) -> Report {
+    if let Report::Tests { cases, counted } = &mut report {
+        match counted::fold(cases) {
+            Ok(None) => {}
+            Ok(Some((rest, note))) => {
+                *counted = rest;
+                notes.push(note);
+            }
+            Err(reason) => *state = State::Broken { reason },
+        }
         for case in cases {
             case.message = case.message.take().map(|message| cut(&message, 300));
         }
@@ -293,7 +303,7 @@ fn brief(mut report: Report) -> Report {
 /// The report in the format that other tools read.
 fn report(name: &str, job: &CheckJob, report: &Report) -> Vec<Produced> {
     match report {
-        Report::Tests { cases } => {
+        Report::Tests { cases, .. } => {
             let whole = TestReport {
                 cases: cases.clone(),
             };

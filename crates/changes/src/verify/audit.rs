@@ -73,9 +73,10 @@ pub(crate) async fn check(
     result.notes = lockfiles::notes(&inventory);
     result.notes.extend(unpinned);
     result.notes.extend(loaded.notes.iter().cloned());
-    result
-        .notes
-        .push(format!("{} components were looked up", audit.checked));
+    result.notes.push(match audit.checked {
+        1 => String::from("1 component was looked up"),
+        checked => format!("{checked} components were looked up"),
+    });
     let undetermined = audit.undetermined.iter().take(50);
     result
         .notes

@@ -46,6 +46,8 @@ pub struct Facts {
     pub dangerous_constructs: u64,
     /// Things the sandbox refused to a check.
     pub sandbox_denials: u64,
+    /// Kinds of evidence that failed, by name.
+    pub failed_kinds: Vec<String>,
     /// Checks that base has and head has not.
     pub checks_removed: Vec<String>,
     /// Files and settings that say what the checks are and were changed.
@@ -79,6 +81,7 @@ impl Facts {
         join(&mut self.asserts_less, other.asserts_less);
         join(&mut self.flaky, other.flaky);
         join(&mut self.red_on_both, other.red_on_both);
+        join(&mut self.failed_kinds, other.failed_kinds);
         join(&mut self.new_vulnerabilities, other.new_vulnerabilities);
         join(&mut self.checks_removed, other.checks_removed);
         join(&mut self.checks_changed, other.checks_changed);

@@ -6,6 +6,7 @@ use std::path::Path;
 use matrix_evidence::lockfile::{self, Inventory, MAX_LOCK_FILE_BYTES};
 
 use super::detect;
+use super::judge::plural;
 use super::requires;
 use super::result::Dependency;
 
@@ -115,8 +116,10 @@ pub(crate) fn unpinned(root: &Path) -> Vec<String> {
             if !locks.is_empty() && !pinned {
                 let path = directory.join(&file);
                 notes.push(format!(
-                    "{}: no lock file pins its {count} requirements, so they were not looked at",
-                    path.display()
+                    "{}: no lock file pins its {}, so {} not looked at",
+                    path.display(),
+                    plural(count, "requirement", "requirements"),
+                    if count == 1 { "it was" } else { "they were" }
                 ));
             }
         }

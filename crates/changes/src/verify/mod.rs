@@ -21,6 +21,7 @@ mod attempt;
 mod audit;
 mod command;
 pub mod config;
+mod counted;
 mod definition;
 pub mod detect;
 mod diff;
@@ -39,8 +40,10 @@ pub mod run;
 mod sbom;
 mod security;
 pub mod toolchain;
+mod words;
 
 pub use config::{CustomCheck, Environment, Health, ProjectConfig, TargetConfig, TargetKind};
+pub use counted::Counted;
 pub use detect::{Ecosystem, Recipe};
 pub use error::VerifyError;
 pub use executor::{Executor, NotExecuted};

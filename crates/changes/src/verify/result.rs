@@ -12,6 +12,7 @@ use matrix_evidence::{ArtifactRef, Kind};
 use matrix_sandbox::spec::Denial;
 use serde::{Deserialize, Serialize};
 
+use super::counted::Counted;
 use super::security::Weakening;
 
 /// Which revision a check ran on.
@@ -148,8 +149,16 @@ impl CheckResult {
     /// Its test cases; none when it has no report of tests.
     pub fn cases(&self) -> &[TestCase] {
         match &self.report {
-            Report::Tests { cases } => cases,
+            Report::Tests { cases, .. } => cases,
             _ => &[],
+        }
+    }
+
+    /// Its tests that passed and are not named.
+    pub fn counted(&self) -> Option<&Counted> {
+        match &self.report {
+            Report::Tests { counted, .. } => Some(counted),
+            _ => None,
         }
     }
 
@@ -188,6 +197,9 @@ pub enum Report {
     Tests {
         /// The cases; where several have one id, the worst counts.
         cases: Vec<TestCase>,
+        /// Tests that passed and are not named, because there are too many.
+        #[serde(default, skip_serializing_if = "Counted::is_empty")]
+        counted: Counted,
     },
     /// Findings of a linter, a scan or an audit.
     Findings {

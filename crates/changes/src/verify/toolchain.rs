@@ -317,6 +317,7 @@ async fn node(search: &Search) -> Option<Toolchain> {
         ("npm_config_fund", "false"),
         ("npm_config_audit", "false"),
         ("npm_config_cache", "/tmp/npm"),
+        ("npm_config_logs_max", "0"),
         ("NO_COLOR", "1"),
     ];
     Some(Toolchain {

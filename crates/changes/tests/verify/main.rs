@@ -6,6 +6,10 @@
 )]
 
 mod bench;
+mod cannot_run;
 mod checks;
+mod definition;
 mod lock_files;
 mod prepare;
+mod suites;
+mod unpinned;

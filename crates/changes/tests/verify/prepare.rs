@@ -13,17 +13,20 @@ use matrix_evidence::{Kind, Status};
 use crate::bench::Bench;
 
 /// A package index on this machine that answers from memory and remembers what it was asked.
-struct Index {
-    port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Index {
+    pub(crate) port: u16,
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Index {
-    fn serve(files: BTreeMap<String, (String, Vec<u8>)>) -> Self {
+    pub(crate) fn serve(files: BTreeMap<String, (String, Vec<u8>)>) -> Self {
         Self::listen(TcpListener::bind("127.0.0.1:0").unwrap(), files)
     }
 
-    fn listen(listener: TcpListener, files: BTreeMap<String, (String, Vec<u8>)>) -> Self {
+    pub(crate) fn listen(
+        listener: TcpListener,
+        files: BTreeMap<String, (String, Vec<u8>)>,
+    ) -> Self {
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&asked);
@@ -72,7 +75,7 @@ fn answer(
     let _ = connection.write_all(body);
 }
 
-fn read(path: &Path) -> Vec<u8> {
+pub(crate) fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .unwrap()
@@ -253,7 +256,7 @@ async fn a_host_that_is_not_configured_is_not_reached() {
 }
 
 /// A package with an install script, as npm packs it, and its digest as npm writes it.
-fn node_package(root: &Path) -> (Vec<u8>, String) {
+pub(crate) fn node_package(root: &Path) -> (Vec<u8>, String) {
     let package = root.join("package");
     crate::bench::write(
         &package,

@@ -58,6 +58,9 @@ pub fn judge(
     }
     opinion.detail("commands", commands(&pairs));
     opinion.facts.sandbox_denials = all().map(|result| result.denials.len() as u64).sum();
+    if opinion.status == Status::Failed {
+        opinion.facts.failed_kinds = vec![kind.as_str().to_owned()];
+    }
     let mechanisms: BTreeSet<&str> = all()
         .map(|result| result.mechanism.as_str())
         .filter(|mechanism| !mechanism.is_empty())
@@ -129,7 +132,8 @@ fn commands(pairs: &[Pair<'_>]) -> Value {
         .iter()
         .filter_map(|pair| {
             let result = pair.first().or(pair.base)?;
-            (!result.command.is_empty()).then(|| (pair.job, result.command.join(" ")))
+            let ran = !matches!(result.state, State::NotRun { .. });
+            (ran && !result.command.is_empty()).then(|| (pair.job, result.command.join(" ")))
         })
         .collect();
     json!(commands)
@@ -184,8 +188,19 @@ impl Opinion {
     }
 }
 
-fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+/// `1 file`, `2 files`.
+pub(crate) fn plural<N>(count: N, one: &str, many: &str) -> String
+where
+    N: Copy + std::fmt::Display + PartialEq + From<u8>,
+{
+    let word = if count == N::from(1) { one } else { many };
+    format!("{count} {word}")
+}
+
+/// Whether base's build is to be asked too: only where the change's build does not stand for
+/// itself.
+pub fn base_build_is_asked(head: &CheckResult) -> bool {
+    head.report != Report::Build { success: true }
 }
 
 fn build(pairs: &[Pair<'_>]) -> Opinion {
@@ -199,15 +214,16 @@ fn build(pairs: &[Pair<'_>]) -> Opinion {
         let Some(head) = pair.head.last() else {
             continue;
         };
-        let base_failed = pair
-            .base
-            .is_some_and(|base| base.report != Report::Build { success: true });
-        let before = if base_failed {
+        let before = if pair.base.is_some() && !built_before(pair) {
             " (so did the base's)"
         } else {
             ""
         };
         match &head.state {
+            // Words that anybody can print do not excuse what could be built before.
+            State::NotRun { reason } if built_before(pair) && !head.command.is_empty() => {
+                failed.push(format!("{}: {reason}; the base could be built", pair.job));
+            }
             State::NotRun { reason } => not_run.push(reason.clone()),
             State::Broken { reason } => failed.push(format!("{}: {reason}", pair.job)),
             State::Completed if head.report == (Report::Build { success: true }) => {}
@@ -241,6 +257,11 @@ fn build(pairs: &[Pair<'_>]) -> Opinion {
     opinion
 }
 
+fn built_before(pair: &Pair<'_>) -> bool {
+    let success = Report::Build { success: true };
+    pair.base.is_some_and(|base| base.report == success)
+}
+
 fn bill(pairs: &[Pair<'_>]) -> Opinion {
     let Some(head) = pairs.iter().find_map(|pair| pair.head.last()) else {
         return Opinion::skipped("no bill of materials was made");
@@ -256,7 +277,8 @@ fn bill(pairs: &[Pair<'_>]) -> Opinion {
             },
         ) => {
             let mut opinion = Opinion::passed(format!(
-                "{components} components, {} new, {} gone",
+                "{}, {} new, {} gone",
+                plural(*components, "component", "components"),
                 added.len(),
                 removed.len()
             ));
@@ -280,221 +302,4 @@ fn bill(pairs: &[Pair<'_>]) -> Opinion {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use matrix_evidence::junit::{Outcome, TestCase};
-    use matrix_evidence::sarif::Level;
-
-    use crate::verify::result::finding;
-
-    pub(super) fn result(side: Side, attempt: u32, kind: Kind, report: Report) -> CheckResult {
-        let mut result =
-            CheckResult::not_run(&format!("{kind}/x"), kind, side, attempt, String::new());
-        result.state = State::Completed;
-        result.report = report;
-        result
-    }
-
-    fn tests_of(side: Side, attempt: u32, cases: &[(&str, Outcome)]) -> CheckResult {
-        let cases = cases
-            .iter()
-            .map(|(name, outcome)| TestCase::new("s", *name, *outcome));
-        let report = Report::Tests {
-            cases: cases.collect(),
-        };
-        result(side, attempt, Kind::TestResults, report)
-    }
-
-    fn judged(base: &[CheckResult], head: &[CheckResult]) -> Judged {
-        let kind = head.first().or(base.first()).unwrap().kind;
-        judge(kind, base, head, &BTreeMap::new())
-    }
-
-    use Outcome::{Failed, Passed, Skipped};
-
-    #[test]
-    fn a_change_that_fixes_a_test_passes_and_says_so() {
-        let base = [tests_of(Side::Base, 1, &[("a", Failed), ("b", Passed)])];
-        let head = [tests_of(Side::Head, 1, &[("a", Passed), ("b", Passed)])];
-        let judged = judged(&base, &head);
-        assert_eq!(judged.evidence.status, Status::Passed);
-        assert_eq!(judged.facts.fixes_failing_test, ["s::a"]);
-        assert_eq!(judged.evidence.summary, "2 passed, 1 fixed");
-    }
-
-    #[test]
-    fn a_broken_or_new_red_test_fails() {
-        let base = [tests_of(Side::Base, 1, &[("a", Passed), ("c", Failed)])];
-        let head = [tests_of(
-            Side::Head,
-            1,
-            &[("a", Failed), ("b", Failed), ("c", Failed)],
-        )];
-        let judged = judged(&base, &head);
-        assert_eq!(judged.evidence.status, Status::Failed);
-        assert_eq!(judged.facts.breaks_passing_test, ["s::a"]);
-        assert_eq!(judged.facts.fails_new_test, ["s::b"]);
-        assert_eq!(judged.facts.red_on_both, ["s::c"]);
-    }
-
-    #[test]
-    fn red_on_both_sides_passes_and_is_told() {
-        let cases = [("a", Failed), ("b", Passed)];
-        let base = [tests_of(Side::Base, 1, &cases)];
-        let judged = judged(&base, &[tests_of(Side::Head, 1, &cases)]);
-        assert_eq!(judged.evidence.status, Status::Passed);
-        assert_eq!(judged.facts.red_on_both, ["s::a"]);
-    }
-
-    #[test]
-    fn red_then_green_is_flaky_and_red_twice_is_not() {
-        let base = [tests_of(Side::Base, 1, &[("a", Passed), ("b", Passed)])];
-        let first = tests_of(Side::Head, 1, &[("a", Failed), ("b", Passed)]);
-        assert!(needs_second_attempt(base.first(), &first));
-        let green = tests_of(Side::Head, 2, &[("a", Passed), ("b", Passed)]);
-        let flaky = judged(&base, &[first.clone(), green]);
-        assert_eq!(flaky.evidence.status, Status::Passed);
-        assert_eq!(flaky.facts.flaky, ["s::a"]);
-        let red = tests_of(Side::Head, 2, &[("a", Failed), ("b", Passed)]);
-        assert_eq!(judged(&base, &[first, red]).evidence.status, Status::Failed);
-    }
-
-    #[test]
-    fn a_test_that_base_passes_when_asked_again_was_not_fixed() {
-        let base = tests_of(
-            Side::Base,
-            1,
-            &[("a", Failed), ("b", Failed), ("c", Passed)],
-        );
-        let head = [tests_of(
-            Side::Head,
-            1,
-            &[("a", Passed), ("b", Passed), ("c", Passed)],
-        )];
-        assert!(base_needs_second_attempt(&base, &head[0]));
-        let again = tests_of(
-            Side::Base,
-            2,
-            &[("a", Passed), ("b", Failed), ("c", Failed)],
-        );
-        let judged = judged(&[base.clone(), again], &head);
-        assert_eq!(judged.evidence.status, Status::Passed);
-        assert_eq!(judged.facts.fixes_failing_test, ["s::b"]);
-        assert_eq!(judged.facts.flaky, ["s::a"]);
-        assert!(judged.facts.breaks_passing_test.is_empty());
-
-        // Nothing was fixed: base need not be asked again.
-        let red = tests_of(
-            Side::Head,
-            1,
-            &[("a", Failed), ("b", Failed), ("c", Passed)],
-        );
-        assert!(!base_needs_second_attempt(&base, &red));
-    }
-
-    #[test]
-    fn a_second_attempt_cannot_make_a_test_vanish() {
-        let base = [tests_of(Side::Base, 1, &[("a", Passed)])];
-        let first = tests_of(Side::Head, 1, &[("a", Failed)]);
-        let empty = tests_of(Side::Head, 2, &[]);
-        assert_eq!(
-            judged(&base, &[first, empty]).evidence.status,
-            Status::Failed
-        );
-    }
-
-    #[test]
-    fn removed_and_newly_skipped_tests_are_facts() {
-        let base = [tests_of(
-            Side::Base,
-            1,
-            &[("a", Passed), ("b", Failed), ("c", Passed)],
-        )];
-        let head = [tests_of(Side::Head, 1, &[("a", Skipped), ("c", Passed)])];
-        let judged = judged(&base, &head);
-        assert_eq!(judged.facts.skips_test, ["s::a"]);
-        assert_eq!(judged.facts.removes_test, ["s::b"]);
-    }
-
-    #[test]
-    fn no_test_and_tests_that_could_not_run_are_skipped_for_different_reasons() {
-        let none = judge(Kind::TestResults, &[], &[], &BTreeMap::new());
-        assert_eq!(none.evidence.status, Status::Skipped);
-        assert!(none.facts.no_tests_found);
-        let missing = CheckResult::not_run("t", Kind::TestResults, Side::Head, 1, "no go".into());
-        let missing = judged(&[], &[missing]);
-        assert_eq!(missing.evidence.status, Status::Skipped);
-        assert_eq!(missing.facts.tests_could_not_run.as_deref(), Some("no go"));
-        assert!(!missing.facts.no_tests_found);
-        let gone = judged(&[tests_of(Side::Base, 1, &[("a", Passed)])], &[]);
-        assert_eq!(gone.evidence.status, Status::Skipped);
-        assert_eq!(gone.facts.removes_test, ["s::a"]);
-        assert!(gone.facts.no_tests_found);
-    }
-
-    #[test]
-    fn tests_that_broke_down_fail_even_if_they_did_before() {
-        let mut base = tests_of(Side::Base, 1, &[]);
-        base.state = State::Broken {
-            reason: "does not compile".into(),
-        };
-        let mut head = base.clone();
-        head.side = Side::Head;
-        let both = judged(std::slice::from_ref(&base), &[head]);
-        assert_eq!(both.evidence.status, Status::Failed);
-        let repaired = judged(&[base], &[tests_of(Side::Head, 1, &[("a", Passed)])]);
-        assert_eq!(repaired.evidence.status, Status::Passed);
-    }
-
-    fn lint(side: Side, rules: &[(&str, Level)]) -> CheckResult {
-        let findings = rules
-            .iter()
-            .map(|(rule, level)| finding(rule, *level, "m", Some(("a.rs", 1)), "text"));
-        let report = Report::Findings {
-            findings: findings.collect(),
-        };
-        result(side, 1, Kind::Lint, report)
-    }
-
-    #[test]
-    fn only_findings_that_base_did_not_have_fail() {
-        let base = [lint(Side::Base, &[("a", Level::Error)])];
-        let same = judged(&base, &[lint(Side::Head, &[("a", Level::Error)])]);
-        assert_eq!(same.evidence.status, Status::Passed);
-        assert_eq!(same.evidence.details["older"], json!(1));
-        let twice = [("a", Level::Error), ("a", Level::Error)];
-        assert_eq!(
-            judged(&base, &[lint(Side::Head, &twice)]).evidence.status,
-            Status::Failed
-        );
-        let remark = [("b", Level::Note)];
-        assert_eq!(
-            judged(&base, &[lint(Side::Head, &remark)]).evidence.status,
-            Status::Passed
-        );
-    }
-
-    #[test]
-    fn a_build_passes_only_when_every_build_does() {
-        let ok = result(
-            Side::Head,
-            1,
-            Kind::BuildLog,
-            Report::Build { success: true },
-        );
-        let mut bad = result(
-            Side::Head,
-            1,
-            Kind::BuildLog,
-            Report::Build { success: false },
-        );
-        bad.job = "build_log/y".into();
-        assert_eq!(
-            judged(&[], std::slice::from_ref(&ok)).evidence.status,
-            Status::Passed
-        );
-        assert_eq!(judged(&[], &[ok, bad]).evidence.status, Status::Failed);
-        let none = judge(Kind::BuildLog, &[], &[], &BTreeMap::new());
-        assert_eq!(none.evidence.status, Status::Skipped);
-    }
-}
+mod tests;

@@ -4,23 +4,26 @@ use matrix_evidence::junit::{Comparison, Outcome, TestReport, compare, merge_rer
 use serde_json::json;
 
 use super::{Opinion, Pair, plural};
+use crate::verify::counted::{Counted, gone, with_asked};
 use crate::verify::result::{CheckResult, State};
 
 /// Whether a red result deserves a second run: only where it would make the change fail.
 pub fn needs_second_attempt(base: Option<&CheckResult>, head: &CheckResult) -> bool {
-    head.attempt == 1
-        && head.state == State::Completed
-        && compare(&report(base), &report(Some(head))).is_worse()
+    if head.attempt != 1 || head.state != State::Completed {
+        return false;
+    }
+    let (base, head) = told_apart(base, Some(head));
+    compare(&base, &head).is_worse()
 }
 
 /// Whether a red result of base deserves a second run: only where the change would be said to have
 /// fixed a test.
 pub fn base_needs_second_attempt(base: &CheckResult, head: &CheckResult) -> bool {
-    base.attempt == 1
-        && base.state == State::Completed
-        && !compare(&report(Some(base)), &report(Some(head)))
-            .fixed
-            .is_empty()
+    if base.attempt != 1 || base.state != State::Completed {
+        return false;
+    }
+    let (base, head) = told_apart(Some(base), Some(head));
+    !compare(&base, &head).fixed.is_empty()
 }
 
 fn report(result: Option<&CheckResult>) -> TestReport {
@@ -28,6 +31,23 @@ fn report(result: Option<&CheckResult>) -> TestReport {
         cases: result
             .map(|result| result.cases().to_vec())
             .unwrap_or_default(),
+    }
+}
+
+/// The reports of two results; what one names and the other only counts is named in both.
+fn told_apart(one: Option<&CheckResult>, other: Option<&CheckResult>) -> (TestReport, TestReport) {
+    (asked(one, &[other]), asked(other, &[one]))
+}
+
+/// The report of a result in which everything that the others name is named.
+fn asked(one: Option<&CheckResult>, others: &[Option<&CheckResult>]) -> TestReport {
+    let named = others
+        .iter()
+        .flatten()
+        .flat_map(|other| other.cases().iter());
+    match one.and_then(CheckResult::counted) {
+        Some(counted) => with_asked(report(one), counted, named),
+        None => report(one),
     }
 }
 
@@ -82,6 +102,11 @@ pub(super) fn judge(pairs: &[Pair<'_>]) -> Opinion {
 
 impl Totals {
     fn add(&mut self, pair: &Pair<'_>, several: bool) {
+        let all: Vec<_> = [pair.base, pair.base_again]
+            .into_iter()
+            .chain(pair.head.iter().copied().map(Some))
+            .collect();
+        let report = |one| asked(one, &all);
         let mut before = report(pair.base);
         if let Some(again) = pair.base_again
             && again.state == State::Completed
@@ -119,7 +144,8 @@ impl Totals {
                 Outcome::Skipped => self.skipped += 1,
             }
         }
-        let compared = compare(&before, &now);
+        let mut compared = compare(&before, &now);
+        self.count_unnamed(pair, &now, &mut compared);
         let told = |names: Vec<String>| -> Vec<String> {
             let name = |name: String| {
                 if several {
@@ -145,6 +171,32 @@ impl Totals {
             .is_none_or(|first| first.state == State::Completed);
         if complete {
             mine.removed.extend(told(compared.removed));
+        }
+    }
+
+    /// Tests that passed and are named on neither side.
+    fn count_unnamed(&mut self, pair: &Pair<'_>, now: &TestReport, compared: &mut Comparison) {
+        let counted = |one: Option<&CheckResult>| {
+            let counted = one.and_then(CheckResult::counted);
+            counted.cloned().unwrap_or_default()
+        };
+        let (before, after) = (counted(pair.base), counted(pair.first()));
+        if before.is_empty() && after.is_empty() {
+            return;
+        }
+        let named = after.marks();
+        let asked = now.cases.iter().filter(|case| {
+            case.outcome == Outcome::Passed && named.contains(&Counted::mark(&case.id()))
+        });
+        self.passed += after.len().saturating_sub(asked.count());
+        let ids = now.cases.iter().map(matrix_evidence::junit::TestCase::id);
+        let (gone, unchanged) = gone(&before, &after, ids);
+        compared.unchanged += unchanged;
+        if gone > 0 {
+            let tests = plural(gone, "test", "tests");
+            compared
+                .removed
+                .push(format!("{tests} that passed and are only counted"));
         }
     }
 

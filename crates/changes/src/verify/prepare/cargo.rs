@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use matrix_core::Digest;
 use matrix_sandbox::egress::Destination;
 
-use super::fetch::{Fetch, Keep, Need, OURS};
+use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
 use super::{Crates, Preparer, Ready, source};
 use crate::verify::command::{inside_work, quoted};
 use crate::verify::detect::{Ecosystem, own_files, text};
@@ -17,6 +17,9 @@ use crate::verify::detect::{Ecosystem, own_files, text};
 const MAX_CRATE: u64 = 256 << 20;
 /// What is held in memory of the host's own copies; beyond it crates are fetched.
 const MAX_CRATES: u64 = 512 << 20;
+
+const UNPINNED: &str = "no Cargo.lock pins the crates: both sides were checked with the versions \
+    that cargo chose when they were first fetched";
 
 pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
     let here = tree.join(directory);
@@ -81,7 +84,8 @@ pub(super) fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
         keep: Keep::Paths(vec![format!("{OURS}/vendor"), format!("{OURS}/lock")]),
         finish,
         show,
-        notes: Vec::new(),
+        notes: locked.map_or_else(|| vec![UNPINNED.to_owned()], |_| Vec::new()),
+        what: DEPENDENCIES,
     }))
 }
 

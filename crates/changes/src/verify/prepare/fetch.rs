@@ -17,9 +17,12 @@ use crate::verify::error::VerifyError;
 use crate::verify::outputs;
 use crate::verify::result::cut;
 use crate::verify::toolchain::Toolchains;
+use crate::verify::words;
 
 /// Where our own files lie in the copy.
 pub(super) const OURS: &str = ".matrix";
+/// What most fetches bring.
+pub(super) const DEPENDENCIES: &str = "dependencies";
 const PROXY_PORT: u16 = 3128;
 const FORMAT: u32 = 2;
 
@@ -65,6 +68,8 @@ pub(super) struct Fetch {
     pub(super) show: fn(&Fetch, kept: &Path) -> Ready,
     /// What a reader should know, such as packages that were left out.
     pub(super) notes: Vec<String>,
+    /// What a person reads that could not be fetched: `dependencies`.
+    pub(super) what: &'static str,
 }
 
 /// Which trees of the copy are kept.
@@ -205,14 +210,9 @@ impl Fetch {
 
     /// What a person reads when fetching failed.
     fn complaint(&self, ending: &Ending, log: &[u8], refused: &[String]) -> String {
-        let log = String::from_utf8_lossy(log);
-        let said = log
-            .lines()
-            .find(|line| line.to_ascii_lowercase().contains("error"))
-            .or_else(|| log.lines().rev().find(|line| !line.trim().is_empty()))
-            .unwrap_or_default();
         let mut text = format!(
-            "the dependencies of {} could not be fetched ({}): {}",
+            "the {} of {} could not be fetched ({}): {}",
+            self.what,
             self.ecosystem.as_str(),
             match ending {
                 Ending::Exited { code } => format!("exit {code}"),
@@ -220,7 +220,7 @@ impl Fetch {
                 Ending::Signalled { signal } => format!("signal {signal}"),
                 Ending::Cancelled => String::from("cancelled"),
             },
-            cut(said, 300)
+            cut(&words::telling(&String::from_utf8_lossy(log)), 400)
         );
         if let Some(first) = refused.first() {
             text.push_str("; refused: ");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::fetch::{Fetch, Keep, Need, OURS};
+use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
 use super::{Preparer, Ready, source};
 use crate::verify::detect::{Ecosystem, own_files, text};
 
@@ -42,14 +42,7 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
             "go is configured to use no module proxy; see `go env GOPROXY`",
         ));
     }
-    let mut files = BTreeMap::new();
-    for path in own_files(tree) {
-        let name = path.rsplit('/').next().unwrap_or(&path);
-        let wanted = matches!(name, "go.mod" | "go.sum" | "go.work" | "go.work.sum");
-        if let (true, Some(text)) = (wanted, text(&tree.join(&path))) {
-            files.insert(path, text.into_bytes());
-        }
-    }
+    let mut files = manifests(tree);
     let addresses: Vec<&str> = proxies
         .iter()
         .map(|(address, _)| address.as_str())
@@ -77,7 +70,20 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         finish: |_, _, _| Ok(()),
         show,
         notes: Vec::new(),
+        what: DEPENDENCIES,
     }))
+}
+
+fn manifests(tree: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for path in own_files(tree) {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        let wanted = matches!(name, "go.mod" | "go.sum" | "go.work" | "go.work.sum");
+        if let (true, Some(text)) = (wanted, text(&tree.join(&path))) {
+            files.insert(path, text.into_bytes());
+        }
+    }
+    files
 }
 
 fn show(fetch: &Fetch, kept: &Path) -> Ready {

@@ -66,6 +66,31 @@ pub struct Ready {
     /// What a reader should know, such as packages that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What building the project takes beside, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Box<BuildTools>>,
+}
+
+/// The packages that a Python project's build back end needs; no other check sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "tools")]
+pub enum BuildTools {
+    /// The interpreter has them.
+    Beside,
+    /// They were fetched.
+    Fetched {
+        /// The digest of what decided what was fetched.
+        key: Digest,
+        /// Where they lie and are seen.
+        mount: Mount,
+        /// What a reader should know about them.
+        notes: Vec<String>,
+    },
+    /// They could not be had.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Vendored crates and how cargo is told about them.
@@ -120,7 +145,12 @@ impl Prepared {
             let what = match provision {
                 Provision::Nothing => String::from("nothing"),
                 Provision::Ready(ready) => {
-                    ready.key.map_or_else(String::new, |key| key.to_string())
+                    let key = ready.key.map_or_else(String::new, |key| key.to_string());
+                    match ready.build.as_deref() {
+                        Some(BuildTools::Fetched { key: build, .. }) => format!("{key} {build}"),
+                        Some(BuildTools::Unavailable { reason }) => format!("{key} {reason}"),
+                        Some(BuildTools::Beside) | None => key,
+                    }
                 }
                 Provision::Unavailable { reason } => reason.clone(),
             };
@@ -183,6 +213,11 @@ impl Preparer {
                 }),
                 Need::Cannot(reason) => Provision::Unavailable { reason },
                 Need::Fetch(fetch) => fetch.provision(self).await?,
+            };
+            let provision = if ecosystem == Ecosystem::Python {
+                python::build::add(self, tree, &directory, provision).await?
+            } else {
+                provision
             };
             prepared.insert(ecosystem, &directory, provision);
         }

@@ -1,4 +1,7 @@
 //! Node packages: `npm ci` or `pnpm install` of what the lock file names, without any script.
+//!
+//! A library commonly has no lock file; then `npm install` resolves what `package.json` names, still
+//! without any script, and the evidence says that nothing pins it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,7 +11,7 @@ use matrix_sandbox::egress::Destination;
 use matrix_sandbox::spec::{Access, Mount};
 use serde_json::Value;
 
-use super::fetch::{Fetch, Keep, Need, OURS};
+use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
 use super::{Preparer, Ready, source};
 use crate::verify::detect::{Ecosystem, own_files, text};
 use crate::verify::toolchain::Tool;
@@ -34,18 +37,12 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
     if !wanted {
         return Need::Nothing;
     }
-    if lock.is_none() && here.join("yarn.lock").is_file() {
-        return Need::Cannot(String::from(
-            "there are dependencies and a yarn.lock, which is read but not fetched from; commit a \
-             package-lock.json or pnpm-lock.yaml beside it",
-        ));
-    }
-    if lock.is_none() {
-        return Need::Cannot(String::from(
-            "there are dependencies but no package-lock.json or pnpm-lock.yaml; commit the lock \
-             file, so that what is checked is what is meant",
-        ));
-    }
+    let pins = match &lock {
+        Some(_) if pnpm => Pins::Pnpm,
+        Some(_) => Pins::Npm,
+        None if yarn_lock(&here) => Pins::Yarn,
+        None => Pins::Nothing,
+    };
     let tool = if pnpm {
         (Tool::Pnpm, "pnpm")
     } else {
@@ -57,19 +54,87 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         .is_some_and(|node| node.tools.contains(&tool.0));
     if !there {
         return Need::Cannot(format!(
-            "the lock file needs {}, which was not found; install it beside node",
+            "fetching the dependencies needs {}, which was not found; install it beside node",
             tool.1
         ));
     }
     match Config::ask(preparer).await {
-        Some(config) => Need::Fetch(Box::new(fetch(preparer, tree, directory, pnpm, config))),
+        Some(config) => Need::Fetch(Box::new(fetch(preparer, tree, directory, pins, config))),
         None => Need::Cannot(String::from(
             "npm did not say where it gets packages from; see `npm config list`",
         )),
     }
 }
 
-fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pnpm: bool, config: Config) -> Fetch {
+/// What says which versions are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pins {
+    Npm,
+    Pnpm,
+    /// A `yarn.lock` of the first format, which npm takes as advice.
+    Yarn,
+    Nothing,
+}
+
+/// Whether there is a `yarn.lock` that npm understands.
+fn yarn_lock(here: &Path) -> bool {
+    text(&here.join("yarn.lock")).is_some_and(|lock| lock.contains("# yarn lockfile v1"))
+}
+
+impl Pins {
+    fn command(self) -> &'static [&'static str] {
+        match self {
+            Self::Npm => &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            Self::Pnpm => &[
+                "pnpm",
+                "install",
+                "--frozen-lockfile",
+                "--ignore-scripts",
+                "--ignore-pnpmfile",
+                "--config.node-linker=hoisted",
+                "--config.package-import-method=copy",
+            ],
+            // Yarn installs no peers by itself, so such a project may have peers that disagree.
+            Self::Yarn => &[
+                "npm",
+                "install",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--legacy-peer-deps",
+            ],
+            Self::Nothing => &[
+                "npm",
+                "install",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+            ],
+        }
+    }
+
+    fn notes(self, here: &Path) -> Vec<String> {
+        let note = match self {
+            Self::Npm | Self::Pnpm => return Vec::new(),
+            Self::Yarn => {
+                "there is a yarn.lock and no lock file of npm or pnpm: npm took the versions from \
+                 it as far as it understands it"
+            }
+            Self::Nothing if here.join("yarn.lock").is_file() => {
+                "yarn.lock is of a format that npm does not read, so nothing pins the \
+                 dependencies: npm took the versions that package.json allows; commit a \
+                 package-lock.json beside it, so that what is checked is what is meant"
+            }
+            Self::Nothing => {
+                "no lock file pins the dependencies: npm took the versions that package.json \
+                 allows; commit a package-lock.json, so that what is checked is what is meant"
+            }
+        };
+        vec![note.to_owned()]
+    }
+}
+
+fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pins: Pins, config: Config) -> Fetch {
     let mut files = BTreeMap::new();
     for path in own_files(tree) {
         let name = path.rsplit('/').next().unwrap_or(&path);
@@ -80,7 +145,7 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pnpm: bool, config: 
                 | "npm-shrinkwrap.json"
                 | "pnpm-lock.yaml"
                 | "pnpm-workspace.yaml"
-        );
+        ) || (pins == Pins::Yarn && name == "yarn.lock");
         if let (true, Some(text)) = (wanted, text(&tree.join(&path))) {
             files.insert(path, text.into_bytes());
         }
@@ -94,35 +159,29 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pnpm: bool, config: 
         ("npm_config_ignore_scripts", String::from("true")),
         ("npm_config_cache", ours("cache")),
         ("npm_config_store_dir", ours("store")),
+        // Its logs would lie in a home that nobody reads.
+        ("npm_config_logs_max", String::from("0")),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     let certificates = source::certificates(&preparer.search, config.certificates.as_deref());
     source::trust(certificates, &mut files, &mut env);
-    let words: &[&str] = if pnpm {
-        &[
-            "pnpm",
-            "install",
-            "--frozen-lockfile",
-            "--ignore-scripts",
-            "--ignore-pnpmfile",
-            "--config.node-linker=hoisted",
-            "--config.package-import-method=copy",
-        ]
-    } else {
-        &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    };
     Fetch {
         ecosystem: Ecosystem::Node,
         directory: directory.to_owned(),
         files,
-        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        command: pins
+            .command()
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect(),
         env,
         hosts: source::destinations(config.hosts, &preparer.hosts),
         keep: Keep::Named("node_modules"),
         finish: |_, _, _| Ok(()),
         show,
-        notes: Vec::new(),
+        notes: pins.notes(&tree.join(directory)),
+        what: DEPENDENCIES,
     }
 }
 

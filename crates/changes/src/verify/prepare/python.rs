@@ -1,8 +1,11 @@
 //! Python packages: wheels only, from what a lock file pins ([`locked`]) or a manifest names
-//! ([`declared`]), for the machine's own interpreter ([`marker`]).
+//! ([`declared`]), for the machine's own interpreter ([`marker`]); and what building the project
+//! itself takes ([`build`]).
 
+pub(super) mod build;
 mod declared;
 mod locked;
+mod manifest;
 mod marker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +13,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use matrix_sandbox::egress::Destination;
+use matrix_sandbox::spec::Mount;
 
-use super::fetch::{Fetch, Keep, Need, OURS};
-use super::{Preparer, Ready, source};
+use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
+use super::{BuildTools, Preparer, Provision, Ready, source};
 use crate::verify::detect::Ecosystem;
 use crate::verify::toolchain::Tool;
 
@@ -70,11 +74,26 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
 }
 
 fn fetch(preparer: &Preparer, directory: &str, wanted: Wanted, config: Config) -> Fetch {
+    let (mut fetch, mut command) = install(preparer, directory, &wanted.lines, "site", config);
+    if wanted.complete {
+        command.push(String::from("--no-deps"));
+    }
+    fetch.command = command;
+    fetch.notes = wanted.notes;
+    fetch
+}
+
+/// A fetch of these requirements into one directory of ours, and pip's command for it.
+fn install(
+    preparer: &Preparer,
+    directory: &str,
+    lines: &[String],
+    into: &str,
+    config: Config,
+) -> (Fetch, Vec<String>) {
     let mut files = BTreeMap::new();
-    files.insert(
-        format!("{OURS}/requirements.txt"),
-        wanted.lines.join("\n").into_bytes(),
-    );
+    let list = format!("{into}.txt");
+    files.insert(format!("{OURS}/{list}"), lines.join("\n").into_bytes());
     files.insert(format!("{OURS}/pip.conf"), config.text.into_bytes());
     let ours = |name: &str| format!("/work/{OURS}/{name}");
     let mut env: BTreeMap<String, String> = [
@@ -87,8 +106,8 @@ fn fetch(preparer: &Preparer, directory: &str, wanted: Wanted, config: Config) -
     .into();
     let certificates = source::certificates(&preparer.search, config.certificates.as_deref());
     source::trust(certificates, &mut files, &mut env);
-    let (target, list) = (ours("site"), ours("requirements.txt"));
-    let mut command = vec![
+    let (target, list) = (ours(into), ours(&list));
+    let command = [
         "python3",
         "-m",
         "pip",
@@ -100,21 +119,21 @@ fn fetch(preparer: &Preparer, directory: &str, wanted: Wanted, config: Config) -
         "-r",
         &list,
     ];
-    if wanted.complete {
-        command.push("--no-deps");
-    }
-    Fetch {
+    let command = command.map(str::to_owned).to_vec();
+    let fetch = Fetch {
         ecosystem: Ecosystem::Python,
         directory: directory.to_owned(),
         files,
-        command: command.into_iter().map(str::to_owned).collect(),
+        command: Vec::new(),
         env,
         hosts: source::destinations(config.hosts, &preparer.hosts),
-        keep: Keep::Paths(vec![format!("{OURS}/site")]),
+        keep: Keep::Paths(vec![format!("{OURS}/{into}")]),
         finish: |_, _, _| Ok(()),
         show,
-        notes: wanted.notes,
-    }
+        notes: Vec::new(),
+        what: DEPENDENCIES,
+    };
+    (fetch, command)
 }
 
 /// What is taken of the user's pip configuration.
@@ -180,12 +199,18 @@ impl Config {
     }
 }
 
-fn show(fetch: &Fetch, kept: &Path) -> Ready {
-    let site = fetch.target().join(OURS).join("site");
+/// The mount of one directory of ours. Its source is the packages' own directory, so that a module
+/// can be looked for on the host.
+fn mount(fetch: &Fetch, kept: &Path, name: &str) -> Mount {
     let mut mount = fetch.mount(kept);
-    // Its source is the packages' own directory, so that a module can be looked for on the host.
-    mount.source = kept.join(OURS).join("site");
-    mount.target.clone_from(&site);
+    mount.source = kept.join(OURS).join(name);
+    mount.target = fetch.target().join(OURS).join(name);
+    mount
+}
+
+fn show(fetch: &Fetch, kept: &Path) -> Ready {
+    let mount = mount(fetch, kept, "site");
+    let site = mount.target.clone();
     Ready {
         mounts: vec![mount],
         path: vec![site.join("bin")],

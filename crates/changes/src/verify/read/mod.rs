@@ -7,6 +7,7 @@
 pub(crate) mod cargo_json;
 pub(crate) mod go;
 pub(crate) mod libtest;
+pub(crate) mod tap;
 
 use matrix_evidence::junit::{Outcome, TestCase, TestReport};
 use matrix_evidence::sarif::{Finding, FindingReport, Level};
@@ -15,10 +16,12 @@ use serde::Deserialize;
 
 use super::command::Reader;
 use super::command::inside_work;
+use super::counted::Counted;
 use super::result::{Report, State, cut, finding};
+use super::words;
 
-/// How many cases or findings one result holds.
-const MAX_ENTRIES: usize = 50_000;
+/// How many findings one result holds.
+const MAX_FINDINGS: usize = 50_000;
 
 /// What a command left behind.
 pub(crate) struct Left<'a> {
@@ -58,6 +61,7 @@ pub(crate) fn read(reader: Reader, left: &Left<'_>) -> Reading {
         Reader::GoTest => left.go_test(),
         Reader::GoVet => left.go_vet(),
         Reader::Build => left.build(),
+        Reader::PythonBuild => left.python_build(),
     };
     reading.cap();
     // A killed command's report may look complete; it is not.
@@ -71,7 +75,10 @@ impl Reading {
     fn tests(state: State, cases: Vec<TestCase>) -> Self {
         Self {
             state,
-            report: Report::Tests { cases },
+            report: Report::Tests {
+                cases,
+                counted: Counted::default(),
+            },
             notes: Vec::new(),
         }
     }
@@ -85,22 +92,15 @@ impl Reading {
     }
 
     fn cap(&mut self) {
-        let length = match &mut self.report {
-            Report::Tests { cases } => {
-                let length = cases.len();
-                cases.truncate(MAX_ENTRIES);
-                length
-            }
-            Report::Findings { findings } => {
-                let length = findings.len();
-                findings.truncate(MAX_ENTRIES);
-                length
-            }
-            _ => 0,
-        };
-        if length > MAX_ENTRIES {
+        if let Report::Findings { findings } = &mut self.report
+            && findings.len() > MAX_FINDINGS
+        {
+            let length = findings.len();
+            findings.truncate(MAX_FINDINGS);
             self.state = State::Broken {
-                reason: format!("the report has {length} entries; at most {MAX_ENTRIES} are read"),
+                reason: format!(
+                    "the report has {length} findings; at most {MAX_FINDINGS} are read"
+                ),
             };
         }
     }
@@ -142,16 +142,11 @@ impl Left<'_> {
             Ending::Exited { code } => format!("it exited with {code}"),
             _ => self.killed().unwrap_or_default(),
         };
-        let start = self.log.len().saturating_sub(4096);
+        let start = self.log.len().saturating_sub(16 << 10);
         let tail = String::from_utf8_lossy(self.log.get(start..).unwrap_or_default());
-        let errors = |line: &&str| line.trim_start().starts_with("error");
-        let line = tail
-            .lines()
-            .find(errors)
-            .or_else(|| tail.lines().rev().find(|line| !line.trim().is_empty()));
-        match line {
-            Some(line) => format!("{how}: {}", cut(line, 300)),
-            None => how,
+        match words::telling(&tail) {
+            words if words.is_empty() => how,
+            words => format!("{how}: {}", cut(&words, 300)),
         }
     }
 
@@ -226,6 +221,8 @@ impl Left<'_> {
             State::Completed
         } else if read > 0 {
             broken(format!("no test case failed, but {}", self.last_words()))
+        } else if let Some(tap) = exit_code_serves.then(|| self.tap()).flatten() {
+            return tap;
         } else if exit_code_serves && self.not_found() {
             broken(format!(
                 "a command of it was not found; {}",
@@ -244,6 +241,27 @@ impl Left<'_> {
         let mut reading = Reading::tests(state, cases);
         reading.notes = notes;
         reading
+    }
+
+    /// Cases of an output that is TAP, where the runner writes no report.
+    fn tap(&self) -> Option<Reading> {
+        let read = tap::read(&String::from_utf8_lossy(self.log))?;
+        let red = read.cases.iter().any(|case| case.outcome.is_red());
+        let state = if let Some(reason) = read.broken {
+            broken(format!("the output is TAP, but {reason}"))
+        } else if self.zero() || (red && !read.unplanned) {
+            State::Completed
+        } else if self.not_found() {
+            broken(format!(
+                "a command of it was not found; {}",
+                self.last_words()
+            ))
+        } else if read.unplanned {
+            broken(format!("a TAP document has no plan; {}", self.last_words()))
+        } else {
+            broken(format!("no test case failed, but {}", self.last_words()))
+        };
+        Some(Reading::tests(state, read.cases))
     }
 
     fn sarif_output(&self) -> Reading {
@@ -365,6 +383,21 @@ impl Left<'_> {
         Reading::findings(state, findings)
     }
 
+    /// A wheel whose compiler, header or back end this machine does not have was not built; that
+    /// is no word about the change, and the judge asks base whether it is the same there.
+    fn python_build(&self) -> Reading {
+        let mut reading = self.build();
+        let log = String::from_utf8_lossy(self.log);
+        let lacks = || LACKING.iter().any(|sign| log.contains(sign));
+        if !self.zero() && lacks() {
+            reading.state = State::NotRun {
+                reason: format!("the wheel cannot be built here; {}", self.last_words()),
+            };
+            reading.report = Report::Nothing;
+        }
+        reading
+    }
+
     fn build(&self) -> Reading {
         let success = self.zero();
         let mut notes = Vec::new();
@@ -378,6 +411,23 @@ impl Left<'_> {
         }
     }
 }
+
+/// What the tools that compile a wheel say when the machine lacks something: a part of a line each.
+const LACKING: &[&str] = &[
+    "gcc' failed: No such file or directory",
+    "cc' failed: No such file or directory",
+    "g++' failed: No such file or directory",
+    "c++' failed: No such file or directory",
+    "linker `cc` not found",
+    "the Rust package manager, is not installed",
+    "can't find Rust compiler",
+    "Python.h: No such file or directory",
+    "CMake must be installed",
+    "Could not find CMake",
+    "Unknown compiler(s)",
+    "BackendUnavailable",
+    "No module named '",
+];
 
 fn ends(name: &str, extension: &str) -> bool {
     name.rsplit_once('.')

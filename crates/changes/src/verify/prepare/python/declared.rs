@@ -10,9 +10,8 @@ use std::path::{Component, Path};
 use std::sync::LazyLock;
 
 use regex::Regex;
-use toml::Value;
 
-use super::{GROUPS, Wanted};
+use super::{Wanted, manifest};
 use crate::verify::detect::text;
 
 /// How deep requirements files may name one another, and how many are read.
@@ -87,9 +86,9 @@ impl Requirement {
 
 /// Everything the manifests name.
 pub(super) fn wanted(root: &Path, directory: &str) -> Wanted {
-    let here = root.join(directory);
     let mut reading = Reading {
         root,
+        project: directory,
         lines: BTreeSet::new(),
         notes: BTreeSet::new(),
         seen: BTreeSet::new(),
@@ -97,32 +96,82 @@ pub(super) fn wanted(root: &Path, directory: &str) -> Wanted {
     for name in FILES {
         reading.file(&Path::new(directory).join(name), false);
     }
-    for line in requirements(&here)
-        .unwrap_or_default()
-        .iter()
-        .map(Requirement::line)
-    {
-        reading.line(&line, "pyproject.toml, setup.cfg or Pipfile");
-    }
-    if let Some(setup) = text(&here.join("setup.py"))
-        && setup.contains("install_requires")
-    {
-        reading.notes.insert(String::from(
-            "what setup.py requires is not read, because that would execute it; a requirements or \
-             lock file is",
-        ));
-    }
+    reading.manifests(directory, &BTreeSet::new());
     reading.finish()
 }
 
 struct Reading<'a> {
     root: &'a Path,
+    /// The project's directory, relative to the root.
+    project: &'a str,
     lines: BTreeSet<String>,
     notes: BTreeSet<String>,
     seen: BTreeSet<String>,
 }
 
 impl Reading<'_> {
+    /// What the manifests of a directory name, with these extras beside the usual groups.
+    fn manifests(&mut self, directory: &str, extras: &BTreeSet<String>) {
+        let here = self.root.join(directory);
+        let Some(declared) = manifest::read(&here, extras) else {
+            return;
+        };
+        for requirement in &declared.requirements {
+            self.line(&requirement.line(), "the project's manifest");
+        }
+        for what in declared.left_out {
+            self.notes.insert(format!("left out: {what}"));
+        }
+        for file in declared.files {
+            self.file(&Path::new(directory).join(file), true);
+        }
+    }
+
+    /// `-e .`, `./lib[test]`: a project of the repository is imported from its files; what it needs
+    /// is fetched. False for anything else.
+    fn local(&mut self, line: &str, file: &str) -> bool {
+        let editable = ["-e", "--editable"]
+            .iter()
+            .find_map(|option| line.strip_prefix(option));
+        let target = editable
+            .unwrap_or(line)
+            .trim_start_matches([' ', '='])
+            .trim_matches(['"', '\'']);
+        let (path, extras) = match target.split_once('[') {
+            Some((path, extras)) => (path, extras.trim_end_matches(']')),
+            None => (target, ""),
+        };
+        let is_path = editable.is_some() || path.starts_with('.') || path.starts_with("file:.");
+        let path = path.trim_start_matches("file:");
+        if !is_path || path.contains(':') {
+            return false;
+        }
+        // pip takes such paths from where it is run, which is the project's directory.
+        let Some(inside) = inside(&Path::new(self.project).join(path)) else {
+            return false;
+        };
+        let real = self.root.join(&inside);
+        if !["pyproject.toml", "setup.cfg", "setup.py"]
+            .iter()
+            .any(|name| real.join(name).is_file())
+        {
+            return false;
+        }
+        self.notes.insert(format!(
+            "`{line}` of {file}: the project is not installed but imported from its files; what \
+             it requires is fetched"
+        ));
+        let extras: BTreeSet<String> = extras
+            .split(',')
+            .map(|extra| extra.trim().to_owned())
+            .filter(|extra| !extra.is_empty())
+            .collect();
+        if self.seen.len() < MAX_INCLUDES && self.seen.insert(format!("{inside}\0{extras:?}")) {
+            self.manifests(&inside, &extras);
+        }
+        true
+    }
+
     /// A requirements file; one that another names must be there.
     fn file(&mut self, path: &Path, named: bool) {
         let Some(inside) = inside(path) else {
@@ -168,8 +217,7 @@ impl Reading<'_> {
         }
         match plain(line) {
             Some(line) => drop(self.lines.insert(line)),
-            // The project itself is there already.
-            None if matches!(line, "." | "-e ." | "-e." | "--editable .") => {}
+            None if self.local(line, place) => {}
             None => {
                 let shown: String = line.chars().take(80).collect();
                 self.notes.insert(format!(
@@ -213,164 +261,6 @@ fn inside(path: &Path) -> Option<String> {
         }
     }
     Some(parts.join("/"))
-}
-
-/// The requirements of `pyproject.toml`, `setup.cfg` and `Pipfile`, with those of the groups that
-/// tests and linters are declared in; nothing if there is none of these files.
-pub(super) fn requirements(here: &Path) -> Option<Vec<Requirement>> {
-    let toml = |name: &str| text(&here.join(name))?.parse::<toml::Table>().ok();
-    let (project, pipfile) = (toml("pyproject.toml"), toml("Pipfile"));
-    let setup = text(&here.join("setup.cfg"));
-    if project.is_none() && pipfile.is_none() && setup.is_none() {
-        return None;
-    }
-    let mut all = Vec::new();
-    if let Some(project) = &project {
-        standard(project, &mut all);
-        poetry(project, &mut all);
-    }
-    for section in ["packages", "dev-packages"] {
-        let table = pipfile.as_ref().and_then(|pipfile| pipfile.get(section));
-        poetry_table(table, &mut all);
-    }
-    all.extend(setup.iter().flat_map(|text| setup_cfg(text)));
-    Some(all)
-}
-
-/// `[project]` and `[dependency-groups]`, which may include one another.
-fn standard(project: &toml::Table, all: &mut Vec<Requirement>) {
-    let part = project.get("project");
-    let groups = project.get("dependency-groups");
-    let mut add = |value: Option<&Value>| {
-        for item in value.and_then(Value::as_array).into_iter().flatten() {
-            let line = item.as_str().filter(|line| !line.contains('@'));
-            all.extend(line.and_then(Requirement::parse));
-        }
-    };
-    add(part.and_then(|part| part.get("dependencies")));
-    let mut waiting: Vec<&str> = GROUPS.to_vec();
-    let mut seen = BTreeSet::new();
-    for group in GROUPS {
-        add(part.and_then(|part| part.get("optional-dependencies")?.get(group)));
-    }
-    while let Some(group) = waiting.pop() {
-        let value = groups.and_then(|groups| groups.get(group));
-        if !seen.insert(group) || value.is_none() {
-            continue;
-        }
-        add(value);
-        let items = value.and_then(Value::as_array).into_iter().flatten();
-        waiting.extend(items.filter_map(|item| item.get("include-group")?.as_str()));
-    }
-}
-
-fn poetry(project: &toml::Table, all: &mut Vec<Requirement>) {
-    let Some(tool) = project.get("tool").and_then(|tool| tool.get("poetry")) else {
-        return;
-    };
-    poetry_table(tool.get("dependencies"), all);
-    poetry_table(tool.get("dev-dependencies"), all);
-    for group in GROUPS {
-        let group = tool
-            .get("group")
-            .and_then(|groups| groups.get(group)?.get("dependencies"));
-        poetry_table(group, all);
-    }
-}
-
-/// `name = "^1.2"` or `name = {version = …, markers = …, extras = […]}`.
-fn poetry_table(value: Option<&Value>, all: &mut Vec<Requirement>) {
-    for (name, value) in value.and_then(Value::as_table).into_iter().flatten() {
-        let registry = ["git", "path", "url", "file"]
-            .iter()
-            .all(|key| value.get(key).is_none());
-        let optional = value.get("optional").and_then(Value::as_bool) == Some(true);
-        if name == "python" || !registry || optional {
-            continue;
-        }
-        let member = |key: &str| value.get(key).and_then(Value::as_str);
-        let versions = value.as_str().or_else(|| member("version")).unwrap_or("*");
-        let extras = value
-            .get("extras")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let platform = member("platform").map(|name| format!("sys_platform == '{name}'"));
-        all.push(Requirement {
-            name: matrix_evidence::lockfile::Ecosystem::Pypi.normalise(name),
-            extras: extras
-                .filter_map(|extra| Some(extra.as_str()?.to_owned()))
-                .collect(),
-            versions: versions
-                .split(',')
-                .map(|part| range(part.trim()))
-                .collect::<Vec<_>>()
-                .join(","),
-            marker: member("markers").map(str::to_owned).or(platform),
-        });
-    }
-}
-
-/// Poetry's `^1.2` and `~1.2` as ranges that pip knows.
-fn range(text: &str) -> String {
-    let plain = text.trim_start_matches(['^', '~']).trim_start_matches('=');
-    let numbers: Option<Vec<u64>> = plain.split('.').map(|part| part.parse().ok()).collect();
-    let Some(mut upper) = numbers.filter(|numbers| !numbers.is_empty()) else {
-        return if text == "*" {
-            String::new()
-        } else {
-            text.to_owned()
-        };
-    };
-    if text.starts_with('^') {
-        let at = upper
-            .iter()
-            .position(|number| *number > 0)
-            .unwrap_or(upper.len() - 1);
-        upper.truncate(at + 1);
-    } else if text.starts_with("~=") {
-        return text.to_owned();
-    } else if text.starts_with('~') {
-        upper.truncate(2);
-    } else {
-        return format!("=={plain}");
-    }
-    if let Some(last) = upper.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    let upper: Vec<String> = upper.iter().map(u64::to_string).collect();
-    format!(">={plain},<{}", upper.join("."))
-}
-
-/// `install_requires`, `tests_require` and the groups of extras of `setup.cfg`.
-fn setup_cfg(text: &str) -> Vec<Requirement> {
-    let (mut section, mut key) = (String::new(), String::new());
-    let mut all = Vec::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with(['#', ';']) || line.trim().is_empty() {
-            continue;
-        }
-        let rest = if line.starts_with([' ', '\t']) {
-            line.trim()
-        } else if let Some(name) = line.trim().strip_prefix('[') {
-            name.trim_end_matches(']').trim().clone_into(&mut section);
-            key.clear();
-            continue;
-        } else {
-            let (name, rest) = line.split_once(['=', ':']).unwrap_or((line, ""));
-            name.trim().clone_into(&mut key);
-            rest.trim()
-        };
-        let wanted = match section.as_str() {
-            "options" => matches!(key.as_str(), "install_requires" | "tests_require"),
-            "options.extras_require" => GROUPS.contains(&key.as_str()),
-            _ => false,
-        };
-        if wanted && !rest.contains('@') && !rest.starts_with("file:") {
-            all.extend(Requirement::parse(rest));
-        }
-    }
-    all
 }
 
 static PLAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {

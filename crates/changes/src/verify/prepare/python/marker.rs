@@ -54,22 +54,27 @@ impl Environment {
     /// Whether this interpreter is of the versions that a list like `>=3.8,<4` allows; nothing
     /// when it is not understood.
     pub(super) fn allows(&self, versions: &str) -> Option<bool> {
-        let mine = self.get("python_full_version");
-        let mut all = true;
-        for part in versions.split(',').map(str::trim) {
-            if part.is_empty() || part == "*" {
-                continue;
-            }
-            let at = part.find(|c: char| !"<>=!~".contains(c))?;
-            let (operator, version) = part.split_at(at);
-            all &= compare(
-                mine,
-                if operator.is_empty() { "==" } else { operator },
-                version.trim(),
-            )?;
-        }
-        Some(all)
+        within(self.get("python_full_version"), versions)
     }
+}
+
+/// Whether a version is one of those that a list like `>=3.8,<4` allows; nothing when the list is
+/// not understood.
+pub(super) fn within(mine: &str, versions: &str) -> Option<bool> {
+    let mut all = true;
+    for part in versions.split(',').map(str::trim) {
+        if part.is_empty() || part == "*" {
+            continue;
+        }
+        let at = part.find(|c: char| !"<>=!~".contains(c))?;
+        let (operator, version) = part.split_at(at);
+        all &= compare(
+            mine,
+            if operator.is_empty() { "==" } else { operator },
+            version.trim(),
+        )?;
+    }
+    Some(all)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -110,8 +110,39 @@ fn digests_count_for_all_or_for_none() {
 }
 
 #[test]
-fn what_setup_py_wants_is_said_to_be_unread() {
-    let wanted = declared(&[("setup.py", "setup(install_requires=['a'])\n")]);
-    assert!(wanted.lines.is_empty());
-    assert!(wanted.notes[0].contains("setup.py"));
+fn the_project_itself_is_not_installed_but_its_requirements_are_followed() {
+    let pyproject = "[project]\nname = 'mine'\ndependencies = ['a>=1']\n[project.optional-dependencies]\nsocks = ['pysocks']\ndocs = ['sphinx']\n";
+    let wanted = declared(&[
+        ("pyproject.toml", pyproject),
+        (
+            "requirements.txt",
+            "-e .[socks]\n./lib\n-e git+https://forge.test/x\n",
+        ),
+        ("lib/setup.py", "setup(install_requires=['inner>=2'])\n"),
+    ]);
+    assert_eq!(wanted.lines, ["a>=1", "inner>=2", "pysocks"]);
+    let notes = wanted.notes.join("\n");
+    for part in [
+        "`-e .[socks]` of requirements.txt: the project is not installed",
+        "`./lib` of requirements.txt: the project is not installed",
+        "left out: `-e git+https://forge.test/x` of requirements.txt",
+    ] {
+        assert!(notes.contains(part), "{part} in {notes}");
+    }
+}
+
+#[test]
+fn files_that_a_manifest_names_are_followed() {
+    let pyproject = "[project]\ndynamic = ['dependencies']\n[tool.setuptools.dynamic]\ndependencies = { file = ['deps/base.in'] }\n";
+    let wanted = declared(&[
+        ("pyproject.toml", pyproject),
+        ("deps/base.in", "a\n"),
+        (
+            "setup.cfg",
+            "[options]\ninstall_requires = file: other.txt, gone.txt\n",
+        ),
+        ("other.txt", "b==1\n"),
+    ]);
+    assert_eq!(wanted.lines, ["a", "b==1"]);
+    assert_eq!(wanted.notes, ["gone.txt is named but cannot be read"]);
 }

@@ -1,5 +1,6 @@
 //! The lock files of uv, Poetry, PDM and Pipenv, and the standard's `pylock.toml`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -7,7 +8,8 @@ use serde_json::Value as Json;
 use toml::Value;
 
 use super::super::GROUPS;
-use super::super::declared::{self, Requirement};
+use super::super::declared::Requirement;
+use super::super::manifest;
 use super::{Edge, Lock, Package};
 
 fn toml_of(text: &str) -> Result<toml::Table, String> {
@@ -188,8 +190,8 @@ pub(super) fn poetry(text: &str, here: &Path) -> Result<Lock, String> {
         add_files(&mut package, items(item.get("files")).chain(items(files)));
         lock.packages.push(package);
     }
-    lock.roots =
-        declared::requirements(here).map(|list| list.into_iter().map(Edge::from).collect());
+    lock.roots = manifest::read(here, &BTreeSet::new())
+        .map(|all| all.requirements.into_iter().map(Edge::from).collect());
     Ok(lock)
 }
 
