@@ -59,6 +59,41 @@ pub async fn clone_at(
     }
 }
 
+/// Makes a work tree of a commit whose objects stay in the source and are read from there, to try
+/// something and be removed: nothing is copied, and no file is laid out.
+///
+/// What is made on it lies in its own repository, as with [`clone_at`]; the source is only read.
+pub async fn look_at(
+    repository: &Repository,
+    commit: &CommitId,
+    destination: &Path,
+) -> Result<WorkTree, RepositoryError> {
+    prepare(destination)?;
+    let git = repository.git();
+    layout::init(
+        git,
+        destination,
+        Shape::WithWorkTree,
+        repository.object_format(),
+    )
+    .await?;
+    let git_dir = destination.join(".git");
+    transfer::set_shallow(&git_dir, &[commit.to_string()]).await?;
+    // A relative name would be one from our own object directory on.
+    let objects = std::path::absolute(repository.objects())
+        .map_err(|error| GitError::io("finding the repository", error))?;
+    layout::borrow(&git_dir, &objects).await?;
+    match WorkTree::open(git, destination, commit).await {
+        Err(RepositoryError::Git(GitError::Failed { message, .. })) => {
+            Err(RepositoryError::ObjectsMissing {
+                what: commit.to_string(),
+                message,
+            })
+        }
+        other => other,
+    }
+}
+
 fn prepare(destination: &Path) -> Result<(), RepositoryError> {
     let unusable = |why: String| RepositoryError::Destination {
         path: destination.to_owned(),
@@ -127,6 +162,11 @@ impl WorkTree {
 
     pub(crate) fn git_dir(&self) -> PathBuf {
         self.path.join(".git")
+    }
+
+    /// Makes the files those of a tree of this work tree's repository.
+    pub async fn lay_out(&self, tree: &TreeId) -> Result<(), GitError> {
+        self.check_out(tree.as_str()).await
     }
 
     /// Makes the files and the index those of a commit or tree, whatever they were.

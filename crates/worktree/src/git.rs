@@ -467,7 +467,7 @@ async fn read_limited(stream: impl AsyncRead + Unpin, limit: u64) -> Result<Vec<
 }
 
 /// A path in double quotes with C escapes, as git reads lists of directories.
-fn quoted(path: &Path) -> OsString {
+pub(crate) fn quoted(path: &Path) -> OsString {
     let mut bytes = vec![b'"'];
     for byte in path.as_os_str().as_bytes() {
         match byte {

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use crate::git::{Git, GitError};
+use crate::git::{Git, GitError, quoted};
 use crate::object::ObjectFormat;
 
 const ATTRIBUTES: &str = "\
@@ -47,6 +47,17 @@ pub(crate) async fn init(
         .await
         .map_err(|source| GitError::io(format!("making {}", info.display()), source))?;
     write(&info.join("attributes"), ATTRIBUTES).await
+}
+
+/// Lets a repository of ours read the objects in a directory of another one.
+pub(crate) async fn borrow(git_dir: &Path, objects: &Path) -> Result<(), GitError> {
+    let info = git_dir.join("objects/info");
+    tokio::fs::create_dir_all(&info)
+        .await
+        .map_err(|source| GitError::io(format!("making {}", info.display()), source))?;
+    let mut line = quoted(objects).into_encoded_bytes();
+    line.push(b'\n');
+    write(&info.join("alternates"), line).await
 }
 
 /// Writes a small file of a repository of ours.

@@ -42,11 +42,11 @@ pub mod repository;
 pub mod transfer;
 pub mod unified;
 
-pub use clone::{WorkTree, clone_at};
+pub use clone::{WorkTree, clone_at, look_at};
 pub use facts::{DiffFacts, FileFacts, FileStatus};
 pub use git::{Git, GitError};
 pub use object::{BlobId, CommitId, TreeId};
 pub use operation::{FileMode, Operation, Update};
-pub use patch::{Applied, Limits, PatchError, Refusal};
+pub use patch::{Applied, Limits, LooseHunk, PatchError, Refusal};
 pub use registry::{Publication, Published, Registry};
 pub use repository::{Dirty, Repository, RepositoryError};

@@ -8,7 +8,7 @@
 mod decide;
 mod write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clone::WorkTree;
 use crate::facts::{self, DiffFacts};
@@ -16,7 +16,7 @@ use crate::git::GitError;
 use crate::object::TreeId;
 use crate::operation::Operation;
 use crate::path::PathFault;
-use crate::unified::DiffFault;
+use crate::unified::{DiffFault, HunkFit};
 
 /// The most a patch may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,9 +179,29 @@ pub struct Applied {
     pub tree: TreeId,
     /// Digest and numbers of the canonical diff.
     pub facts: DiffFacts,
+    /// Hunks that did not stand where they said, to the byte.
+    pub loose: Vec<LooseHunk>,
     /// The canonical diff.
     #[serde(skip)]
     pub diff: Vec<u8>,
+}
+
+/// A hunk of a plan's diff that was placed with some tolerance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LooseHunk {
+    /// Which operation, from 0.
+    pub operation: usize,
+    /// The file.
+    pub path: String,
+    /// How it was placed.
+    #[serde(flatten)]
+    pub fit: HunkFit,
+}
+
+impl std::fmt::Display for LooseHunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.fit)
+    }
 }
 
 impl WorkTree {
@@ -194,9 +214,21 @@ impl WorkTree {
         operations: &[Operation],
         limits: &Limits,
     ) -> Result<Applied, PatchError> {
+        let applied = self.try_apply(operations, limits).await?;
+        self.check_out(applied.tree.as_str()).await?;
+        Ok(applied)
+    }
+
+    /// Does what [`WorkTree::apply`] does, but changes no file: the result is in the private
+    /// repository only.
+    pub async fn try_apply(
+        &self,
+        operations: &[Operation],
+        limits: &Limits,
+    ) -> Result<Applied, PatchError> {
         let listing = self.base_listing().await?;
         let edits = decide::decide(operations, &listing, limits).map_err(PatchError::Refused)?;
-        let changes = write::contents(self, edits, limits).await?;
+        let (changes, loose) = write::contents(self, edits, limits).await?;
         decide::check_result(&listing, &changes).map_err(PatchError::Refused)?;
         let tree = write::tree(self, &changes).await?;
         if tree == *self.base_tree() {
@@ -209,7 +241,11 @@ impl WorkTree {
                 other => PatchError::Git(other),
             })?;
         let facts = facts::facts(self, self.base_tree(), &tree, &diff).await?;
-        self.check_out(tree.as_str()).await?;
-        Ok(Applied { tree, facts, diff })
+        Ok(Applied {
+            tree,
+            facts,
+            loose,
+            diff,
+        })
     }
 }

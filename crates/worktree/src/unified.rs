@@ -9,7 +9,80 @@
 mod fit;
 mod parse;
 
-pub use fit::apply;
+pub use fit::{apply, fit};
+
+use serde::{Deserialize, Serialize};
+
+/// A file after a diff, and how its hunks were placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fitted {
+    /// The file's new content.
+    pub content: Vec<u8>,
+    /// Each hunk of the diff, in order.
+    pub hunks: Vec<HunkFit>,
+}
+
+/// How a hunk was placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HunkFit {
+    /// Which of the diff's hunks, from 1.
+    pub hunk: usize,
+    /// The line of the old file that it begins at, from 1.
+    pub line: usize,
+    /// How many lines behind the place that its header names; nothing where the header names none.
+    pub offset: Option<i64>,
+    /// How many of the outermost context lines did not agree and were left out, 0 to 2.
+    pub fuzz: usize,
+    /// How well the other lines agree.
+    pub alike: Alike,
+}
+
+impl HunkFit {
+    /// Whether it stands where it says, to the byte.
+    pub fn is_exact(&self) -> bool {
+        self.offset.unwrap_or(0) == 0 && self.fuzz == 0 && self.alike == Alike::Exact
+    }
+}
+
+/// How well a hunk's old lines agree with the file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alike {
+    /// To the byte.
+    Exact,
+    /// But for carriage returns, or the end of the last line.
+    LineEnds,
+    /// But for spaces at the ends of lines.
+    TrailingSpace,
+    /// But for a shift of indentation, the same on every line.
+    Indentation,
+}
+
+impl std::fmt::Display for HunkFit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            hunk, line, alike, ..
+        } = self;
+        write!(f, "hunk {hunk} at line {line}")?;
+        let plural = |number: u64| if number == 1 { "" } else { "s" };
+        if let Some(offset) = self.offset.filter(|offset| *offset != 0) {
+            let lines = offset.unsigned_abs();
+            let side = if offset < 0 { "above" } else { "below" };
+            let end = plural(lines);
+            write!(f, ", {lines} line{end} {side} where it says")?;
+        }
+        if self.fuzz > 0 {
+            let end = plural(self.fuzz as u64);
+            write!(f, ", without {} outer context line{end}", self.fuzz)?;
+        }
+        f.write_str(match alike {
+            Alike::Exact => "",
+            Alike::LineEnds => ", line ends aside",
+            Alike::TrailingSpace => ", spaces at line ends aside",
+            Alike::Indentation => ", indentation aside",
+        })
+    }
+}
 
 /// Reads a diff without a file to fit it to, to find early what is wrong with it.
 pub fn check(diff: &[u8]) -> Result<(), DiffFault> {

@@ -1,24 +1,25 @@
 //! From edits to contents, from contents to objects, from objects to a tree.
 
 use super::decide::{Action, Change, Edit, State};
-use super::{Fault, Limits, PatchError, Refusal};
+use super::{Fault, Limits, LooseHunk, PatchError, Refusal};
 use crate::clone::WorkTree;
 use crate::git::GitError;
 use crate::listing::Entry;
 use crate::object::TreeId;
-use crate::unified;
+use crate::unified::{self, Fitted};
 
 /// As git decides it: a NUL among the first bytes.
 const BINARY_PROBE: usize = 8000;
 
-/// Reads the base files that diffs need and fits the diffs.
+/// Reads the base files that diffs need and fits the diffs; tells which hunks fitted only with
+/// tolerance.
 pub(super) async fn contents(
     work_tree: &WorkTree,
     edits: Vec<Edit>,
     limits: &Limits,
-) -> Result<Vec<Change>, PatchError> {
+) -> Result<(Vec<Change>, Vec<LooseHunk>), PatchError> {
     let mut changes = Vec::with_capacity(edits.len());
-    let mut refusals = Vec::new();
+    let (mut refusals, mut loose) = (Vec::new(), Vec::new());
     for edit in edits {
         let state = match edit.action {
             Action::Remove => State::Gone,
@@ -26,10 +27,18 @@ pub(super) async fn contents(
             Action::Place(entry) => State::Moved(entry),
             Action::Fit { base, diff } => {
                 match fitted(work_tree, &base, diff, limits.base_bytes).await? {
-                    Ok(content) => State::New {
-                        mode: base.mode,
-                        content,
-                    },
+                    Ok(Fitted { content, hunks }) => {
+                        let inexact = hunks.into_iter().filter(|fit| !fit.is_exact());
+                        loose.extend(inexact.map(|fit| LooseHunk {
+                            operation: edit.operation,
+                            path: edit.path.as_str().to_owned(),
+                            fit,
+                        }));
+                        State::New {
+                            mode: base.mode,
+                            content,
+                        }
+                    }
                     Err(fault) => {
                         let path = edit.path.as_str();
                         refusals.push(Refusal::new(edit.operation, path, fault));
@@ -45,7 +54,7 @@ pub(super) async fn contents(
         });
     }
     if refusals.is_empty() {
-        Ok(changes)
+        Ok((changes, loose))
     } else {
         Err(PatchError::Refused(refusals))
     }
@@ -56,7 +65,7 @@ async fn fitted(
     base: &Entry,
     diff: String,
     limit: u64,
-) -> Result<Result<Vec<u8>, Fault>, GitError> {
+) -> Result<Result<Fitted, Fault>, GitError> {
     let read = work_tree
         .git()
         .command("cat-file", Some(&work_tree.git_dir()))
@@ -72,7 +81,7 @@ async fn fitted(
     if content[..content.len().min(BINARY_PROBE)].contains(&0) {
         return Ok(Err(Fault::Binary));
     }
-    let fit = move || unified::apply(&content, diff.as_bytes()).map_err(Fault::Diff);
+    let fit = move || unified::fit(&content, diff.as_bytes()).map_err(Fault::Diff);
     tokio::task::spawn_blocking(fit)
         .await
         .map_err(|error| GitError::io("fitting a diff", std::io::Error::other(error)))

@@ -1,7 +1,7 @@
 //! Placing hunks in a file.
 
 use super::parse::parse;
-use super::{DiffFault, Hunk, HunkLine};
+use super::{Alike, DiffFault, Fitted, Hunk, HunkFit, HunkLine};
 
 /// The most lines of the file times hunks: what placing may cost.
 const WORK: usize = 50_000_000;
@@ -60,8 +60,47 @@ struct Place<'a> {
     shift: Shift<'a>,
 }
 
+impl Level {
+    const fn alike(self) -> Alike {
+        match self {
+            Self::Exact => Alike::Exact,
+            Self::LineEnds => Alike::LineEnds,
+            Self::TrailingSpace => Alike::TrailingSpace,
+            Self::Indentation => Alike::Indentation,
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Index in the file of the hunk's first old line, were no context left out.
+    fn start(&self) -> usize {
+        self.at.saturating_sub(self.skipped.0)
+    }
+
+    fn tell(&self, hunk: &Hunk<'_>) -> HunkFit {
+        let said = hunk.range.map(|range| match range.count {
+            // Such a hunk names the line that it goes behind.
+            0 => range.start,
+            _ => range.start.saturating_sub(1),
+        });
+        let offset = said.map(|said| self.start().cast_signed().saturating_sub_unsigned(said));
+        HunkFit {
+            hunk: hunk.number,
+            line: self.start() + 1,
+            offset: offset.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+            fuzz: self.skipped.0.max(self.skipped.1),
+            alike: self.level.alike(),
+        }
+    }
+}
+
 /// Applies a unified diff to a file's content.
 pub fn apply(content: &[u8], diff: &[u8]) -> Result<Vec<u8>, DiffFault> {
+    fit(content, diff).map(|fitted| fitted.content)
+}
+
+/// Applies a unified diff to a file's content, and tells how well each hunk fitted.
+pub fn fit(content: &[u8], diff: &[u8]) -> Result<Fitted, DiffFault> {
     let hunks = parse(diff)?;
     let file = split(content);
     if file.len().saturating_mul(hunks.len()) > WORK {
@@ -70,12 +109,14 @@ pub fn apply(content: &[u8], diff: &[u8]) -> Result<Vec<u8>, DiffFault> {
     let mut output = Vec::with_capacity(content.len() + diff.len());
     let mut done = 0;
     let mut drift = 0_isize;
+    let mut fits = Vec::with_capacity(hunks.len());
     for hunk in &hunks {
         let place = find(&file, hunk, done, drift)?;
         if let Some(range) = hunk.range.filter(|range| range.count > 0) {
-            let start = place.at.saturating_sub(place.skipped.0);
-            drift = start.cast_signed() - range.start.saturating_sub(1).cast_signed();
+            let said = range.start.saturating_sub(1);
+            drift = place.start().cast_signed().saturating_sub_unsigned(said);
         }
+        fits.push(place.tell(hunk));
         for line in &file[done..place.at] {
             push(&mut output, line.text, line.terminated);
         }
@@ -84,7 +125,10 @@ pub fn apply(content: &[u8], diff: &[u8]) -> Result<Vec<u8>, DiffFault> {
     for line in &file[done..] {
         push(&mut output, line.text, line.terminated);
     }
-    Ok(output)
+    Ok(Fitted {
+        content: output,
+        hunks: fits,
+    })
 }
 
 fn split(content: &[u8]) -> Vec<Line<'_>> {

@@ -124,3 +124,35 @@ fn a_hunk_that_fits_nowhere_shows_what_is_there() {
     assert!(text.contains("    |     three();"), "{text}");
     assert!(text.contains("    6 |     one();"), "{text}");
 }
+
+fn told(content: &str, diff: &str) -> Vec<String> {
+    let fitted = fit(content.as_bytes(), diff.as_bytes()).unwrap();
+    let loose = fitted.hunks.iter().filter(|fit| !fit.is_exact());
+    loose.map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_was_tolerated_is_told() {
+    let body = " fn b() {\n-    one();\n+    two();\n }\n";
+    for exact in ["@@ -5,3 +5,3 @@", "@@ @@"] {
+        assert_eq!(told(FILE, &format!("{exact}\n{body}")), [""; 0], "{exact}");
+    }
+    let below = told(FILE, &format!("@@ -4,3 +4,3 @@\n{body}"));
+    assert_eq!(below, ["hunk 1 at line 5, 1 line below where it says"]);
+    let above = told(FILE, &format!("@@ -99,3 +99,3 @@\n{body}"));
+    assert_eq!(above, ["hunk 1 at line 5, 94 lines above where it says"]);
+    let file = "alpha\nbeta\ngamma\ndelta\n";
+    let fuzzy = told(file, "@@ -1,4 +1,4 @@\n ALPHA\n beta\n-gamma\n+G\n delta\n");
+    assert_eq!(fuzzy, ["hunk 1 at line 1, without 1 outer context line"]);
+    let deeper = told(
+        "class A:\n    a = 1\n    b = 2\n",
+        "@@ @@\n a = 1\n-b = 2\n+b = 3\n",
+    );
+    assert_eq!(deeper, ["hunk 1 at line 2, indentation aside"]);
+    let inserted = "@@ -1,0 +2 @@\n+x\n";
+    assert_eq!(
+        told("a\nb\n", inserted),
+        [""; 0],
+        "behind line 1, as it says"
+    );
+}

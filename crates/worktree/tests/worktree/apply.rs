@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::support::{Place, create, delete, diff, rename, run, snapshot, update};
 use matrix_core::{Digest, Problem};
 use matrix_worktree::operation::{Create, FileMode};
-use matrix_worktree::{FileStatus, Limits, Operation, PatchError};
+use matrix_worktree::{FileStatus, Limits, Operation, PatchError, look_at};
 use proptest::prelude::*;
 
 const CODE: &str = "fn half(x: f64) -> f64 {\n    x.round()\n}\n";
@@ -189,6 +189,42 @@ fn operation() -> impl Strategy<Value = Operation> {
         (path(), path()).prop_map(|(from, to)| rename(&from, &to)),
         path().prop_map(|path| diff(&path, "@@ @@\n-x\n+y\n")),
     ]
+}
+
+#[tokio::test]
+async fn a_look_finds_what_applying_would_and_leaves_no_file() {
+    let place = Place::with(&[("src/round.rs", CODE), ("old.txt", "old\n")]).await;
+    let before = snapshot(&place.repo());
+    let repository = place.open().await;
+    let head = repository.resolve("HEAD").await.unwrap();
+    let look = look_at(&repository, &head, &place.path("look"))
+        .await
+        .unwrap();
+    let operations = [
+        diff(
+            "src/round.rs",
+            "@@ -9 +9 @@\n-    x.round()\n+    x.floor()\n",
+        ),
+        delete("old.txt"),
+    ];
+    let limits = Limits::default();
+    let seen = look.try_apply(&operations, &limits).await.unwrap();
+    assert!(!look.path().join("src").exists(), "a look lays nothing out");
+    let loose: Vec<String> = seen.loose.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        loose,
+        ["src/round.rs: hunk 1 at line 2, 7 lines above where it says"]
+    );
+    let copy = place.clone("copy").await;
+    assert_eq!(copy.apply(&operations, &limits).await.unwrap(), seen);
+    let missing = look.try_apply(&[delete("nope.txt")], &limits).await;
+    assert!(
+        matches!(missing, Err(PatchError::Refused(_))),
+        "{missing:?}"
+    );
+    look.lay_out(look.base_tree()).await.unwrap();
+    assert!(look.path().join("old.txt").is_file());
+    assert_eq!(snapshot(&place.repo()), before, "the source was only read");
 }
 
 proptest! {
