@@ -21,6 +21,8 @@ pub const BROKEN_CHAIN: Code =
     Code::new("RUN-0005", 500, 1, "the journal does not match its hashes");
 /// Replay met another step than the journal recorded.
 pub const DIVERGED: Code = Code::new("RUN-0006", 409, 8, "the run differs from its journal");
+/// The program does not have the function that a run needs.
+pub const NO_FUNCTION: Code = Code::new("RUN-0008", 409, 1, "no such function");
 /// No question to a person of this id.
 pub const NO_APPROVAL: Code = Code::new("RUN-0007", 404, 6, "no such approval");
 
@@ -116,6 +118,12 @@ pub enum RunError {
         /// What the function asked for.
         now: String,
     },
+    /// A replay has reached the end of what is recorded.
+    #[error("`{path}` is not recorded")]
+    Unrecorded {
+        /// What was asked for.
+        path: String,
+    },
     /// A person must decide how it goes on.
     #[error("{0}")]
     NeedsPerson(String),
@@ -180,6 +188,16 @@ pub enum RequestError {
         /// The path asked for.
         path: String,
     },
+    /// This program does not have the function of a run.
+    #[error("run {run} needs version {version} of `{kind}`, which this program does not have")]
+    NoFunction {
+        /// The run.
+        run: RunId,
+        /// The kind of its function.
+        kind: String,
+        /// The version it is pinned to.
+        version: String,
+    },
     /// There is no such question.
     #[error("there is no approval {0}")]
     NoApproval(String),
@@ -217,6 +235,8 @@ impl From<RequestError> for Problem {
             RequestError::NoStep { .. } => {
                 Problem::new(NO_STEP, text).help("see the paths in `matrix run show`")
             }
+            RequestError::NoFunction { .. } => Problem::new(NO_FUNCTION, text)
+                .help("use the version of Matrix that started the run"),
             RequestError::NoApproval(_) => {
                 Problem::new(NO_APPROVAL, text).help("see `matrix change show`")
             }

@@ -46,6 +46,8 @@ pub(crate) struct Execution {
     /// Raised when the owner wants to let go at the next step boundary.
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) occurrences: Mutex<BTreeMap<String, u32>>,
+    /// Nothing is done or written: what is not recorded ends the execution.
+    pub(crate) is_replay: bool,
 }
 
 /// A run, as its durable function sees it. Cheap to clone.
@@ -179,6 +181,9 @@ impl Run {
         {
             return Err(self.cancellation());
         }
+        if self.execution.is_replay {
+            return Err(RunError::Unrecorded { path: path.into() });
+        }
         let draining = self.execution.draining.clone();
         let wait = waiting("host", path, "the run moves to another host", None);
         self.execution
@@ -247,6 +252,9 @@ impl Run {
             board,
             ..
         } = &*self.execution;
+        if self.execution.is_replay {
+            return Err(RunError::Unrecorded { path: draft.path });
+        }
         // What is being recorded changes what the run waits for, so it cannot be parked now.
         let flight = board.in_flight();
         let entry = journal.extend(*fence, actor, draft, believed, beside);

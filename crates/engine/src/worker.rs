@@ -168,6 +168,7 @@ impl Drive {
             cancelled,
             draining: self.draining.clone(),
             occurrences: Mutex::default(),
+            is_replay: false,
         });
         let outcome = self.execute(&*function, &execution, input).await?;
         self.finish(outcome, &execution.board).await
@@ -260,7 +261,7 @@ impl Drive {
                 json!({ "reason": reason }),
                 "cancelled",
             ),
-            Err(error @ RunError::Diverged { .. }) => {
+            Err(error @ (RunError::Diverged { .. } | RunError::Unrecorded { .. })) => {
                 let history = board.look(History::clone);
                 return self.pause_or_end(&error.to_string(), &history).await;
             }

@@ -50,25 +50,22 @@ impl Run {
         let run = self.clone();
         async move {
             let board = Arc::clone(&run.execution.board);
+            if board.look(|history| history.timer(&path).is_some_and(|(_, fired)| fired)) {
+                return Ok(());
+            }
             run.boundary(&path).await?;
             if board.look(|history| history.timer(&path).is_none()) {
                 let due = run.execution.journal.clock.now().plus(duration);
                 run.record(EntryKind::TimerSet, &path, "", json!({ "due": due }))
                     .await?;
             }
-            let (due, fired) = board
+            let (due, _) = board
                 .look(|history| history.timer(&path))
                 .unwrap_or_default();
-            if !fired {
-                run.wait_until(
-                    due,
-                    waiting("timer", &path, "the function sleeps", Some(due)),
-                )
-                .await?;
-                run.record(EntryKind::TimerFired, &path, "", json!({}))
-                    .await?;
-            }
-            Ok(())
+            let wait = waiting("timer", &path, "the function sleeps", Some(due));
+            run.wait_until(due, wait).await?;
+            run.record(EntryKind::TimerFired, &path, "", json!({}))
+                .await
         }
     }
 }

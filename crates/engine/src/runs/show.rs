@@ -140,7 +140,10 @@ pub fn entries(
     Ok(journal::page(database, blobs, row.run, after, limit)?)
 }
 
-fn row(database: &Database, request: &Authorised<RunRead>) -> Result<RunRow, RequestError> {
+pub(super) fn row(
+    database: &Database,
+    request: &Authorised<RunRead>,
+) -> Result<RunRow, RequestError> {
     let run = request.action().run;
     database
         .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?

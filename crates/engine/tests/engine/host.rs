@@ -12,7 +12,8 @@ use matrix_core::{
     Action, Authorised, Authorizer, Caller, Clock, Denied, Principal, PrincipalKind, RunId, Scope,
     Timestamp,
 };
-use matrix_engine::runs::{self, RunRead, RunView};
+use matrix_engine::error::RequestError;
+use matrix_engine::runs::{self, Replay, RunRead, RunView};
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
 };
@@ -320,6 +321,26 @@ impl Host {
         let settled = tokio::time::timeout(PATIENCE, settled).await;
         settled.unwrap().unwrap();
         self.view(run)
+    }
+
+    /// Replays a run with a function of version 1.
+    pub(crate) async fn replay(&self, run: RunId, body: &Body) -> Replay {
+        self.try_replay(run, body).await.unwrap()
+    }
+
+    pub(crate) async fn try_replay(&self, run: RunId, body: &Body) -> Result<Replay, RequestError> {
+        let function = Function {
+            kind: "test",
+            version: "1",
+            body: Arc::clone(body),
+        };
+        let function: Arc<dyn DurableFunction> = Arc::new(function);
+        let find = |kind: &str, version: &str| {
+            (kind == "test" && version == "1").then(|| Arc::clone(&function))
+        };
+        let request = may(RunRead { run });
+        let replay = runs::replay(self.engine.journal(), &request, find);
+        tokio::time::timeout(PATIENCE, replay).await.unwrap()
     }
 
     pub(crate) fn result(&self, run: RunId) -> Value {

@@ -11,6 +11,7 @@ mod history;
 mod host;
 mod owners;
 mod people;
+mod replay;
 mod retry;
 mod simulation;
 mod steering;
