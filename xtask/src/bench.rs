@@ -3,6 +3,7 @@
 
 mod change;
 mod cli;
+mod engine;
 mod measure;
 mod serve;
 mod verify;
@@ -27,16 +28,19 @@ pub(crate) enum Name {
     Change,
     /// The server's start and memory
     Serve,
+    /// Durable steps
+    Engine,
 }
 
 impl Name {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Sandbox,
         Self::Verify,
         Self::Cli,
         Self::Change,
         Self::Serve,
+        Self::Engine,
     ];
 }
 
@@ -54,6 +58,7 @@ impl ValueEnum for Name {
                 PossibleValue::new("change").help("A whole change, from its plan to its release")
             }
             Self::Serve => PossibleValue::new("serve").help("The server's start and memory"),
+            Self::Engine => PossibleValue::new("engine").help("Durable steps"),
         })
     }
 }
@@ -67,6 +72,7 @@ pub(crate) fn run(name: Name, rounds: Option<usize>) -> Result<()> {
         Name::Cli => cli::run(&workspace, rounds.unwrap_or(100)),
         Name::Change => change::run(&workspace, rounds.unwrap_or(5)),
         Name::Serve => serve::run(&workspace, rounds.unwrap_or(10)),
+        Name::Engine => engine::run(&workspace, rounds.unwrap_or(5)),
     }
 }
 

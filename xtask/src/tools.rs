@@ -22,15 +22,21 @@ const STAMP: &str = "requirements.installed";
 
 /// Makes the environment when it is missing or stale; says where it is.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<PathBuf> {
-    let requirements = workspace.root.join(REQUIREMENTS);
-    let folder = workspace.target.join("test-tools");
+    environment(workspace, "test-tools", REQUIREMENTS)
+}
+
+/// Makes a Python environment of this name with what a file asks for, when it is missing or stale;
+/// says where it is.
+pub(crate) fn environment(workspace: &Workspace, name: &str, wanted: &str) -> Result<PathBuf> {
+    let requirements = workspace.root.join(wanted);
+    let folder = workspace.target.join(name);
     let Some(python) = machine::find_program("python3") else {
-        bail!("`python3` was not found; the validators of our formats need it");
+        bail!("`python3` was not found; what {wanted} names needs it");
     };
     let version = process::read(Command::new(&python).arg("--version"))?;
-    let wanted =
-        fs::read_to_string(&requirements).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
-    let stamp = format!("{}\n{wanted}", version.trim());
+    let text =
+        fs::read_to_string(&requirements).with_context(|| format!("cannot read {wanted}"))?;
+    let stamp = format!("{}\n{text}", version.trim());
     if is_fresh(&folder, &stamp) {
         say::progress(&format!("{} is up to date", folder.display()));
         return Ok(folder);
@@ -46,7 +52,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<PathBuf> {
             .args(["-m", "pip", "install", "--quiet", "--requirement"])
             .arg(&requirements),
     )
-    .with_context(|| format!("cannot install {REQUIREMENTS}"))?;
+    .with_context(|| format!("cannot install {wanted}"))?;
     // Written last: an installation that was cut off leaves no stamp and is made again.
     fs::write(folder.join(STAMP), stamp)?;
     Ok(folder)

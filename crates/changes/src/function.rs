@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::later;
 use crate::stage::ChangeRequest;
 use crate::stage::deploy::{self, Delivery, Deployed, Names};
-use crate::stage::gate::{self, Decisions, Passed};
+use crate::stage::gate::{self, Asked, Passed};
 use crate::stage::patch;
 use crate::stage::publish::{self, Release, Story};
 use crate::stage::verify::{self, Verified};
@@ -49,10 +49,11 @@ impl DurableFunction for ChangeFunction {
             request: &request,
         };
         let outcome = change.bring_through().await;
-        if matches!(
+        let is_over = matches!(
             outcome,
             Ok(_) | Err(RunError::Failed(_) | RunError::Cancelled(_))
-        ) {
+        );
+        if is_over && !run.is_replay() {
             let work = self.workshop.layout().work(run.id());
             if let Err(error) = patch::remove(&work).await {
                 tracing::warn!(%error, "the work trees could not be removed");
@@ -129,10 +130,10 @@ impl Change<'_> {
             workshop,
             request,
         } = *self;
-        let mut taken = Decisions::new();
+        let mut asked = Asked::default();
         loop {
             tracing::info!(stage = "gate");
-            let passed = gate::gate(delivery, verified, &mut taken).await?;
+            let passed = gate::gate(delivery, verified, &mut asked).await?;
             tracing::info!(stage = "deploy");
             let deployed = deploy::apply(delivery, &passed.dry_run, names).await?;
             let Deployed::Applied(applied) = deployed else {

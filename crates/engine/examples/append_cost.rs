@@ -1,13 +1,15 @@
 //! What a durable step costs: runs side by side, every step on disk before the next begins.
 //!
 //! ```text
-//! cargo run --release -p matrix-engine --example append_cost [DIRECTORY [RUNS STEPS]]
+//! cargo run --release -p matrix-engine --example append_cost -- DIRECTORY RUNS STEPS BYTES
 //! ```
 //!
-//! Without a number, 1, 64 and 256 runs are measured. The directory (default: the system's temporary
-//! one) decides which disk is measured. A step's time is from its beginning in the function to its
-//! recorded result, so with many runs it holds the wait for the shared transaction. The processor's
-//! time is the whole process's, in its own and in the system's code.
+//! The directory decides which disk is measured; each step gives a text of this many bytes. Prints
+//! one JSON object: steps in all, seconds, the process's own processor time in seconds (in its own
+//! and in the system's code), how many steps shared a transaction, the median, the 99th percentile
+//! and the longest of a step's time in microseconds, the bytes of the database at the end, and the
+//! most memory that was resident. A step's time is from its beginning in the function to its
+//! recorded result, so with many runs it holds the wait for the shared transaction.
 
 #![expect(
     clippy::print_stdout,
@@ -16,7 +18,6 @@
 )]
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use serde_json::{Value, json};
 
 struct Steps {
     count: u32,
+    text: String,
     times: Arc<Mutex<Vec<Duration>>>,
 }
 
@@ -46,10 +48,9 @@ impl DurableFunction for Steps {
         let mut times = Vec::new();
         for number in 0..self.count {
             let begun = Instant::now();
-            run.step(
-                Step::read("step").input(&number),
-                |_| async move { Ok(number) },
-            )
+            run.step::<String, _, _>(Step::read("step").input(&number), |_| async {
+                Ok(self.text.clone())
+            })
             .await?;
             times.push(begun.elapsed());
         }
@@ -73,6 +74,7 @@ async fn measure(
     directory: &std::path::Path,
     runs: usize,
     count: u32,
+    bytes: usize,
 ) -> Result<(), Box<dyn Error>> {
     let database = Database::open(&directory.join("db"), OpenMode::Host)?;
     let blobs = Blobs::open(directory.join("blobs"))?;
@@ -80,6 +82,7 @@ async fn measure(
     let times = Arc::new(Mutex::new(Vec::new()));
     let function = Steps {
         count,
+        text: "x".repeat(bytes),
         times: Arc::clone(&times),
     };
     let options = EngineOptions {
@@ -125,35 +128,47 @@ async fn measure(
             .copied()
             .unwrap_or_default()
     };
-    let steps = f64::from(u32::try_from(times.len())?);
-    println!(
-        "{runs:>4} runs: {:>7.0} steps/s   p50 {:>8.2?}   p99 {:>8.2?}   max {:>8.2?}   {:>6.1} steps \
-         per commit   {:>6.1} µs of processor per step",
-        steps / took.as_secs_f64(),
-        at(50),
-        at(99),
-        times.last().copied().unwrap_or_default(),
-        steps / f64::from(u32::try_from(commits)?),
-        processor.as_secs_f64() * 1e6 / steps,
-    );
+    let steps = u32::try_from(times.len())?;
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    drop(engine);
+    let result = json!({
+        "steps": steps,
+        "seconds": took.as_secs_f64(),
+        "processor": processor.as_secs_f64(),
+        "per_commit": f64::from(steps) / f64::from(u32::try_from(commits)?),
+        "p50": micros(at(50)),
+        "p99": micros(at(99)),
+        "longest": micros(times.last().copied().unwrap_or_default()),
+        "bytes": std::fs::metadata(directory.join("db"))?.len(),
+        "resident": resident()?,
+    });
+    println!("{result}");
     Ok(())
+}
+
+/// The most memory that this process had resident, in bytes: `VmHWM` of `proc_pid_status(5)`.
+fn resident() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number
+        .ok_or("no VmHWM in /proc/self/status")?
+        .parse::<u64>()?
+        * 1024)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut given = std::env::args_os().skip(1);
-    let place = given.next().map(PathBuf::from);
-    let mut number = || given.next()?.to_str()?.parse::<u32>().ok();
-    let measured = match (number(), number()) {
-        (Some(runs), Some(steps)) => vec![(runs, steps)],
-        _ => vec![(1, 2_000), (64, 1_000), (256, 1_000)],
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let [directory, runs, steps, bytes] = &given[..] else {
+        return Err("usage: append_cost DIRECTORY RUNS STEPS BYTES".into());
     };
-    for (runs, steps) in measured {
-        let directory = match &place {
-            Some(place) => tempfile::tempdir_in(place)?,
-            None => tempfile::tempdir()?,
-        };
-        measure(directory.path(), usize::try_from(runs)?, steps).await?;
-    }
-    Ok(())
+    let directory = tempfile::tempdir_in(directory)?;
+    measure(
+        directory.path(),
+        runs.parse()?,
+        steps.parse()?,
+        bytes.parse()?,
+    )
+    .await
 }

@@ -115,6 +115,11 @@ impl Run {
         }
     }
 
+    /// Whether this is a replay, in which nothing may be done outside of steps either.
+    pub fn is_replay(&self) -> bool {
+        self.execution.is_replay
+    }
+
     fn address(&self, name: &str) -> String {
         let base = format!("{}{name}", self.branch);
         let mut seen = self

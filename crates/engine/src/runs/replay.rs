@@ -181,7 +181,9 @@ fn judge(ended: Option<&Ended>, outcome: Ending) -> Result<Verdict, RequestError
         Ending::Returned(Err(RunError::Failed(error))) => ("an error", json!(error)),
         Ending::Returned(Err(RunError::Cancelled(reason))) => ("its cancellation", json!(reason)),
         Ending::Returned(Err(RunError::Store(error))) => return Err(error.into()),
-        Ending::Returned(Err(RunError::Unrecorded { path })) => return Ok(beyond(recorded.as_ref(), path)),
+        Ending::Returned(Err(RunError::Unrecorded { path })) => {
+            return Ok(beyond(recorded.as_ref(), path));
+        }
         Ending::Waits(what) => return Ok(beyond(recorded.as_ref(), what)),
         Ending::Returned(Err(error)) => {
             return Ok(Verdict::Differs {

@@ -1,0 +1,73 @@
+//! `matrix run replay`.
+
+use std::sync::Arc;
+
+use matrix_changes::function::ChangeFunction;
+use matrix_core::RunId;
+use matrix_core::system::{SystemClock, SystemEntropy};
+use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead};
+use matrix_engine::{DurableFunction, Journal};
+use matrix_store::StoreError;
+
+use super::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+use crate::reader::Reader;
+
+/// Reads the data directory and changes nothing in it, whoever is its host.
+pub(super) async fn replay(context: &Context, run: RunId) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let request = reader.may(RunRead { run })?;
+    let workshop = reader
+        .workshop(&context.config, &context.environment)
+        .await?;
+    let function: Arc<dyn DurableFunction> = Arc::new(ChangeFunction::new(workshop));
+    let journal = Journal::new(
+        reader.database.clone(),
+        reader.blobs.clone(),
+        Arc::new(SystemClock::start()),
+        Arc::new(SystemEntropy),
+    );
+    let find = |kind: &str, version: &str| {
+        let known = function.kind() == kind && function.version() == version;
+        known.then(|| Arc::clone(&function))
+    };
+    let replay = runs::replay(&journal, &request, find).await?;
+    let exit = match &replay.verdict {
+        ReplayVerdict::Same { .. } | ReplayVerdict::SoFar { .. } => Exit::Done,
+        ReplayVerdict::Differs { .. } => Exit::Failed,
+    };
+    if context.json {
+        output::json(&serde_json::to_value(&replay).map_err(StoreError::corrupt)?);
+    } else {
+        print(&replay);
+    }
+    Ok(exit)
+}
+
+fn print(replay: &Replay) {
+    let Replay {
+        run,
+        entries,
+        answered,
+        ..
+    } = replay;
+    output::line(format_args!(
+        "{run}: {entries} entries, chain intact; the journal answered {answered} steps"
+    ));
+    for path in &replay.unasked {
+        output::line(format_args!("not asked for: {path}"));
+    }
+    match &replay.verdict {
+        ReplayVerdict::Same { result } => {
+            output::line(format_args!("the same end (sha256 {result})"));
+        }
+        ReplayVerdict::SoFar { next } => {
+            output::line(format_args!("as far as the journal goes; next is {next}"));
+        }
+        ReplayVerdict::Differs { recorded, now } => {
+            output::line(format_args!("DIFFERS: recorded {recorded}, now {now}"));
+        }
+    }
+}
