@@ -134,7 +134,7 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChangeCommand {
-    /// Check a plan; starts nothing.
+    /// Check a plan, and tell what would come of it; starts nothing.
     Plan {
         /// The repository.
         #[arg(long, value_name = "PATH", default_value = ".")]
@@ -142,6 +142,9 @@ pub(crate) enum ChangeCommand {
         /// The plan, YAML or JSON.
         #[arg(long, value_name = "FILE")]
         plan: PathBuf,
+        /// Where to deploy; wins over the plan's.
+        #[arg(long, value_name = "NAME")]
+        target: Option<String>,
     },
     /// Take a plan through to its release.
     Run(ChangeRunArgs),
@@ -213,6 +216,30 @@ pub(crate) enum RunCommand {
     Why {
         /// The run.
         run: RunId,
+    },
+    /// Run its function over its journal again, without any effect, and compare how it ends.
+    Replay {
+        /// The run.
+        run: RunId,
+    },
+    /// Write a run to a file that opens elsewhere; payloads that hold secrets stay.
+    Export {
+        /// The run.
+        run: RunId,
+        /// Where to write it; without one, to standard output.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check a file that `run export` wrote, and show its run.
+    Open {
+        /// The file.
+        file: PathBuf,
+        /// With its journal.
+        #[arg(long)]
+        journal: bool,
+        /// A trusted public key, PEM; without one, those of the data directory.
+        #[arg(long, value_name = "FILE")]
+        key: Vec<PathBuf>,
     },
     /// Follow a run until it ends or waits.
     Watch {
@@ -333,9 +360,17 @@ pub(crate) enum ArtifactCommand {
 pub(crate) enum DeploymentCommand {
     /// Deployments, the newest first.
     List {
-        /// Only those of this target.
-        #[arg(long, default_value = "")]
+        /// Only those of targets of this name, in whatever repository.
+        #[arg(
+            long,
+            value_name = "NAME",
+            default_value = "",
+            hide_default_value = true
+        )]
         target: String,
+        /// Only those of this repository's targets.
+        #[arg(long, value_name = "PATH")]
+        repo: Option<PathBuf>,
         #[command(flatten)]
         page: ListArgs<DeploymentId>,
     },
@@ -346,12 +381,12 @@ pub(crate) enum DeploymentCommand {
     },
     /// Go back to what a deployment replaced.
     Rollback {
-        /// The deployment.
+        /// The deployment, which must be its target's current one.
         deployment: DeploymentId,
     },
     /// End a deployment's process.
     Stop {
-        /// The deployment.
+        /// The deployment, which must be its target's current one.
         deployment: DeploymentId,
     },
 }
@@ -370,7 +405,7 @@ pub(crate) enum UserCommand {
     Add {
         /// The name.
         name: String,
-        /// What they are here; may be given more than once.
+        /// What they may do, `submitter` or `approver`; may be given more than once.
         #[arg(long, value_name = "ROLE", default_values = ["submitter", "approver"])]
         role: Vec<Role>,
     },

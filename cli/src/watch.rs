@@ -174,7 +174,13 @@ fn describe(entry: &Entry) -> Option<String> {
                 if again { " (tried again)" } else { "" }
             )
         }
-        EntryKind::ApprovalRequested => format!("? waits for a person: {}", text("approval")),
+        EntryKind::ApprovalRequested => {
+            let stale = payload.and_then(|value| value.pointer("/subject/stale/because"));
+            let stale = stale.and_then(|because| because.as_str());
+            let stale = stale.map(|because| format!(" (the question went stale: {because})"));
+            let stale = stale.unwrap_or_default();
+            format!("? waits for a person: {}{stale}", text("approval"))
+        }
         EntryKind::ApprovalDecided => {
             format!(
                 "! {} by {} {}",
@@ -199,8 +205,13 @@ fn describe(entry: &Entry) -> Option<String> {
 
 /// A number of things.
 pub(crate) fn count(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
+    count_of(number as u64, (thing, &format!("{thing}s")))
+}
+
+/// A number of things whose plural is a word of its own.
+pub(crate) fn count_of(number: u64, (one, many): (&str, &str)) -> String {
+    let things = if number == 1 { one } else { many };
+    format!("{number} {things}")
 }
 
 /// A finished step in one line; steps that only prepare others are not shown.

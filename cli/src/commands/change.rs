@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
-use crate::watch::{BEGINNING, count, row};
+use crate::watch::{BEGINNING, row};
 
 /// A file that was named cannot be read.
 pub(crate) const UNREADABLE: Code = Code::new("CLI-0001", 422, 2, "file cannot be read");
@@ -34,7 +34,9 @@ const PLAN_BYTES: u64 = 4 << 20;
 
 pub(super) async fn change(context: &Context, command: ChangeCommand) -> Result<Exit, Failure> {
     match command {
-        ChangeCommand::Plan { repo, plan } => check(context, &repo, &plan).await,
+        ChangeCommand::Plan { repo, plan, target } => {
+            super::plan::plan(context, &repo, &plan, target).await
+        }
         ChangeCommand::Run(arguments) => run(context, &arguments).await,
         ChangeCommand::Show { run } => show(context, run),
         ChangeCommand::Logs { run, check } => logs(context, run, check.as_deref()),
@@ -44,7 +46,7 @@ pub(super) async fn change(context: &Context, command: ChangeCommand) -> Result<
     }
 }
 
-fn read_plan(path: &Path) -> Result<(String, String), Problem> {
+pub(super) fn read_plan(path: &Path) -> Result<(String, String), Problem> {
     use std::io::Read as _;
     let unreadable = |why: String| {
         Problem::new(
@@ -63,24 +65,6 @@ fn read_plan(path: &Path) -> Result<(String, String), Problem> {
         .map_or_else(|| "plan".into(), |name| name.to_string_lossy());
     let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".into()))?;
     Ok((text, name.into_owned()))
-}
-
-async fn check(context: &Context, repository: &Path, path: &Path) -> Result<Exit, Failure> {
-    let (text, name) = read_plan(path)?;
-    let plan = Plan::parse(text.as_bytes(), &name)?;
-    let digest = plan.digest().map_err(StoreError::corrupt)?;
-    let git = matrix_worktree::Git::find(context.environment.path()).await?;
-    let repository = matrix_worktree::Repository::open(&git, repository).await?;
-    let base = repository.resolve(&plan.base).await?;
-    if context.json {
-        output::json(&json!({ "plan": plan, "digest": digest, "base": base.to_string() }));
-    } else {
-        output::line(format_args!("{}", plan.title));
-        let operations = count(plan.operations.len(), "operation");
-        output::line(format_args!("  {operations} on {base}"));
-        output::line(format_args!("  digest {digest}"));
-    }
-    Ok(Exit::Done)
 }
 
 async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failure> {
@@ -264,6 +248,9 @@ pub(super) fn show_left(
 fn print(view: &ChangeView) {
     output::line(format_args!("{} {}", view.run, view.title));
     output::line(format_args!("state     {}{}", view.state, ending(view)));
+    for hunk in &view.loose {
+        output::line(format_args!("placed    {hunk}"));
+    }
     if !view.evidence.is_empty() {
         output::line("");
         let rows: Vec<Vec<String>> = view
@@ -295,6 +282,12 @@ fn print(view: &ChangeView) {
         output::line(format_args!(
             "verdict   {verdict}: {}",
             view.verdict_reasons.join("; ")
+        ));
+    }
+    if let Some(stale) = &view.stale {
+        output::line(format_args!(
+            "stale     the question went stale: {}; it is asked anew",
+            stale.because
         ));
     }
     for (name, value) in [

@@ -1,9 +1,11 @@
 //! `matrix deployment`.
 
-use matrix_changes::service::{self, DeploymentList, DeploymentRead, deployments};
+use std::path::Path;
+
+use matrix_changes::intake::name_of;
+use matrix_changes::service::{self, Deployment, DeploymentList, DeploymentRead, deployments};
 use matrix_core::id::DeploymentId;
-use matrix_store::tables::releases::DeploymentRow;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Context, part};
 use crate::args::{DeploymentCommand, ListArgs};
@@ -18,7 +20,9 @@ pub(super) async fn deployment(
     command: DeploymentCommand,
 ) -> Result<Exit, Failure> {
     let (deployment, verb) = match command {
-        DeploymentCommand::List { target, page } => return list(context, &target, &page),
+        DeploymentCommand::List { target, repo, page } => {
+            return list(context, &target, repo.as_deref(), &page);
+        }
         DeploymentCommand::Logs { deployment } => return logs(context, deployment).await,
         DeploymentCommand::Rollback { deployment } => (deployment, "rollback"),
         DeploymentCommand::Stop { deployment } => (deployment, "stop"),
@@ -32,9 +36,18 @@ pub(super) async fn deployment(
     if context.json {
         output::json(&answer);
     } else {
-        output::line(format_args!("{deployment} {verb}: done"));
+        output::line(format_args!("{deployment} {}", done(verb, &answer)));
     }
     Ok(Exit::Done)
+}
+
+/// What an act on a deployment came to.
+fn done(verb: &str, answer: &Value) -> String {
+    match (verb, answer["active"].as_str()) {
+        ("rollback", Some(previous)) => format!("was taken back; {previous} is active again"),
+        ("rollback", None) => "was taken back; nothing was there before".into(),
+        _ => "is stopped".into(),
+    }
 }
 
 async fn logs(context: &Context, deployment: DeploymentId) -> Result<Exit, Failure> {
@@ -53,44 +66,60 @@ async fn logs(context: &Context, deployment: DeploymentId) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, target: &str, page: &ListArgs<DeploymentId>) -> Result<Exit, Failure> {
+fn list(
+    context: &Context,
+    target: &str,
+    repository: Option<&Path>,
+    page: &ListArgs<DeploymentId>,
+) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
+    let repository = repository.map(name_of).unwrap_or_default();
     let fetch = |before, limit| {
         let request = reader.may(DeploymentList {
             before,
             target: target.to_owned(),
+            repository: repository.clone(),
             limit,
         })?;
-        Ok(deployments(&reader.database, &request)?)
+        Ok(deployments(&reader.database, &reader.blobs, &request)?)
     };
-    let id = |row: &DeploymentRow| row.deployment;
-    let (rows, next) = part(page.limit, page.after, id, fetch)?;
+    let id = |found: &Deployment| found.row.deployment;
+    let (found, next) = part(page.limit, page.after, id, fetch)?;
     if context.json {
-        let list: Vec<_> = rows
+        let list: Vec<_> = found
             .iter()
-            .map(|row| {
+            .map(|Deployment { row, repository }| {
                 json!({ "deployment": row.deployment, "run": row.run, "target": row.target,
-                    "state": row.state, "created_at": row.created_at })
+                    "repository": repository, "state": row.state, "created_at": row.created_at })
             })
             .collect();
         output::json(&json!({ "deployments": list, "next": next }));
-    } else {
-        let cells: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                vec![
-                    row.deployment.to_string(),
-                    row.target.clone(),
-                    row.state.clone(),
-                    row.created_at.to_rfc3339_seconds(),
-                    row.run.to_string(),
-                ]
-            })
-            .collect();
-        output::table(&["deployment", "target", "state", "created", "run"], &cells);
-        if let Some(next) = next {
-            output::note(format_args!("there are more: --after {next}"));
-        }
+        return Ok(Exit::Done);
+    }
+    let cells: Vec<_> = found
+        .into_iter()
+        .map(|Deployment { row, repository }| {
+            vec![
+                row.deployment.to_string(),
+                row.target,
+                row.state,
+                row.created_at.to_rfc3339_seconds(),
+                row.run.to_string(),
+                repository.unwrap_or_else(|| "erased".into()),
+            ]
+        })
+        .collect();
+    let head = [
+        "deployment",
+        "target",
+        "state",
+        "created",
+        "run",
+        "repository",
+    ];
+    output::table(&head, &cells);
+    if let Some(next) = next {
+        output::note(format_args!("there are more: --after {next}"));
     }
     Ok(Exit::Done)
 }

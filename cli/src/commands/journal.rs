@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
+use crate::watch::{count, count_of};
 
 /// How many runs are read at once.
 const PAGE: u32 = 500;
@@ -60,14 +61,17 @@ fn verify(
         return Ok(Exit::Done);
     }
     output::line(format_args!(
-        "{} runs, {entries} entries: every hash matches ({erased} payloads were erased)",
-        runs.len()
+        "{}, {}: every hash matches ({} erased)",
+        count(runs.len(), "run"),
+        count_of(entries, ("entry", "entries")),
+        count_of(erased, ("payload was", "payloads were"))
     ));
     match sealed {
-        Some(sealed) => output::line(format_args!(
-            "the checkpoint over the first {} entries holds",
-            sealed["size"]
-        )),
+        Some(sealed) => {
+            let size = sealed["size"].as_u64().unwrap_or_default();
+            let first = count_of(size, ("entry", "entries"));
+            output::line(format_args!("the checkpoint over the first {first} holds"));
+        }
         None if run.is_none() => output::line("no checkpoint was made yet"),
         None => {}
     }

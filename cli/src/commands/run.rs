@@ -10,6 +10,7 @@ use matrix_store::tables::runs::{self as table, RunRow};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, Signals, change, part};
+use super::{portable, replay};
 use crate::args::{ListArgs, RunCommand};
 use crate::door::Door;
 use crate::exit::Exit;
@@ -29,6 +30,9 @@ pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, 
         RunCommand::List(page) => list(context, &page),
         RunCommand::Show { run, journal } => show(context, run, journal),
         RunCommand::Why { run } => why(context, run),
+        RunCommand::Replay { run } => replay::replay(context, run).await,
+        RunCommand::Export { run, output } => portable::export(context, run, output.as_deref()),
+        RunCommand::Open { file, journal, key } => portable::open(context, &file, journal, &key),
         RunCommand::Watch { run } => watch(context, run).await,
         RunCommand::Cancel { run, reason } => {
             steer(context, run, "cancel", json!({ "reason": reason })).await
@@ -147,7 +151,7 @@ fn show(context: &Context, run: RunId, with_journal: bool) -> Result<Exit, Failu
     Ok(exit)
 }
 
-fn print_view(view: &RunView) {
+pub(super) fn print_view(view: &RunView) {
     output::line(format_args!("{} {}", view.run, view.title));
     output::line(format_args!(
         "{} {}, version {}",
@@ -171,7 +175,7 @@ fn print_view(view: &RunView) {
     }
 }
 
-fn print_entries(entries: &[Entry]) {
+pub(super) fn print_entries(entries: &[Entry]) {
     // An answer comes under the question's name; it is shown under the question's address.
     let mut addresses = HashMap::new();
     for entry in entries {
@@ -208,10 +212,15 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
         Some(forsaken) => Some(forsaken.waiting()),
         None => recorded(),
     };
+    let stale = if row.kind == matrix_changes::function::KIND {
+        change::view(&reader, run)?.stale
+    } else {
+        None
+    };
     if context.json {
         output::json(
             &json!({ "run": run, "state": row.state, "since": row.updated_at,
-            "waiting": waiting, "owner": row.owner }),
+            "waiting": waiting, "owner": row.owner, "stale": stale }),
         );
         return Ok(exit);
     }
@@ -239,6 +248,12 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
         (state, _) => format!("it does not wait: {state} since {}", row.updated_at),
     };
     output::line(text);
+    if let Some(stale) = stale {
+        output::line(format_args!(
+            "an earlier question went stale: {}",
+            stale.because
+        ));
+    }
     Ok(exit)
 }
 

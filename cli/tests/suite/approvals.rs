@@ -13,6 +13,12 @@ fn token_of(site: &Site, name: &str) -> String {
         .text("token")
 }
 
+/// The token of the directory's service account.
+fn token(site: &Site) -> String {
+    let token = fs::read_to_string(site.data().join("token")).unwrap();
+    token.trim().to_owned()
+}
+
 /// Looks until the change is in this state.
 fn until(site: &Site, run: &str, state: &str) -> Value {
     eventually(state, || {
@@ -179,6 +185,24 @@ fn an_approval_of_yesterdays_policy_does_not_count() {
         .matrix(&["change", "approve", &run, "--json"])
         .expect(8);
     assert_ne!(again.text("approval"), first, "it is asked anew");
+    let stale = &again.json()["stale"];
+    assert_eq!(stale["changed"][0]["what"], "policy", "{stale}");
+    let because = text(stale, "because");
+    let short = |key: &str| text(&stale["changed"][0], key)[..12].to_owned();
+    let (from, to) = (short("from"), short("to"));
+    assert_eq!(because, format!("the policy changed ({from} → {to})"));
+    assert_ne!(from, to);
+    let said = format!("the question went stale: {because}");
+    site.matrix(&["change", "show", &run]).expect(0).says(&said);
+    site.matrix(&["run", "why", &run])
+        .expect(0)
+        .says(&format!("went stale: {because}"));
+    let why = site.matrix(&["run", "why", &run, "--json"]).expect(0);
+    assert_eq!(why.json()["stale"], *stale);
+    let serving = Serving::start(&site);
+    let (_, job) = serving.ask("GET", &format!("/api/v1/jobs/{run}"), &token(&site), "");
+    assert_eq!(job["stale"], *stale, "{job}");
+    serving.end();
     let done = site
         .matrix(&["change", "approve", &run, "--json"])
         .expect(0);
@@ -199,7 +223,16 @@ fn an_approval_of_another_target_does_not_count() {
         .matrix(&["change", "approve", &second, "--json"])
         .expect(8);
     assert_ne!(again.text("approval"), asked);
-    site.matrix(&["change", "approve", &second]).expect(0);
+    let stale = &again.json()["stale"];
+    assert_eq!(stale["changed"][0]["what"], "dry_run", "{stale}");
+    let there = text(&site.show(&first), "deployment");
+    let because = text(stale, "because");
+    let words = format!("the dry run changed: target `local` holds {there} now (");
+    assert!(because.starts_with(&words), "{because}");
+    let done = site
+        .matrix(&["change", "approve", &second, "--json"])
+        .expect(0);
+    assert!(done.json()["stale"].is_null(), "no question is open");
     let list = site
         .matrix(&["deployment", "list", "--json"])
         .expect(0)

@@ -9,6 +9,10 @@
 //! * [`hostile`] — checks that do not end, multiply, shout or outgrow their place.
 //! * [`weaken`] — plans that weaken what they are judged by.
 //! * [`approvals`] — people who decide.
+//! * [`deployments`] — what is deployed, going back, and what can no longer be acted on.
+//! * [`forecasts`] — what is told of a plan before anything runs.
+//! * [`journal`] — checkpoints and proofs of the journal, and what they do not let pass.
+//! * [`replay`] — a change over its journal again.
 //! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
 //! * [`hosts`] — hosts that die, are asked by others, or lose their directory; `serve` and its names.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
@@ -21,12 +25,16 @@
 )]
 
 mod approvals;
+mod deployments;
 mod examples;
 mod faces;
+mod forecasts;
 mod hostile;
 mod hosts;
+mod journal;
 mod machine;
 mod refusals;
+mod replay;
 mod serving;
 mod site;
 mod steering;

@@ -107,34 +107,76 @@ fn json_and_yaml_are_the_same_plan() {
 }
 
 #[test]
-fn a_patch_that_does_not_apply_ends_the_run_and_says_where() {
+fn a_plan_that_does_not_apply_is_refused_before_a_run_and_says_where() {
     let site = Site::small(CHECKS);
-    for (operation, words) in [
+    for (operation, code, words) in [
         (
             "update: { path: text.txt, diff: \"@@\\n-nine\\n+ten\\n\" }",
-            "does not fit",
+            "PATCH-0006",
+            "plan.yaml:7:37: operations[0].update.diff: `text.txt`: hunk 1 does not fit the file",
         ),
-        ("delete: { path: nope.txt }", "no such file"),
-        ("create: { path: state.txt, content: x }", "has it already"),
-        ("move: { from: nope.txt, to: a.txt }", "no such file"),
+        (
+            "delete: { path: txt.text }",
+            "PATCH-0003",
+            "plan.yaml:7:21: operations[0].delete.path: `txt.text`: the base revision has no such",
+        ),
+        (
+            "delete: { path: Text.txt }",
+            "PATCH-0003",
+            "did you mean `text.txt`?",
+        ),
+        (
+            "create: { path: state.txt, content: x }",
+            "PATCH-0003",
+            "has it already",
+        ),
+        (
+            "move: { from: nope.txt, to: a.txt }",
+            "PATCH-0003",
+            "plan.yaml:7:19: operations[0].move.from: `nope.txt`",
+        ),
+        (
+            "update: { path: state.txt, content: \"good\\n\" }",
+            "PATCH-0008",
+            "the patch changes nothing",
+        ),
+        (
+            "create: { path: ../out.txt, content: x }",
+            "PATCH-0001",
+            "..",
+        ),
+        (
+            "create: { path: /tmp/out.txt, content: x }",
+            "PATCH-0001",
+            "absolute",
+        ),
+        (
+            "create: { path: .GIT/config, content: x }",
+            "PATCH-0001",
+            "git",
+        ),
+        (
+            "create: { path: a/../../b, content: x }",
+            "PATCH-0001",
+            "..",
+        ),
     ] {
-        let done = site.change(plan(&format!("  - {operation}\n"))).expect(5);
-        assert_eq!(done.text("ending"), "patch_refused", "{operation}");
-        let reason = done.text("reason");
-        assert!(reason.contains(words), "{operation}: {reason}");
+        let text = plan(&format!("  - {operation}\n"));
+        let refused = site.change(&text).expect(2).says(words);
+        let error = &refused.json()["error"];
+        assert_eq!(error["code"], code, "{operation}: {error}");
+        assert_eq!(error["faults"][0]["line"], 7, "{operation}: {error}");
+        let file = site.plan_file(&text);
+        let mut command = site.command(&["change", "plan", "--repo"]);
+        command.arg(site.repository()).arg("--plan").arg(file);
+        finish(command).expect(2).says(words);
     }
-    for path in [
-        "../out.txt",
-        "/tmp/out.txt",
-        ".git/hooks/pre-commit",
-        ".GIT/config",
-        "a/../../b",
-    ] {
-        let operation = format!("  - create: {{ path: {path}, content: x }}\n");
-        let done = site.change(plan(&operation));
-        assert!(matches!(done.code, 2 | 5), "{path}: {done:?}");
-    }
-    site.journal_holds();
+    let block = "  - update:\n      path: text.txt\n      diff: |\n        @@ @@\n        -one\n        \
+                 +1\n        @@ @@\n        -drei\n        +3\n";
+    site.change(plan(block))
+        .expect(2)
+        .says("plan.yaml:13:9: operations[0].update.diff: `text.txt`: hunk 2");
+    assert_eq!(site.runs(), [""; 0], "no run was made");
 }
 
 #[test]
@@ -158,9 +200,9 @@ fn binary_files_links_and_strange_names_are_carried_along() {
     );
 
     let diff = "  - update: { path: picture.bin, diff: \"@@\\n-a\\n+b\\n\" }\n";
-    site.change(plan(diff)).expect(5).says("binary");
+    site.change(plan(diff)).expect(2).says("binary");
     let through = "  - update: { path: link, content: \"x\\n\" }\n";
-    site.change(plan(through)).expect(5).says("symbolic link");
+    site.change(plan(through)).expect(2).says("symbolic link");
     let whole = "  - move: { from: picture.bin, to: image.bin }\n";
     let done = site.change(plan(whole)).expect(8);
     assert_eq!(done.text("risk"), "medium", "nobody can read a binary file");

@@ -4,7 +4,7 @@ use matrix_core::{Code, Problem};
 use matrix_engine::StepError;
 use matrix_engine::error::RequestError;
 use matrix_store::StoreError;
-use matrix_worktree::{GitError, RepositoryError};
+use matrix_worktree::{GitError, PatchError, RepositoryError};
 
 use crate::plan::PlanErrors;
 use crate::signing::KeyringError;
@@ -44,6 +44,9 @@ pub enum ChangeError {
     /// The plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanErrors),
+    /// The plan cannot be applied, for a reason that is no place in it.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
     /// The repository cannot be used.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -114,6 +117,7 @@ impl From<ChangeError> for Problem {
         let text = error.to_string();
         match error {
             ChangeError::Plan(error) => error.into(),
+            ChangeError::Patch(error) => error.into(),
             ChangeError::Repository(error) => error.into(),
             ChangeError::Config { .. } => Problem::new(BAD_CONFIG, text)
                 .help("correct it with a change of its own; it counts from its release on"),

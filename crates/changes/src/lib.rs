@@ -5,6 +5,7 @@
 //! stages hand on is small and typed; bytes stand in the blob store.
 //!
 //! * [`plan`] — what a person or an agent wants changed.
+//! * [`intake`] — what is looked at before a run exists; [`forecast`] — what would come of it.
 //! * [`verify`] — the checks of a repository and what they say, relative to the base revision.
 //! * [`risk`] — how dangerous a change is, by a table of rules.
 //! * [`target`] — where changes are deployed to.
@@ -18,7 +19,9 @@
 //! from the data directory.
 
 pub mod error;
+pub mod forecast;
 pub mod function;
+pub mod intake;
 pub mod layout;
 pub mod plan;
 pub mod retention;
@@ -33,5 +36,5 @@ pub mod workshop;
 
 pub use function::ChangeFunction;
 pub use layout::Layout;
-pub use matrix_worktree::Git;
+pub use matrix_worktree::{Git, LooseHunk};
 pub use workshop::{Settings, Workshop};

@@ -11,6 +11,7 @@ mod document;
 mod json;
 mod problem;
 mod read;
+mod refused;
 mod schema;
 mod yaml;
 

@@ -38,16 +38,6 @@ pub struct Assessment {
     pub observed: BTreeSet<Observation>,
 }
 
-impl Assessment {
-    /// Each rule that held, in words: `high: tests are skipped`.
-    pub fn sentences(&self) -> Vec<String> {
-        let reasons = self.reasons.iter();
-        reasons
-            .map(|(level, text)| format!("{level}: {text}"))
-            .collect()
-    }
-}
-
 /// A class of paths: its name, how dangerous touching it is, why, and which paths it has.
 type Class = (&'static str, Risk, &'static str, fn(&str) -> bool);
 

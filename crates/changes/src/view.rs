@@ -6,17 +6,19 @@ use matrix_core::{Digest, RunId, Timestamp};
 use matrix_engine::Verdict;
 use matrix_engine::history::{Ended, History};
 use matrix_evidence::{Evidence, Kind, Status};
-use matrix_identity::GateVerdict;
 use matrix_store::tables::approvals::ApprovalRow;
 use matrix_store::tables::runs::RunRow;
+use matrix_worktree::LooseHunk;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::risk::Assessment;
 use crate::stage::ChangeRequest;
 use crate::stage::gate::{GateDecision, Question};
 use crate::stage::patch::Patch;
 use crate::stage::publish::Release;
+use crate::stage::stale::Stale;
 use crate::stage::verify::Verified;
 
 /// A change.
@@ -56,6 +58,10 @@ pub struct ChangeView {
     pub approval: Option<String>,
     /// How many people have agreed to what is asked, and how many must.
     pub approvals: Option<ApprovalCount>,
+    /// Why an earlier question, and whatever was answered to it, counts no more.
+    pub stale: Option<Stale>,
+    /// Hunks of the plan's diffs that did not stand where they said, to the byte.
+    pub loose: Vec<LooseHunk>,
     /// How it ended, if not with a release: `denied`, `rejected`, `rolled_back`, `patch_refused` …
     pub ending: Option<String>,
     /// Why.
@@ -98,11 +104,10 @@ impl std::fmt::Display for ApprovalCount {
 impl ApprovalCount {
     /// The count for an open question, out of all that a run has asked.
     fn of(open: &ApprovalRow, asked: &[ApprovalRow], history: &History) -> Option<Self> {
-        let read = |row: &ApprovalRow| serde_json::from_str::<Question>(&row.subject).ok();
-        let question = read(open)?;
-        let same = asked
-            .iter()
-            .filter(|row| read(row).is_some_and(|other| other.bindings == question.bindings));
+        let question = question(open)?;
+        let same = asked.iter().filter(|row| {
+            self::question(row).is_some_and(|other| other.bindings == question.bindings)
+        });
         let people: BTreeSet<&str> = same
             .flat_map(|row| history.decisions(row.approval))
             .filter(|decision| decision.verdict == Verdict::Approve)
@@ -113,6 +118,11 @@ impl ApprovalCount {
             needed: question.approvals,
         })
     }
+}
+
+/// What a row asks.
+fn question(row: &ApprovalRow) -> Option<Question> {
+    serde_json::from_str(&row.subject).ok()
 }
 
 /// A kind of evidence in one line.
@@ -197,6 +207,7 @@ impl ChangeView {
             Some(Ended::Cancelled(reason)) => (Some("cancelled".into()), Some(reason.clone())),
             _ => (None, None),
         };
+        let (verdict, verdict_reasons) = verdict(gate.as_ref(), ending.as_deref(), reason.as_ref());
         let open = approvals.iter().find(|approval| approval.state == "open");
         let rolled_back = ending.as_deref() == Some(crate::error::ending::ROLLED_BACK);
         Some(Self {
@@ -204,17 +215,12 @@ impl ChangeView {
             state: state(&row.state),
             title: request.plan.title.clone(),
             risk: gate.as_ref().map(|gate| gate.risk.level.to_string()),
-            risk_reasons: gate.as_ref().map(reasons).unwrap_or_default(),
-            verdict: gate.as_ref().map(|gate| match ending.as_deref() {
-                Some(crate::error::ending::REJECTED) => "deny",
-                _ => gate.verdict.as_str(),
-            }),
-            verdict_reasons: match (ending.as_deref(), &reason) {
-                (Some(crate::error::ending::REJECTED), Some(reason)) => vec![reason.clone()],
-                _ => gate
-                    .map(|gate| verdict_reasons(&gate.verdict))
-                    .unwrap_or_default(),
-            },
+            risk_reasons: gate
+                .as_ref()
+                .map(|gate| risk_sentences(&gate.risk))
+                .unwrap_or_default(),
+            verdict,
+            verdict_reasons,
             evidence: verified
                 .map(|found| found.evidence.iter().map(line).collect())
                 .unwrap_or_default(),
@@ -242,6 +248,8 @@ impl ChangeView {
                 .and_then(|text| serde_json::from_str(text).ok()),
             approval: open.map(|approval| approval.approval.to_string()),
             approvals: open.and_then(|open| ApprovalCount::of(open, approvals, history)),
+            stale: open.and_then(question).and_then(|question| question.stale),
+            loose: loose(patch.as_ref()),
             ending,
             reason,
             repository: request.repository,
@@ -266,16 +274,33 @@ fn state(state: &str) -> &'static str {
     }
 }
 
-fn reasons(gate: &GateDecision) -> Vec<String> {
-    gate.risk
-        .reasons
-        .iter()
+/// Each rule of a risk that held, in words: `high: tests are skipped`.
+pub(crate) fn risk_sentences(risk: &Assessment) -> Vec<String> {
+    let reasons = risk.reasons.iter();
+    reasons
         .map(|(level, text)| format!("{level}: {text}"))
         .collect()
 }
 
-fn verdict_reasons(verdict: &GateVerdict) -> Vec<String> {
-    verdict.reasons().to_vec()
+fn loose(patch: Option<&Patch>) -> Vec<LooseHunk> {
+    patch.map(|patch| patch.loose.clone()).unwrap_or_default()
+}
+
+/// The verdict with its reasons; a person's no is the last word.
+fn verdict(
+    gate: Option<&GateDecision>,
+    ending: Option<&str>,
+    reason: Option<&String>,
+) -> (Option<&'static str>, Vec<String>) {
+    let Some(gate) = gate else {
+        return (None, Vec::new());
+    };
+    match (ending, reason) {
+        (Some(crate::error::ending::REJECTED), Some(reason)) => {
+            (Some("deny"), vec![reason.clone()])
+        }
+        _ => (Some(gate.verdict.as_str()), gate.verdict.reasons().to_vec()),
+    }
 }
 
 fn line(evidence: &Evidence) -> EvidenceLine {

@@ -16,6 +16,8 @@ pub(super) const VALUES: usize = 20_000;
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
+    /// Text that stands line by line as it is, one line of the document for each of its own.
+    pub(super) is_block: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

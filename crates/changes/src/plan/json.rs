@@ -64,7 +64,11 @@ impl Reader<'_> {
             Some(_) => Value::Scalar(Scalar::Literal(self.literal()?)),
             None => return Err(self.fault("the plan ends where a value should be")),
         };
-        Ok(Node { place, value })
+        Ok(Node {
+            place,
+            value,
+            is_block: false,
+        })
     }
 
     fn map(&mut self, depth: usize) -> Result<Value, PlanFault> {

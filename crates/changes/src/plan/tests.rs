@@ -48,6 +48,60 @@ fn the_documented_form_is_read() {
 }
 
 #[test]
+fn what_a_tree_refuses_is_said_with_its_place_in_the_plan() {
+    use matrix_worktree::Refusal;
+    use matrix_worktree::patch::Fault;
+    use matrix_worktree::unified::DiffFault;
+
+    let block =
+        "diff: |\n        @@ @@\n        -a\n        +b\n        @@ @@\n        -c\n        +d\n";
+    let text = with(
+        "{ path: src/round.rs, diff: \"@@ @@\\n-a\\n+b\\n\" }",
+        &format!("\n      path: src/round.rs\n      {block}"),
+    );
+    Plan::parse(text.as_bytes(), "plan.yaml").unwrap();
+    let unfit = |hunk| {
+        let excerpt = "it expects".to_owned();
+        Fault::Diff(DiffFault::DoesNotFit { hunk, excerpt })
+    };
+    let refusal = |operation, path: &str, fault| Refusal {
+        operation,
+        path: path.into(),
+        fault,
+    };
+    let missing = || Fault::NoSuchFile { near: None };
+    let refusals = [
+        refusal(Some(0), "src/round.rs", unfit(2)),
+        refusal(Some(2), "old.txt", missing()),
+        refusal(Some(3), "b.rs", Fault::Exists),
+        refusal(None, "", Fault::NoChange),
+    ];
+    let errors = PlanErrors::refused(text.as_bytes(), "plan.yaml", &refusals);
+    let found: Vec<(usize, usize, &str)> = errors
+        .faults
+        .iter()
+        .map(|fault| (fault.place.line, fault.place.column, &*fault.member))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (7, 3, "operations"),
+            (13, 9, "operations[0].update.diff"),
+            (18, 21, "operations[2].delete.path"),
+            (19, 31, "operations[3].move.to"),
+        ],
+        "{errors}"
+    );
+    assert!(
+        errors
+            .to_string()
+            .contains("`src/round.rs`: hunk 2 does not fit")
+    );
+    let inline = PlanErrors::refused(GOOD.as_bytes(), "plan.yaml", &refusals);
+    assert_eq!(inline.faults[1].place.line, 7, "{inline}");
+}
+
+#[test]
 fn the_digest_is_of_the_meaning() {
     let plan = Plan::parse(GOOD.as_bytes(), "plan.yaml").unwrap();
     let digest = plan.digest().unwrap();

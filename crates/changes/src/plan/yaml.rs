@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, PlanFault> {
         let place = place(&span);
         self.budget.spend(place, depth)?;
+        let is_block = matches!(&event, Event::Scalar(_, ScalarStyle::Literal, ..));
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_extras(place, anchor, tag.as_deref())?;
@@ -92,7 +93,11 @@ impl<'a> Reader<'a> {
                 ));
             }
         };
-        Ok(Node { place, value })
+        Ok(Node {
+            place,
+            value,
+            is_block,
+        })
     }
 
     fn list(&mut self, depth: usize) -> Result<Value, PlanFault> {

@@ -1,20 +1,30 @@
 //! What is deployed, and going back.
 
+use std::sync::Arc;
+
 use matrix_core::id::DeploymentId;
-use matrix_core::{Action, Authorised};
-use matrix_store::tables::audit;
+use matrix_core::{Action, Authorised, RunId, Timestamp};
+use matrix_engine::history::History;
 use matrix_store::tables::releases::{self, DeploymentRow};
-use matrix_store::{Database, StoreError};
+use matrix_store::tables::{audit, runs};
+use matrix_store::{Blobs, Database, StoreError, Tx};
 use serde_json::{Value, json};
 
 use crate::error::ChangeError;
 use crate::stage::ChangeRequest;
 use crate::stage::deploy::activate;
-use crate::target::Order;
+use crate::target::{Applied, Order, Target, TargetError};
 use crate::workshop::Workshop;
 
 /// The most rows in one page.
 const PAGE_MAX: u32 = 500;
+
+/// A deployment that is there.
+const ACTIVE: &str = "active";
+/// A deployment that is there, and whose process was ended.
+const STOPPED: &str = "stopped";
+/// A deployment that was taken back.
+const ROLLED_BACK: &str = "rolled_back";
 
 /// Lists deployments.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +33,9 @@ pub struct DeploymentList {
     pub before: Option<DeploymentId>,
     /// Only those of this target; empty for all.
     pub target: String,
+    /// Only those of this repository, by the name that [`name_of`](crate::intake::name_of) gives
+    /// it; empty for all.
+    pub repository: String,
     /// How many at most.
     pub limit: u32,
 }
@@ -61,24 +74,53 @@ impl Action for DeploymentStop {
     }
 }
 
+/// A deployment, and the repository whose target it is on: two repositories may name their targets
+/// alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// What is recorded of it.
+    pub row: DeploymentRow,
+    /// The repository's path; nothing if the record of its change was erased.
+    pub repository: Option<String>,
+}
+
 /// Deployments, newest first.
 pub fn deployments(
     database: &Database,
+    blobs: &Blobs,
     request: &Authorised<DeploymentList>,
-) -> Result<Vec<DeploymentRow>, ChangeError> {
+) -> Result<Vec<Deployment>, ChangeError> {
     let DeploymentList {
         before,
         target,
+        repository,
         limit,
     } = request.action();
-    let (scope, limit) = (
-        &request.caller().scope,
-        i64::from((*limit).clamp(1, PAGE_MAX)),
-    );
-    let rows = database.read_now::<_, StoreError, _>(|tx| {
-        releases::deployments(tx, scope, *before, target, limit)
-    })?;
-    Ok(rows)
+    let (scope, limit) = (&request.caller().scope, (*limit).clamp(1, PAGE_MAX));
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut before) = (Vec::new(), *before);
+    loop {
+        let rows = database.read_now::<_, StoreError, _>(|tx| {
+            releases::deployments(tx, scope, before, target, i64::from(limit))
+        })?;
+        let is_last = rows.len() < wanted;
+        for row in rows {
+            before = Some(row.deployment);
+            let of = request_of(database, blobs, row.run)?.map(|request| request.repository);
+            if repository.is_empty() || of.as_ref() == Some(repository) {
+                found.push(Deployment {
+                    row,
+                    repository: of,
+                });
+            }
+            if found.len() == wanted {
+                return Ok(found);
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 /// Reads one deployment.
@@ -103,18 +145,23 @@ pub async fn logs(
 ) -> Result<Vec<u8>, ChangeError> {
     let id = request.action().deployment;
     let row = find(workshop.database(), id, request.caller())?;
-    let (target, _) = target_of(workshop, &row)?;
+    let Site { target, .. } = site_of(workshop, &row)?;
     Ok(target.logs(id).await?)
 }
 
-/// Goes back to what a deployment replaced; gives that deployment, if there was one.
+/// Goes back to what a deployment replaced; gives that deployment, if there was one. Only what is
+/// there now can be taken back.
 pub async fn rollback(
     workshop: &Workshop,
     request: &Authorised<DeploymentRollback>,
 ) -> Result<Option<DeploymentId>, ChangeError> {
     let id = request.action().deployment;
     let row = find(workshop.database(), id, request.caller())?;
-    let (target, epoch) = target_of(workshop, &row)?;
+    let Site { target, epoch, .. } = site_of(workshop, &row)?;
+    let current = target.current().await?;
+    if !is_half_done(&row, current) {
+        must_be_there(&row, current)?;
+    }
     let order = Order {
         deployment: id,
         run: row.run,
@@ -126,16 +173,7 @@ pub async fn rollback(
         .database()
         .write::<_, StoreError, _>(move |tx| {
             let detail = json!({ "rolled_back_to": previous }).to_string();
-            let state = "rolled_back".into();
-            releases::put_deployment(
-                tx,
-                &DeploymentRow {
-                    state,
-                    detail,
-                    updated_at: at,
-                    ..row
-                },
-            )?;
+            settle(tx, &row, ROLLED_BACK, Some(detail), at)?;
             activate(tx, &caller.scope, previous, at)?;
             audit::insert(
                 tx,
@@ -150,32 +188,69 @@ pub async fn rollback(
     Ok(previous)
 }
 
-/// Ends a deployment's process, if it has one.
+/// Ends the process of what is there now, if it has one.
 pub async fn stop(
     workshop: &Workshop,
     request: &Authorised<DeploymentStop>,
 ) -> Result<(), ChangeError> {
     let id = request.action().deployment;
     let row = find(workshop.database(), id, request.caller())?;
-    let (target, _) = target_of(workshop, &row)?;
+    let Site { target, .. } = site_of(workshop, &row)?;
+    must_be_there(&row, target.current().await?)?;
     target.stop(id).await?;
     let (caller, at) = (request.caller().clone(), workshop.clock().now());
     workshop
         .database()
         .write::<_, StoreError, _>(move |tx| {
-            let state = "stopped".into();
-            releases::put_deployment(
-                tx,
-                &DeploymentRow {
-                    state,
-                    updated_at: at,
-                    ..row
-                },
-            )?;
+            settle(tx, &row, STOPPED, None, at)?;
             audit::insert(tx, &caller, at, DeploymentStop::NAME, &id.to_string(), "")
         })
         .await?;
     Ok(())
+}
+
+/// Records a deployment's new state, unless another act was recorded while this one was done.
+fn settle(
+    tx: &Tx<'_>,
+    seen: &DeploymentRow,
+    state: &str,
+    detail: Option<String>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let now = releases::get_deployment(tx, &seen.scope, seen.deployment)?;
+    let Some(now) = now.filter(|now| now.state == seen.state) else {
+        return Ok(());
+    };
+    releases::put_deployment(
+        tx,
+        &DeploymentRow {
+            state: state.into(),
+            detail: detail.unwrap_or_else(|| now.detail.clone()),
+            updated_at: at,
+            ..now
+        },
+    )
+}
+
+/// Refuses to act on a deployment that its target has moved on from.
+fn must_be_there(row: &DeploymentRow, current: Option<DeploymentId>) -> Result<(), ChangeError> {
+    let is_there = current == Some(row.deployment);
+    match &*row.state {
+        ACTIVE | STOPPED if is_there => Ok(()),
+        _ => Err(TargetError::NotCurrent {
+            target: row.target.clone(),
+            deployment: row.deployment,
+            current: current.filter(|_| !is_there),
+        }
+        .into()),
+    }
+}
+
+/// Whether a deployment was taken back and a crash kept that from being recorded: its target holds
+/// what it had replaced.
+fn is_half_done(row: &DeploymentRow, current: Option<DeploymentId>) -> bool {
+    let applied = serde_json::from_str::<Applied>(&row.detail);
+    row.state == ACTIVE && applied.is_ok_and(|applied| applied.replaced == current)
 }
 
 fn find(
@@ -188,19 +263,32 @@ fn find(
         .ok_or_else(|| ChangeError::NoDeployment(id.to_string()))
 }
 
-/// The target of a deployment as the change that made it saw it, and an epoch newer than any that
-/// its run has used.
-fn target_of(
-    workshop: &Workshop,
-    row: &DeploymentRow,
-) -> Result<(std::sync::Arc<dyn crate::target::Target>, i64), ChangeError> {
-    use matrix_engine::history::History;
-    let entries = matrix_engine::journal::read(workshop.database(), workshop.blobs(), row.run, -1)?;
-    let history = History::replay(&entries);
-    let request: ChangeRequest = history
-        .started
-        .and_then(|started| serde_json::from_value(started.input).ok())
-        .ok_or_else(|| ChangeError::NotAChange(row.run.to_string()))?;
-    let epoch = entries.last().map_or(1, |entry| entry.epoch + 1);
-    Ok((workshop.target(&request), epoch))
+/// Where a deployment is, as the change that made it saw it.
+struct Site {
+    target: Arc<dyn Target>,
+    /// Newer than any that its run has used.
+    epoch: i64,
+}
+
+fn site_of(workshop: &Workshop, row: &DeploymentRow) -> Result<Site, ChangeError> {
+    let request = request_of(workshop.database(), workshop.blobs(), row.run)?;
+    let request = request.ok_or_else(|| ChangeError::NotAChange(row.run.to_string()))?;
+    let run = workshop
+        .database()
+        .read_now::<_, StoreError, _>(|tx| runs::get(tx, row.run))?;
+    Ok(Site {
+        target: workshop.target(&request),
+        epoch: run.map_or(1, |run| run.epoch + 1),
+    })
+}
+
+/// What a run was asked to do, if it is a change: the first entry of its journal has it.
+fn request_of(
+    database: &Database,
+    blobs: &Blobs,
+    run: RunId,
+) -> Result<Option<ChangeRequest>, StoreError> {
+    let first = matrix_engine::journal::page(database, blobs, run, -1, 1)?;
+    let started = History::replay(&first).started;
+    Ok(started.and_then(|started| serde_json::from_value(started.input).ok()))
 }

@@ -13,11 +13,11 @@ mod submit;
 pub use artifacts::{ArtifactRead, artifact, artifacts};
 pub use decide::{Asked, ChangeApprove, ChangeReject, approve, reject};
 pub use deployments::{
-    DeploymentList, DeploymentRead, DeploymentRollback, DeploymentStop, deployments, logs,
-    rollback, stop,
+    Deployment, DeploymentList, DeploymentRead, DeploymentRollback, DeploymentStop, deployments,
+    logs, rollback, stop,
 };
 pub use list::{ApprovalList, ChangeList, approvals, list};
-pub use plan_check::{PlanCheck, PlanChecked, plan_check};
+pub use plan_check::{PlanCheck, PlanChecked, PlanForecast, plan_check, plan_forecast};
 pub use show::{ChangeRead, show};
 pub use signing_key::signing_key_rotate;
 pub use submit::{ChangeSubmit, submit};

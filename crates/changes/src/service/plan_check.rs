@@ -1,11 +1,14 @@
-//! Looks at a plan without doing anything.
+//! Looks at a plan without doing anything: by itself, or against a repository.
 
 use matrix_core::{Action, Authorised, Digest};
 use matrix_store::StoreError;
 use serde::Serialize;
 
 use crate::error::ChangeError;
+use crate::forecast::{Forecast, forecast};
+use crate::intake::Submission;
 use crate::plan::Plan;
+use crate::workshop::Workshop;
 
 /// Looks at a plan.
 #[derive(Debug, Clone)]
@@ -35,4 +38,22 @@ pub fn plan_check(request: &Authorised<PlanCheck>) -> Result<PlanChecked, Change
     let plan = Plan::parse(plan, plan_name)?;
     let digest = plan.digest().map_err(StoreError::corrupt)?;
     Ok(PlanChecked { plan, digest })
+}
+
+/// Tells what would come of a plan. It reads the repository as a submission does, so that only who
+/// may submit may ask.
+#[derive(Debug, Clone)]
+pub struct PlanForecast(pub Submission);
+
+impl Action for PlanForecast {
+    const NAME: &'static str = "change_submit";
+}
+
+/// What would come of a plan for a repository, or everything that keeps it from being applied.
+pub async fn plan_forecast(
+    workshop: &Workshop,
+    request: &Authorised<PlanForecast>,
+) -> Result<Forecast, ChangeError> {
+    let PlanForecast(submission) = request.action();
+    forecast(workshop.git(), workshop.layout(), submission).await
 }

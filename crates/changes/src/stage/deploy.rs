@@ -215,9 +215,9 @@ fn deployment_row(run: &Run, request: &ChangeRequest, deployment: DeploymentId) 
 
 fn refused(error: TargetError) -> StepError {
     match error {
-        TargetError::Fenced { .. } | TargetError::NoPrevious { .. } => {
-            StepError::permanent("target", error.to_string())
-        }
+        TargetError::Fenced { .. }
+        | TargetError::NoPrevious { .. }
+        | TargetError::NotCurrent { .. } => StepError::permanent("target", error.to_string()),
         _ => later(error),
     }
 }
@@ -316,7 +316,11 @@ pub async fn roll_back(
                     run: context.run,
                     epoch: context.epoch,
                 };
-                target.rollback(order).await.map_err(refused)
+                match target.rollback(order).await {
+                    // Somebody took it away, or put something else there: that stays.
+                    Err(TargetError::NotCurrent { current, .. }) => Ok(current),
+                    other => other.map_err(refused),
+                }
             }
         })
         .await?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::ChangeRequest;
 use super::deploy::Delivery;
 use super::patch::Patch;
+use super::stale::Stale;
 use super::verify::Verified;
 use crate::error::{ending, later};
 use crate::risk::{Assessment, RiskInput, assess};
@@ -41,6 +42,9 @@ pub struct Question {
     pub self_approval_allowed: bool,
     /// Who submitted it.
     pub submitter: Principal,
+    /// Why the question before this one counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
 }
 
 /// What the gate looks at that may change while a change waits.
@@ -84,15 +88,21 @@ pub struct Passed {
     pub decisions: Vec<Decision>,
 }
 
-/// The people's decisions that a run has taken in so far, by what they are bound to.
-pub type Decisions = BTreeMap<Digest, Vec<Decision>>;
+/// What a run has asked people so far, and what they said.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The decisions, by what they are bound to.
+    decisions: BTreeMap<Digest, Vec<Decision>>,
+    /// The newest question.
+    last: Option<Question>,
+}
 
 /// Asks until the gate lets the change through or refuses it. Everything that may have changed is
 /// looked at anew each time round; decisions bound to other digests do not count.
 pub async fn gate(
     delivery: &Delivery<'_>,
     verified: &Verified,
-    taken: &mut Decisions,
+    asked: &mut Asked,
 ) -> Result<Passed, RunError> {
     let Delivery {
         run,
@@ -114,7 +124,7 @@ pub async fn gate(
             dry_run: now.dry_run.digest()?,
         };
         let bound_to = canonical::digest(&bindings)?;
-        let decisions = taken.entry(bound_to).or_default();
+        let decisions = asked.decisions.entry(bound_to).or_default();
         let step = Step::read("gate").input(&(&now, &bindings, &*decisions));
         let decision: GateDecision = run
             .step(step, |_| async {
@@ -137,7 +147,10 @@ pub async fn gate(
                 self_approval_allowed,
                 reasons,
             } => {
+                let last = asked.last.as_ref();
+                let stale = last.and_then(|last| last.became_stale(&bindings, &now.dry_run));
                 let question = Question {
+                    stale,
                     bindings,
                     dry_run: now.dry_run,
                     asks: reasons.clone(),
@@ -148,8 +161,8 @@ pub async fn gate(
                     title: request.plan.title.clone(),
                     submitter: run.caller().principal.clone(),
                 };
-                let answer = ask(run, &question).await?;
-                taken.entry(bound_to).or_default().push(answer);
+                let answer = ask(run, asked.last.insert(question)).await?;
+                asked.decisions.entry(bound_to).or_default().push(answer);
             }
             GateVerdict::Deny { reasons } => {
                 return Err(StepError::permanent(ending::DENIED, reasons.join("; ")).into());

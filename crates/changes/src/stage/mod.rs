@@ -5,6 +5,7 @@ pub mod deploy;
 pub mod gate;
 pub mod patch;
 pub mod publish;
+pub mod stale;
 pub mod statements;
 pub mod verify;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use matrix_core::{Digest, RunId};
 use matrix_engine::{Run, RunError, Step, StepError};
 use matrix_worktree::{
-    CommitId, DiffFacts, Limits, PatchError, Repository, WorkTree, clone_at, copy,
+    CommitId, DiffFacts, Limits, LooseHunk, PatchError, Repository, WorkTree, clone_at, copy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct Patch {
     pub tree: String,
     /// Digest and numbers of the canonical diff; its bytes are a blob of that digest.
     pub facts: DiffFacts,
+    /// Hunks of the plan that did not stand where they said, to the byte.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loose: Vec<LooseHunk>,
 }
 
 /// The two work trees of a change.
@@ -123,6 +126,7 @@ async fn make(
         base_tree: head.base_tree().to_string(),
         tree: applied.tree.to_string(),
         facts: applied.facts,
+        loose: applied.loose,
     })
 }
 

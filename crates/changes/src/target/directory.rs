@@ -59,6 +59,35 @@ pub trait Process: Send + Sync + std::fmt::Debug {
     async fn logs(&self) -> Result<Vec<u8>, String>;
 }
 
+/// The process of a target that is only looked at.
+#[derive(Debug)]
+struct LookedAt;
+
+impl LookedAt {
+    fn refuse<T>() -> Result<T, String> {
+        Err("the target was opened only to be looked at".into())
+    }
+}
+
+#[async_trait]
+impl Process for LookedAt {
+    async fn start(&self, _: &Path, _: &Path, _: &TargetConfig) -> Result<(), String> {
+        Self::refuse()
+    }
+
+    async fn stop(&self, _: &Path, _: &Path, _: &TargetConfig) -> Result<(), String> {
+        Self::refuse()
+    }
+
+    async fn health(&self, _: &Path, _: &Path, _: &TargetConfig) -> Result<HealthReport, String> {
+        Self::refuse()
+    }
+
+    async fn logs(&self) -> Result<Vec<u8>, String> {
+        Self::refuse()
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     order: Order,
@@ -86,6 +115,11 @@ impl DirectoryTarget {
             config,
             process,
         }
+    }
+
+    /// A target for a dry run alone; its process is out of reach.
+    pub fn to_look_at(name: impl Into<String>, root: PathBuf, config: TargetConfig) -> Self {
+        Self::new(name, root, config, Arc::new(LookedAt))
     }
 
     fn failed(&self, what: &str) -> impl FnOnce(io::Error) -> TargetError + use<> {
@@ -116,7 +150,7 @@ impl DirectoryTarget {
     }
 
     /// The release behind the link, if it is whole.
-    fn current(&self) -> Result<Option<DeploymentId>, TargetError> {
+    fn link(&self) -> Result<Option<DeploymentId>, TargetError> {
         match fs::read_link(self.root.join("current")) {
             Ok(path) => {
                 let name = path
@@ -219,7 +253,7 @@ impl DirectoryTarget {
     }
 
     fn would_do(&self, payload: &Payload) -> Result<DryRun, TargetError> {
-        let replaces = self.current()?;
+        let replaces = self.link()?;
         let before = match replaces {
             Some(current) => self.record(current)?.map(|record| record.manifest),
             None => None,
@@ -313,7 +347,7 @@ impl Target for DirectoryTarget {
     async fn find(&self, order: Order) -> Result<Option<Applied>, TargetError> {
         // Taking the lock under our epoch also shuts an older owner out from here on.
         let lock = self.enter(order)?;
-        let current = self.current()? == Some(order.deployment);
+        let current = self.link()? == Some(order.deployment);
         let record = if current {
             self.record(order.deployment)?
         } else {
@@ -348,20 +382,31 @@ impl Target for DirectoryTarget {
         self.process.logs().await.map_err(self.process_failed())
     }
 
+    async fn current(&self) -> Result<Option<DeploymentId>, TargetError> {
+        self.link()
+    }
+
     async fn rollback(&self, order: Order) -> Result<Option<DeploymentId>, TargetError> {
         let lock = self.enter(order)?;
-        let current = self.current()?;
-        let Some(record) = self.record(order.deployment)? else {
-            return Ok(current);
+        let (current, deployment) = (self.link()?, order.deployment);
+        let not_current = || TargetError::NotCurrent {
+            target: self.name.clone(),
+            deployment,
+            current,
         };
-        if current != Some(order.deployment) && current != record.replaced {
-            return Err(TargetError::Damaged {
-                target: self.name.clone(),
-                what: format!("{} is not the current release", order.deployment),
-            });
+        let record = self.record(deployment)?.ok_or_else(not_current)?;
+        // The one before is current where the same order was carried out already.
+        if current != Some(deployment) && current != record.replaced {
+            return Err(not_current());
         }
         let previous = match record.replaced {
-            Some(previous) => self.record(previous)?.map(|record| (previous, record)),
+            Some(previous) => {
+                let missing = || TargetError::NoPrevious {
+                    target: self.name.clone(),
+                    deployment,
+                };
+                Some((previous, self.record(previous)?.ok_or_else(missing)?))
+            }
             None => None,
         };
         if let Some((id, before)) = &previous {
@@ -385,7 +430,7 @@ impl Target for DirectoryTarget {
         let Some(record) = self.record(deployment)? else {
             return Ok(());
         };
-        if self.current()? != Some(deployment) {
+        if self.link()? != Some(deployment) {
             return Ok(());
         }
         self.process

@@ -28,6 +28,9 @@ pub const TARGET_UNKNOWN: Code = Code::new("TARGET-0003", 422, 2, "no such targe
 /// There is nothing to go back to.
 pub const TARGET_NO_PREVIOUS: Code = Code::new("TARGET-0004", 409, 1, "nothing to roll back to");
 
+/// Another deployment is there now.
+pub const TARGET_NOT_CURRENT: Code = Code::new("TARGET-0005", 409, 1, "not the current deployment");
+
 /// Why a target did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
@@ -66,6 +69,19 @@ pub enum TargetError {
         /// The one to go back from.
         deployment: DeploymentId,
     },
+    /// Another deployment is there, or none.
+    #[error(
+        "{deployment} is not the current deployment of target `{target}`; {}",
+        is_current(*current)
+    )]
+    NotCurrent {
+        /// The target.
+        target: String,
+        /// The one that was named.
+        deployment: DeploymentId,
+        /// The one that is there.
+        current: Option<DeploymentId>,
+    },
     /// What is there is not what was put there.
     #[error("target `{target}` is damaged: {what}")]
     Damaged {
@@ -74,6 +90,14 @@ pub enum TargetError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// What is there instead.
+fn is_current(current: Option<DeploymentId>) -> String {
+    current.map_or_else(
+        || "nothing is deployed there".into(),
+        |id| format!("{id} is"),
+    )
 }
 
 impl From<TargetError> for Problem {
@@ -85,7 +109,16 @@ impl From<TargetError> for Problem {
                     .help("look at the target's directory and `matrix deployment list`")
             }
             TargetError::Fenced { .. } => Problem::new(TARGET_FENCED, text),
-            TargetError::NoPrevious { .. } => Problem::new(TARGET_NO_PREVIOUS, text),
+            TargetError::NoPrevious { .. } => Problem::new(TARGET_NO_PREVIOUS, text)
+                .help("what it replaced was removed; release an earlier state by a change instead"),
+            TargetError::NotCurrent {
+                current: Some(current),
+                ..
+            } => Problem::new(TARGET_NOT_CURRENT, text)
+                .help("only what is there now can be acted on; see `matrix deployment list`")
+                .with("current", current.to_string()),
+            TargetError::NotCurrent { .. } => Problem::new(TARGET_NOT_CURRENT, text)
+                .help("only what is there now can be acted on; see `matrix deployment list`"),
         }
     }
 }
@@ -224,6 +257,9 @@ pub trait Target: Send + Sync {
 
     /// The newest lines of a deployment's own log.
     async fn logs(&self, deployment: DeploymentId) -> Result<Vec<u8>, TargetError>;
+
+    /// The deployment that is there now.
+    async fn current(&self) -> Result<Option<DeploymentId>, TargetError>;
 
     /// Goes back to what a deployment replaced; gives that deployment, or nothing if the target
     /// is empty now. The same order again changes nothing more.

@@ -1,17 +1,16 @@
 //! `POST /api/v1/execute`: submits a change.
 
-use std::path::PathBuf;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use matrix_changes::intake::Submission;
 use matrix_changes::service::{ChangeSubmit, submit};
 use matrix_core::{RunId, canonical};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::plan::plan_name;
+use super::plan::{plan_name, repository_at};
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Body;
 use crate::idempotency::{Key, Ledger};
@@ -63,22 +62,17 @@ pub(crate) async fn execute(
     Body(execution): Body<Execution>,
 ) -> Result<Response, Failure> {
     let key = Key::of(&headers)?;
-    let repository = PathBuf::from(&execution.repository);
-    if !repository.is_absolute() {
-        return Err(Failure::malformed(
-            "`repository` is an absolute path on the server's machine",
-        ));
-    }
+    let repository = repository_at(&execution.repository)?;
     let digest = canonical::digest(&execution).map_err(|error| {
         tracing::error!(%error, "a request has no canonical form");
         Failure::internal()
     })?;
-    let action = ChangeSubmit {
+    let action = ChangeSubmit(Submission {
         repository,
         plan: execution.plan.into_bytes(),
         plan_name: execution.plan_name,
         target: execution.target,
-    };
+    });
     let request = server.authorise(caller.clone(), action)?;
     let (engine, workshop) = (server.engine().clone(), server.workshop().clone());
     let work = |beside| async move { Ok(submit(&engine, &workshop, request, beside).await?) };

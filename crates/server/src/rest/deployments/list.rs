@@ -1,10 +1,10 @@
 //! `GET /api/v1/deployments`.
 
 use axum::extract::State;
+use matrix_changes::intake::name_of;
 use matrix_changes::service::{self, DeploymentList};
 use matrix_core::id::DeploymentId;
 use matrix_core::{RunId, Timestamp};
-use matrix_store::tables::releases::DeploymentRow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -25,7 +25,10 @@ pub struct Deployment {
     /// The change that made it.
     #[schema(value_type = String)]
     pub run: RunId,
-    /// The target's name.
+    /// The repository whose target it is on: its path on the server's machine. Null if the record
+    /// of the change was erased.
+    pub repository: Option<String>,
+    /// The target's name in that repository; another one may use the same name.
     pub target: String,
     /// `active`, `superseded`, `rolled_back`, `failed` or `stopped`.
     pub state: String,
@@ -41,11 +44,13 @@ pub struct Deployment {
     pub links: Links,
 }
 
-impl From<DeploymentRow> for Deployment {
-    fn from(row: DeploymentRow) -> Self {
+impl From<service::Deployment> for Deployment {
+    fn from(found: service::Deployment) -> Self {
+        let service::Deployment { row, repository } = found;
         Self {
             deployment: row.deployment,
             run: row.run,
+            repository,
             target: row.target,
             state: row.state,
             detail: serde_json::from_str(&row.detail).unwrap_or(Value::Null),
@@ -61,8 +66,10 @@ impl From<DeploymentRow> for Deployment {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeploymentQuery {
-    /// Only deployments to this target.
+    /// Only deployments to targets of this name.
     target: Option<String>,
+    /// Only deployments to targets of this repository: its path on the server's machine.
+    repository: Option<String>,
     /// Where the page begins: `next` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<DeploymentId>,
@@ -86,9 +93,14 @@ pub(crate) async fn list(
     let action = DeploymentList {
         before: query.cursor,
         target: query.target.unwrap_or_default(),
+        repository: query
+            .repository
+            .map(|path| name_of(path.as_ref()))
+            .unwrap_or_default(),
         limit: limit + 1,
     };
     let request = server.authorise(caller, action)?;
-    let found = blocking(move || service::deployments(server.database(), &request)).await?;
-    Ok(Page::cut(found, limit, |row| row.deployment.to_string()).map(Deployment::from))
+    let found =
+        blocking(move || service::deployments(server.database(), server.blobs(), &request)).await?;
+    Ok(Page::cut(found, limit, |found| found.row.deployment.to_string()).map(Deployment::from))
 }

@@ -1,5 +1,6 @@
 //! A change as the API gives it: one object that says everything a reader asks first.
 
+use matrix_changes::stage::stale::{Changed, Stale};
 use matrix_changes::view::{ApprovalCount, ChangeView, EvidenceLine, StageLine};
 use matrix_core::{Digest, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::rest::answer::{Links, job_links};
+use crate::rest::plan::Loose;
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -46,6 +48,10 @@ pub struct Job {
     pub approval: Option<String>,
     /// How many people have agreed to what is asked, and how many must.
     pub approvals: Option<JobApprovals>,
+    /// Why an earlier question, and whatever was answered to it, counts no more.
+    pub stale: Option<JobStale>,
+    /// Hunks of the plan's diffs that did not stand where they said, to the byte.
+    pub loose: Vec<Loose>,
     /// How it ended, if not with a release: `denied`, `rejected`, `rolled_back` and others.
     pub ending: Option<String>,
     /// Why it ended so.
@@ -104,6 +110,39 @@ pub struct JobApprovals {
     pub needed: u32,
 }
 
+/// Why a question went stale.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobStale {
+    /// In a few words.
+    pub because: String,
+    /// What changed; at least one.
+    pub changed: Vec<JobChanged>,
+}
+
+/// One thing that approvals bind to, before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobChanged {
+    /// `plan`, `patch`, `tree`, `evidence`, `policy` or `dry_run`.
+    pub what: String,
+    /// Its digest before.
+    pub from: String,
+    /// Its digest now.
+    pub to: String,
+}
+
+impl From<Stale> for JobStale {
+    fn from(stale: Stale) -> Self {
+        let Stale { because, changed } = stale;
+        let changed = changed
+            .into_iter()
+            .map(|Changed { what, from, to }| JobChanged { what, from, to });
+        Self {
+            because,
+            changed: changed.collect(),
+        }
+    }
+}
+
 impl From<ApprovalCount> for JobApprovals {
     fn from(count: ApprovalCount) -> Self {
         let ApprovalCount { given, needed } = count;
@@ -154,6 +193,8 @@ impl From<ChangeView> for Job {
             waiting: view.waiting,
             approval: view.approval,
             approvals: view.approvals.map(JobApprovals::from),
+            stale: view.stale.map(JobStale::from),
+            loose: view.loose.into_iter().map(Loose::from).collect(),
             ending: view.ending,
             reason: view.reason,
             repository: view.repository,
