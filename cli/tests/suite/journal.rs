@@ -55,18 +55,6 @@ fn public_key(data: &Path) -> PathBuf {
     public.unwrap()
 }
 
-/// Changes the database behind the program's back.
-fn tamper(site: &Site, sql: &str) {
-    let script = "import sqlite3, sys\n\
-                  database = sqlite3.connect(sys.argv[1])\n\
-                  assert database.execute(sys.argv[2]).rowcount == 1\n\
-                  database.commit()\n";
-    let mut command = Command::new("python3");
-    command.args(["-c", script]);
-    command.arg(site.data().join("matrix.db")).arg(sql);
-    finish(command).expect(0);
-}
-
 /// Changes lines of a file.
 fn rewrite(path: &Path, change: impl Fn(usize, &str) -> String) -> PathBuf {
     let text = fs::read_to_string(path).unwrap();
@@ -113,10 +101,7 @@ fn an_entry_is_proven_to_somebody_who_has_only_a_key() {
 fn a_journal_that_was_edited_is_found_out() {
     let (site, run) = released();
     let (proof, head) = (prove(&site, &run, "1"), checkpoint(&site, "head"));
-    tamper(
-        &site,
-        "UPDATE journal SET actor = 'user:mallory' WHERE seq = 1",
-    );
+    site.tamper("UPDATE journal SET actor = 'user:mallory' WHERE seq = 1");
     site.matrix(&["journal", "verify"])
         .expect(1)
         .says("RUN-0005")

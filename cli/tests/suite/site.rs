@@ -209,6 +209,18 @@ impl Site {
             .is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
     }
 
+    /// Changes one row of the database behind the program's back.
+    pub(crate) fn tamper(&self, sql: &str) {
+        let script = "import sqlite3, sys\n\
+                      database = sqlite3.connect(sys.argv[1])\n\
+                      assert database.execute(sys.argv[2]).rowcount == 1\n\
+                      database.commit()\n";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]);
+        command.arg(self.data().join("matrix.db")).arg(sql);
+        finish(command).expect(0);
+    }
+
     /// Every hash of the journal, recomputed.
     pub(crate) fn journal_holds(&self) {
         self.matrix(&["journal", "verify"]).expect(0);

@@ -369,7 +369,10 @@ impl Target for DirectoryTarget {
             return Ok(HealthReport::sick(Outlook::Over, detail));
         }
         if record.config.start.is_none() {
-            let detail = format!("all {} files have their digests", found.0.len());
+            let detail = match found.0.len() {
+                1 => "the one file has its digest".to_owned(),
+                number => format!("all {number} files have their digests"),
+            };
             return Ok(HealthReport::well(detail));
         }
         self.process
