@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use matrix_changes::verify::secrets_in;
 use matrix_core::RunId;
-use matrix_engine::runfile::{self, RunFile};
+use matrix_engine::runfile::{self, RunFile, RunFileError};
 use matrix_engine::runs::RunRead;
 use matrix_engine::seal;
 use matrix_store::StoreError;
@@ -123,11 +123,11 @@ fn proven(context: &Context, file: &RunFile, key: &[PathBuf]) -> Result<Option<S
     let proof = match &file.proof {
         Some(proof) if !trusted.is_empty() => proof,
         _ if key.is_empty() => return Ok(None),
-        _ => return Err(seal::SealError::NoCheckpoint.into()),
+        _ => return Err(RunFileError::Unproven.into()),
     };
     match seal::check(proof, &trusted) {
         Ok(proven) if file.is_covered(&proven) => Ok(Some(proven.checkpoint.origin)),
-        Ok(_) => Err(seal::SealError::NoDescription.into()),
+        Ok(_) => Err(RunFileError::Unproven.into()),
         Err(_) if key.is_empty() => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -12,6 +12,7 @@
 //! * [`deployments`] — what is deployed, going back, and what can no longer be acted on.
 //! * [`forecasts`] — what is told of a plan before anything runs.
 //! * [`journal`] — checkpoints and proofs of the journal, and what they do not let pass.
+//! * [`portable`] — a run as a file, opened elsewhere.
 //! * [`replay`] — a change over its journal again.
 //! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
 //! * [`hosts`] — hosts that die, are asked by others, or lose their directory; `serve` and its names.
@@ -33,6 +34,7 @@ mod hostile;
 mod hosts;
 mod journal;
 mod machine;
+mod portable;
 mod refusals;
 mod replay;
 mod serving;

@@ -12,6 +12,7 @@
 //! * [`worker`] — one owner drives one run: replays, moves the inbox into the journal, parks.
 //! * [`engine`] — claims ready runs, wakes due ones, sweeps dead owners' runs back to the queue.
 //! * [`seal`] — a tree over all entries, its signed heads, and proofs for those outside.
+//! * [`runfile`] — one run as a file, to be opened elsewhere.
 //! * [`storage`] — the way to the database, which a test can make long and bad.
 //! * [`runs`] — what callers may do with runs, one file for each verb.
 //!
@@ -26,6 +27,7 @@ pub mod history;
 pub mod journal;
 mod lease;
 pub mod run;
+pub mod runfile;
 pub mod runs;
 pub mod seal;
 pub mod step;

@@ -53,5 +53,5 @@ pub use prepare::{Prepared, Preparer, Provision, Ready};
 pub use project::{CheckJob, Invocation, Project, Work};
 pub use result::{CheckResult, Checked, Dependency, Produced, Report, Side, State};
 pub use run::{Context, LogSink, Tree, run_check};
-pub use security::{Weakening, weakening};
+pub use security::{Weakening, secrets_in, weakening};
 pub use toolchain::{Search, Tool, Toolchain, Toolchains};

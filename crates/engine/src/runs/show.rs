@@ -68,7 +68,7 @@ pub struct StepView {
 }
 
 impl RunView {
-    fn new(row: RunRow, history: &History) -> Self {
+    pub(crate) fn new(row: RunRow, history: &History) -> Self {
         let waiting = row
             .waiting
             .as_deref()
@@ -140,7 +140,7 @@ pub fn entries(
     Ok(journal::page(database, blobs, row.run, after, limit)?)
 }
 
-pub(super) fn row(
+pub(crate) fn row(
     database: &Database,
     request: &Authorised<RunRead>,
 ) -> Result<RunRow, RequestError> {

@@ -13,6 +13,7 @@ mod owners;
 mod people;
 mod replay;
 mod retry;
+mod runfile;
 mod simulation;
 mod steering;
 mod steps;

@@ -34,6 +34,44 @@ pub(crate) fn is_secret(rule: &str) -> bool {
     rule.starts_with("secret.")
 }
 
+/// The rules by which the texts of a JSON document hold secrets; each once. What is no JSON is looked
+/// at as it stands.
+pub fn secrets_in(json: &str) -> Vec<String> {
+    let mut rules = BTreeSet::new();
+    match serde_json::from_str(json) {
+        Ok(value) => collect_secrets("", &value, &mut rules),
+        Err(_) => collect_lines(json, &mut rules),
+    }
+    rules.into_iter().collect()
+}
+
+fn collect_secrets(name: &str, value: &serde_json::Value, rules: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::String(text) => {
+            collect_lines(text, rules);
+            // Under a name that speaks of a secret, a value may look like one.
+            collect_lines(&format!("{name}: \"{text}\""), rules);
+        }
+        serde_json::Value::Array(items) => {
+            for item in items {
+                collect_secrets(name, item, rules);
+            }
+        }
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                collect_secrets(name, member, rules);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn collect_lines(text: &str, rules: &mut BTreeSet<String>) {
+    for line in text.lines() {
+        rules.extend(secrets::find(line).into_iter().map(|secret| secret.rule));
+    }
+}
+
 pub(crate) async fn check(job: &CheckJob, attempt: u32, context: &Context) -> Checked {
     let diff = Arc::clone(&context.diff);
     let scanned = tokio::task::spawn_blocking(move || (scan(&diff), weakening(&diff))).await;
