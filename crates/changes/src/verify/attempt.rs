@@ -223,7 +223,7 @@ fn finish(
     captured: Captured,
     place: &Place,
 ) -> Checked {
-    let (report_files, mut notes) = outputs::report_files(&place.report());
+    let (report_files, file_notes) = outputs::report_files(&place.report());
     let reading = read::read(
         planned.reader,
         &Left {
@@ -237,8 +237,10 @@ fn finish(
         },
     );
     let mut state = reading.state;
+    // What the command said comes first: the judge quotes it.
+    let mut notes = reading.notes;
+    notes.extend(file_notes);
     notes.extend(planned.notes.iter().cloned());
-    notes.extend(reading.notes);
     let mut produced = report(name, job, &reading.report);
     let report = brief(reading.report, &mut state, &mut notes);
     produced.push(Produced::new(
@@ -249,7 +251,15 @@ fn finish(
     let files: Vec<ArtifactRef> = produced.iter().map(Produced::reference).collect();
     let mut artifacts = Vec::new();
     let built = report == Report::Build { success: true };
-    if job.kind == Kind::BuildLog && side == Side::Head && built && !globs.is_empty() {
+    // A release must not lack what the repository says it has.
+    let promised = job.kind == Kind::BuildLog && side == Side::Head && !globs.is_empty();
+    if let State::NotRun { reason } = &state
+        && promised
+    {
+        let reason = format!("{reason}; matrix.yaml names artifacts of it");
+        state = State::Broken { reason };
+    }
+    if promised && built {
         match outputs::artifacts(&place.work(), globs) {
             Ok(found) => {
                 artifacts = found.iter().map(Produced::reference).collect();

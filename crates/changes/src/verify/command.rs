@@ -49,7 +49,7 @@ pub(crate) enum Reader {
     GoVet,
     /// Only the exit code counts.
     Build,
-    /// The same, and a build that lacks something of this machine did not run.
+    /// The same, and what cannot be built counts as not run; the judge compares it with base.
     PythonBuild,
 }
 

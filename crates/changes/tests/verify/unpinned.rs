@@ -186,20 +186,30 @@ async fn a_wheel_whose_build_requirements_are_nowhere_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wheel_that_needs_a_compiler_is_skipped_unless_the_base_was_built() {
+async fn a_wheel_that_cannot_be_built_is_skipped_unless_the_base_was_or_it_is_promised() {
     let manifest = "[project]\nname = 'mine'\nversion = '1.0'\n[build-system]\nrequires = []\nbuild-backend = 'own'\nbackend-path = ['.']\n";
     let lacking = "def build_wheel(*a, **k):\n    raise SystemExit(\"error: command 'gcc' failed: No such file or directory\")\n";
     let files = [("pyproject.toml", manifest), ("own.py", lacking)];
     let index = Index::serve(BTreeMap::new());
-    let bench = with_index(&index, &files).await;
+    let mut bench = with_index(&index, &files).await;
     let (build, results) = bench.verify(&bench.project(None), Kind::BuildLog).await;
     assert_eq!(build.evidence.status, Status::Skipped, "{results:#?}");
     let reason = build.evidence.reason.unwrap();
     assert!(reason.contains("cannot be built here"), "{reason}");
+    bench.context.artifacts = vec![String::from("dist/*.whl")];
+    let (promised, _) = bench.verify(&bench.project(None), Kind::BuildLog).await;
+    assert_eq!(promised.evidence.status, Status::Failed);
     assert!(reason.contains("command 'gcc' failed"), "{reason}");
 
     let wheel = "import zipfile\n\ndef build_wheel(directory, *a, **k):\n    name = 'mine-1.0-py3-none-any.whl'\n    with zipfile.ZipFile(directory + '/' + name, 'w') as wheel:\n        wheel.writestr('mine-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: mine\\nVersion: 1.0\\n')\n        wheel.writestr('mine-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nTag: py3-none-any\\n')\n    return name\n";
     let base = [("pyproject.toml", manifest), ("own.py", wheel)];
+    let bench = Bench::new(&[("own.py", lacking)], &files).await;
+    let (new, _) = bench.verify(&bench.project(None), Kind::BuildLog).await;
+    assert_eq!(
+        new.evidence.status,
+        Status::Failed,
+        "a new build that does not work"
+    );
     let bench = Bench::new(&base, &files).await;
     let (build, results) = bench.verify(&bench.project(None), Kind::BuildLog).await;
     assert_eq!(build.evidence.status, Status::Failed, "{results:#?}");

@@ -220,8 +220,11 @@ fn build(pairs: &[Pair<'_>]) -> Opinion {
             ""
         };
         match &head.state {
-            // Words that anybody can print do not excuse what could be built before.
-            State::NotRun { reason } if built_before(pair) && !head.command.is_empty() => {
+            // A build that was tried is excused only where base's cannot be made either.
+            State::NotRun { reason } if !head.command.is_empty() && pair.base.is_none() => {
+                failed.push(format!("{}: {reason}", pair.job));
+            }
+            State::NotRun { reason } if !head.command.is_empty() && built_before(pair) => {
                 failed.push(format!("{}: {reason}; the base could be built", pair.job));
             }
             State::NotRun { reason } => not_run.push(reason.clone()),

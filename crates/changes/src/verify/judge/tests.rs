@@ -231,6 +231,8 @@ fn a_build_that_this_machine_cannot_make_is_skipped_unless_it_could_before() {
     let both = judged(&[lacking(Side::Base)], &[lacking(Side::Head)]);
     assert_eq!(both.evidence.status, Status::Skipped);
     assert_eq!(both.evidence.details["commands"], json!({}));
+    let new = judged(&[], &[lacking(Side::Head)]);
+    assert_eq!(new.evidence.status, Status::Failed);
     let built = result(
         Side::Base,
         1,
