@@ -556,7 +556,9 @@ def check_approvals(change, fail):
             people.add(person["name"])
     needed = max(change["gate"]["approvals"], 1 if level == "critical" else 0)
     if len(people) < needed:
-        fail("BUNDLE-0011", f"the policy asked for {needed} approvals, {len(people)} count")
+        asked = f"{needed} approval" + ("" if needed == 1 else "s")
+        given = f"{len(people)} count" + ("s" if len(people) == 1 else "")
+        fail("BUNDLE-0011", f"the policy asked for {asked}, of which {given}")
 
 
 def check_agreement(change, statements, fail):

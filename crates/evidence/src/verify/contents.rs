@@ -286,29 +286,13 @@ fn report(checked: Checked, keys: Vec<KeyId>, artifacts: Vec<Matched>) -> Verifi
             self_approval: approval.self_approval,
         })
         .collect();
-    let checks = vec![
-        format!(
-            "{} statements, each signed by a given key",
-            references.len()
-        ),
-        "no statement missing, added, doubled or about something else".to_owned(),
-        format!("{} kinds of evidence passed, none failed", passed.len()),
-        format!(
-            "{} required kinds passed: {}",
-            change.gate.required.len(),
-            join(&change.gate.required)
-        ),
-        format!(
-            "{} approvals of {} needed, none stale",
-            approvals.len(),
-            change.gate.approvals
-        ),
-        format!(
-            "the sandbox held all {} escape attempts",
-            change.sandbox.held
-        ),
-        format!("{} files at hand are what it speaks about", artifacts.len()),
-    ];
+    let checks = checks(
+        &change,
+        references.len(),
+        passed.len(),
+        approvals.len(),
+        artifacts.len(),
+    );
     Verified {
         run: change.run.id,
         title: change.title,
@@ -324,6 +308,53 @@ fn report(checked: Checked, keys: Vec<KeyId>, artifacts: Vec<Matched>) -> Verifi
         artifacts,
         checks,
     }
+}
+
+/// What was looked at, a line each.
+fn checks(
+    change: &Change,
+    references: usize,
+    passed: usize,
+    approvals: usize,
+    artifacts: usize,
+) -> Vec<String> {
+    vec![
+        match references {
+            1 => "1 statement, signed by a given key".to_owned(),
+            count => format!("{count} statements, each signed by a given key"),
+        },
+        "no statement missing, added, doubled or about something else".to_owned(),
+        format!(
+            "{} of evidence passed, none failed",
+            plural(passed, "kind", "kinds")
+        ),
+        format!(
+            "{} passed: {}",
+            plural(
+                change.gate.required.len(),
+                "required kind",
+                "required kinds"
+            ),
+            join(&change.gate.required)
+        ),
+        format!(
+            "{} of {} needed, none stale",
+            plural(approvals, "approval", "approvals"),
+            change.gate.approvals
+        ),
+        format!(
+            "the sandbox held all {} escape attempts",
+            change.sandbox.held
+        ),
+        match artifacts {
+            1 => "1 file at hand is what it speaks about".to_owned(),
+            count => format!("{count} files at hand are what it speaks about"),
+        },
+    ]
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn join(kinds: &[Kind]) -> String {

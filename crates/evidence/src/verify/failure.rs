@@ -189,7 +189,8 @@ pub enum VerifyError {
         what: String,
     },
     /// Too few people agreed.
-    #[error("the policy asked for {needed} approvals, {given} count")]
+    #[error("the policy asked for {needed} approval{}, of which {given} {}",
+        if *needed == 1 { "" } else { "s" }, if *given == 1 { "counts" } else { "count" })]
     TooFewApprovals {
         /// How many the policy asked for.
         needed: u32,
