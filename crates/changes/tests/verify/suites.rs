@@ -62,7 +62,10 @@ async fn more_tests_than_are_named_are_counted() {
     assert!(notes.contains("stand in the JUnit file"), "{notes}");
     // The file has them all.
     let named = results.last().unwrap();
-    let junit = named.files.iter().find(|file| file.name.ends_with(".xml"));
+    let junit = named
+        .files
+        .iter()
+        .find(|file| file.media_type == "application/xml");
     assert!(junit.unwrap().size > 60_000 * 20, "{:?}", named.files);
 }
 

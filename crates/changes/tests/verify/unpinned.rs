@@ -91,7 +91,7 @@ async fn a_node_library_whose_dependencies_are_nowhere_could_not_run() {
 
 /// An index with a build back end of one module, which writes a wheel of one file.
 fn back_end_index(root: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
-    let script = r#"
+    let script = r"
 import sys, zipfile
 back_end = '''
 import zipfile
@@ -111,7 +111,7 @@ with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\nName: ledger-build\nVersion: 1.0\n')
     wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
     wheel.writestr(info + 'RECORD', 'ledger_build.py,,\n')
-"#;
+";
     let name = "ledger_build-1.0-py3-none-any.whl";
     let status = Command::new("python3")
         .args(["-c", script])
