@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use matrix_changes::service::Asked;
-use matrix_core::RunId;
 use matrix_core::id::DeploymentId;
+use matrix_core::time::InvalidTime;
+use matrix_core::{RunId, Timestamp};
 use matrix_identity::Role;
 use matrix_server::{HostName, Origin};
 
@@ -115,6 +117,43 @@ where
     pub(crate) after: Option<I>,
 }
 
+/// Which runs, newest first.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunListArgs {
+    #[command(flatten)]
+    pub(crate) part: ListArgs<RunId>,
+    /// Only those in this state.
+    #[arg(long, value_parser = ["ready", "running", "waiting", "paused", "succeeded", "failed",
+        "cancelled"])]
+    pub(crate) state: Option<String>,
+    /// Only those with this in their title, in whatever case.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) title: Option<String>,
+    /// Only those created since: `30m`, `12h`, `7d` ago, a date, or a time of RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+}
+
+/// A moment before now, or a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+impl FromStr for Since {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let units = [("m", 60), ("h", 3_600), ("d", 86_400)];
+        let ago = units.iter().find_map(|(unit, seconds)| {
+            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(Duration::from_secs(number.checked_mul(*seconds)?))
+        });
+        ago.map_or_else(|| text.parse().map(Self::At), |ago| Ok(Self::Ago(ago)))
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ServeArgs {
     /// The address to listen on.
@@ -162,7 +201,7 @@ pub(crate) enum ChangeCommand {
         check: Option<String>,
     },
     /// Changes, the newest first.
-    List(ListArgs<RunId>),
+    List(RunListArgs),
     /// Agree to a change as it is now.
     Approve(DecideArgs),
     /// End a change that waits for a person.
@@ -203,7 +242,7 @@ pub(crate) struct DecideArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunCommand {
     /// Runs, the newest first.
-    List(ListArgs<RunId>),
+    List(RunListArgs),
     /// One run with its steps.
     Show {
         /// The run.

@@ -9,6 +9,7 @@ use matrix_changes::view::ChangeView;
 use matrix_core::id::ApprovalId;
 use matrix_core::{Authorised, Code, Problem, RunId};
 use matrix_engine::error::RequestError;
+use matrix_engine::runs::Filter;
 use matrix_evidence::Status;
 use matrix_store::StoreError;
 use matrix_store::tables::approvals;
@@ -16,7 +17,7 @@ use matrix_store::tables::runs::RunRow;
 use serde_json::{Value, json};
 
 use super::{Context, part};
-use crate::args::{ChangeCommand, ChangeRunArgs, DecideArgs, ListArgs};
+use crate::args::{ChangeCommand, ChangeRunArgs, DecideArgs, RunListArgs};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -383,10 +384,15 @@ fn logs(context: &Context, run: RunId, check: Option<&str>) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, page: &ListArgs<RunId>) -> Result<Exit, Failure> {
+fn list(context: &Context, asked: &RunListArgs) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
+    let (page, filter) = (&asked.part, super::run::filter(asked));
     let fetch = |before, limit| {
-        let request: Authorised<ChangeList> = reader.may(ChangeList { before, limit })?;
+        let filter = Filter {
+            before,
+            ..filter.clone()
+        };
+        let request: Authorised<ChangeList> = reader.may(ChangeList { filter, limit })?;
         Ok(service::list(&reader.database, &request)?)
     };
     let (rows, next) = part(page.limit, page.after, |row: &RunRow| row.run, fetch)?;

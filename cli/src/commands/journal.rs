@@ -4,7 +4,7 @@ use std::path::Path;
 
 use matrix_core::RunId;
 use matrix_engine::journal;
-use matrix_engine::runs::{RunList, RunRead, list};
+use matrix_engine::runs::{Filter, RunList, RunRead, list};
 use matrix_engine::seal::{self, SealError};
 use matrix_evidence::tlog::Proof;
 use serde_json::{Value, json};
@@ -81,9 +81,12 @@ fn verify(
 fn every_run(reader: &Reader) -> Result<Vec<RunId>, Failure> {
     let (mut runs, mut before) = (Vec::new(), None);
     loop {
-        let page = reader.may(RunList {
+        let filter = Filter {
             before,
-            kind: String::new(),
+            ..Filter::default()
+        };
+        let page = reader.may(RunList {
+            filter,
             limit: PAGE,
         })?;
         let rows = list(&reader.database, &page)?;
@@ -113,11 +116,7 @@ fn sealed(
 
 fn checkpoint(context: &Context) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    reader.may(RunList {
-        before: None,
-        kind: String::new(),
-        limit: 1,
-    })?;
+    reader.may(RunList::default())?;
     let note = seal::newest(&reader.database)?;
     if context.json {
         output::json(&json!({ "checkpoint": note }));

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use matrix_core::clock::Clock;
+use matrix_core::system::SystemClock;
 use matrix_core::{Authorised, Code, Problem, RunId};
-use matrix_engine::runs::{self, RunList, RunRead, RunView};
+use matrix_engine::runs::{self, Filter, RunList, RunRead, RunView};
 use matrix_engine::{Entry, EntryKind};
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self as table, RunRow};
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome, Signals, change, part};
 use super::{portable, replay};
-use crate::args::{ListArgs, RunCommand};
+use crate::args::{RunCommand, RunListArgs, Since};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -92,15 +94,30 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
     }
 }
 
-fn list(context: &Context, page: &ListArgs<RunId>) -> Result<Exit, Failure> {
+/// Which runs are asked for, in all parts of the list.
+pub(super) fn filter(asked: &RunListArgs) -> Filter {
+    let since = asked.since.map(|since| match since {
+        Since::At(time) => time,
+        Since::Ago(ago) => SystemClock::start().now().before(ago),
+    });
+    Filter {
+        before: None,
+        since,
+        kind: String::new(),
+        state: asked.state.clone().unwrap_or_default(),
+        title: asked.title.clone().unwrap_or_default(),
+    }
+}
+
+fn list(context: &Context, asked: &RunListArgs) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
+    let (page, filter) = (&asked.part, filter(asked));
     let fetch = |before, limit| {
-        let kind = String::new();
-        let request = reader.may(RunList {
+        let filter = Filter {
             before,
-            kind,
-            limit,
-        })?;
+            ..filter.clone()
+        };
+        let request = reader.may(RunList { filter, limit })?;
         Ok(runs::list(&reader.database, &request)?)
     };
     let (rows, next) = part(page.limit, page.after, |row: &RunRow| row.run, fetch)?;

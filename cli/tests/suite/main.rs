@@ -16,6 +16,7 @@
 //! * [`replay`] — a change over its journal again.
 //! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
 //! * [`hosts`] — hosts that die, are asked by others, or lose their directory; `serve` and its names.
+//! * [`lists`] — lists that are narrowed.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
 //! * [`faces`] — help, configuration, JSON everywhere.
 
@@ -33,6 +34,7 @@ mod forecasts;
 mod hostile;
 mod hosts;
 mod journal;
+mod lists;
 mod machine;
 mod portable;
 mod refusals;

@@ -62,6 +62,14 @@ macro_rules! id {
                 Self(new_v7(clock, entropy))
             }
 
+            /// The first id that can be made at a time, to the millisecond.
+            pub fn first_at(at: crate::time::Timestamp) -> Self {
+                let millis = u64::try_from(at.as_micros() / 1000).unwrap_or(0);
+                let mut bytes = [0; 16];
+                bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+                Self(Uuid::from_bytes(bytes))
+            }
+
             /// The 16 bytes as the store keeps them, in time order.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

@@ -1,6 +1,7 @@
 //! Points in time, as whole microseconds since 1970 (UTC).
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,13 @@ impl Timestamp {
         Self(self.0.saturating_add(micros))
     }
 
+    /// The time so long before this one, stopping at the beginning of time.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
     /// How long after `earlier` this is; zero if it is before (clocks are set back).
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -41,6 +49,28 @@ impl Timestamp {
             |_| String::from("0000-00-00T00:00:00Z"),
             |time| time.to_string(),
         )
+    }
+}
+
+/// It is no time that is understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is neither a date nor a time of RFC 3339, such as 2026-11-21 or 2026-11-21T16:00:00Z"
+)]
+pub struct InvalidTime(String);
+
+impl FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    /// A time of RFC 3339, or a date, which is its first moment in UTC.
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+            let date = text.parse::<jiff::civil::Date>().ok()?;
+            let begins = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(begins.timestamp())
+        });
+        time.map(|time| Self(time.as_microsecond()))
+            .ok_or_else(|| InvalidTime(text.chars().take(80).collect()))
     }
 }
 
@@ -56,6 +86,19 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_and_times_are_read_and_nothing_else() {
+        let noon = Timestamp::from_micros(1_700_000_000_123_456);
+        assert_eq!(noon.to_string().parse(), Ok(noon));
+        let day: Timestamp = "1970-01-02".parse().unwrap();
+        assert_eq!(day.as_micros(), 86_400_000_000);
+        let zoned: Timestamp = "1970-01-02T01:00:00+01:00".parse().unwrap();
+        assert_eq!(zoned, day);
+        for text in ["", "yesterday", "1970-13-01", "12:00", "1970-01-02T00:00"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn display_is_rfc3339() {

@@ -160,7 +160,7 @@ mod tests {
 
     use matrix_core::{Principal, PrincipalKind, Scope};
     use matrix_store::OpenMode;
-    use matrix_store::tables::runs::{self, RunRow};
+    use matrix_store::tables::runs::{self, Filter, RunRow};
     use tokio::sync::{Barrier, Notify};
 
     use super::*;
@@ -258,10 +258,9 @@ mod tests {
         }
 
         fn runs(&self) -> usize {
-            let listed = self
-                .ledger
-                .database
-                .read_now::<_, StoreError, _>(|tx| runs::list(tx, &Scope::local(), None, "", 100));
+            let listed = self.ledger.database.read_now::<_, StoreError, _>(|tx| {
+                runs::list(tx, &Scope::local(), &Filter::default(), 100)
+            });
             listed.unwrap().len()
         }
     }

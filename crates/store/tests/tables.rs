@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use matrix_core::{Caller, Digest, Principal, PrincipalKind, RunId, Scope, Timestamp};
-use matrix_store::tables::runs::{Head, HeadMove, Release, RunRow, WakePaused};
+use matrix_store::tables::runs::{Filter, Head, HeadMove, Release, RunRow, WakePaused};
 use matrix_store::tables::{audit, runs};
 use matrix_store::{Database, OpenMode, Param, Statement, StoreError, tables};
 
@@ -178,7 +178,7 @@ async fn a_reader_beside_the_host_sees_what_was_committed_and_cannot_write() {
     let path = directory.path().join("matrix.db");
     let reader = Database::open(&path, OpenMode::ReadOnly).unwrap();
     let listed = reader
-        .read_now::<_, StoreError, _>(|tx| runs::list(tx, &Scope::local(), None, "", 10))
+        .read_now::<_, StoreError, _>(|tx| runs::list(tx, &Scope::local(), &Filter::default(), 10))
         .unwrap();
     assert_eq!(listed.len(), 1);
     let refused = reader
@@ -203,7 +203,7 @@ async fn another_tenants_runs_are_not_listed() {
         workspace: "default".into(),
     };
     let listed = database
-        .read_now::<_, StoreError, _>(|tx| runs::list(tx, &other, None, "", 10))
+        .read_now::<_, StoreError, _>(|tx| runs::list(tx, &other, &Filter::default(), 10))
         .unwrap();
     assert!(listed.is_empty());
 }

@@ -1,9 +1,9 @@
 //! Changes and open questions of the caller's scope, newest first.
 
 use matrix_core::id::ApprovalId;
-use matrix_core::{Action, Authorised, RunId, Timestamp};
+use matrix_core::{Action, Authorised, Timestamp};
 use matrix_store::tables::approvals::{self, ApprovalRow};
-use matrix_store::tables::runs::{self, RunRow};
+use matrix_store::tables::runs::{self, Filter, RunRow};
 use matrix_store::{Database, StoreError};
 
 use crate::error::ChangeError;
@@ -15,8 +15,8 @@ const PAGE_MAX: u32 = 500;
 /// Lists changes.
 #[derive(Debug, Clone, Default)]
 pub struct ChangeList {
-    /// Only changes older than this one.
-    pub before: Option<RunId>,
+    /// Which of them; the kind is a change's.
+    pub filter: Filter,
     /// How many at most.
     pub limit: u32,
 }
@@ -45,13 +45,16 @@ pub fn list(
     database: &Database,
     request: &Authorised<ChangeList>,
 ) -> Result<Vec<RunRow>, ChangeError> {
-    let ChangeList { before, limit } = request.action();
+    let ChangeList { filter, limit } = request.action();
     let (scope, limit) = (
         &request.caller().scope,
         i64::from((*limit).clamp(1, PAGE_MAX)),
     );
-    let rows =
-        database.read_now::<_, StoreError, _>(|tx| runs::list(tx, scope, *before, KIND, limit))?;
+    let filter = Filter {
+        kind: KIND.into(),
+        ..filter.clone()
+    };
+    let rows = database.read_now::<_, StoreError, _>(|tx| runs::list(tx, scope, &filter, limit))?;
     Ok(rows)
 }
 

@@ -1,7 +1,7 @@
 //! The newest runs of the caller's scope.
 
-use matrix_core::{Action, Authorised, RunId};
-use matrix_store::tables::runs::{self, RunRow};
+use matrix_core::{Action, Authorised};
+use matrix_store::tables::runs::{self, Filter, RunRow};
 use matrix_store::{Database, StoreError};
 
 use crate::error::RequestError;
@@ -12,10 +12,8 @@ const PAGE_MAX: u32 = 500;
 /// The newest runs of the caller's scope.
 #[derive(Debug, Clone, Default)]
 pub struct RunList {
-    /// Only runs older than this one.
-    pub before: Option<RunId>,
-    /// Only runs of this kind; empty for all.
-    pub kind: String,
+    /// Which of them.
+    pub filter: Filter,
     /// How many at most.
     pub limit: u32,
 }
@@ -29,14 +27,9 @@ pub fn list(
     database: &Database,
     request: &Authorised<RunList>,
 ) -> Result<Vec<RunRow>, RequestError> {
-    let RunList {
-        before,
-        kind,
-        limit,
-    } = request.action();
+    let RunList { filter, limit } = request.action();
     let limit = i64::from((*limit).clamp(1, PAGE_MAX));
     let scope = &request.caller().scope;
-    let rows =
-        database.read_now::<_, StoreError, _>(|tx| runs::list(tx, scope, *before, kind, limit))?;
+    let rows = database.read_now::<_, StoreError, _>(|tx| runs::list(tx, scope, filter, limit))?;
     Ok(rows)
 }

@@ -15,6 +15,7 @@ mod signal;
 pub use cancel::{RunCancel, cancel};
 pub use decide::{Answer, ApprovalApprove, ApprovalReject, Deciding, decide};
 pub use list::{RunList, list};
+pub use matrix_store::tables::runs::Filter;
 pub use message::submitter_of;
 pub use pause::{RunPause, pause};
 pub use replay::{Replay, Verdict as ReplayVerdict, replay};

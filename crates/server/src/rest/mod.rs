@@ -22,7 +22,7 @@ mod signing_keys;
 mod users;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -96,6 +96,7 @@ pub(crate) fn router(server: &Server, door: Door) -> Router {
     router
         .fallback(no_address)
         .method_not_allowed_fallback(no_method)
+        .layer(from_fn(page::complete_link))
         .layer(from_fn_with_state((server.clone(), door), guard))
         .layer(from_fn_with_state(server.clone(), frame))
         .with_state(server.clone())

@@ -1,6 +1,8 @@
 //! Lists, a page at a time, by cursor.
 
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -76,6 +78,26 @@ impl<T: Serialize> IntoResponse for Page<T> {
         }
         (headers, axum::Json(self)).into_response()
     }
+}
+
+/// Completes the address of the next page with the query that this page was asked for by, so that who
+/// follows it stays among what was asked for.
+pub(crate) async fn complete_link(request: Request, next: Next) -> Response {
+    let asked = request.uri().query().unwrap_or_default();
+    let others: Vec<&str> = asked
+        .split('&')
+        .filter(|part| !part.is_empty() && !part.starts_with("cursor="))
+        .collect();
+    let others = others.join("&");
+    let mut response = next.run(request).await;
+    let link = response.headers().get(header::LINK);
+    let link = link.and_then(|link| link.to_str().ok()?.strip_prefix("<?"));
+    if let (Some(link), false) = (link, others.is_empty())
+        && let Ok(link) = HeaderValue::from_str(&format!("<?{others}&{link}"))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
 
 #[cfg(test)]

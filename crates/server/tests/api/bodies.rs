@@ -61,6 +61,8 @@ async fn paths_and_queries_that_mean_nothing_are_refused() {
         "/api/v1/runs?limit=x",
         "/api/v1/runs?surprise=1",
         "/api/v1/runs?cursor=nonsense",
+        "/api/v1/runs?state=done",
+        "/api/v1/jobs?since=yesterday",
         "/api/v1/approvals?state=lost",
     ] {
         site.get(address).send().await.problem(400, "HTTP-0008");

@@ -30,6 +30,18 @@ async fn runs_come_a_page_at_a_time_newest_first() {
     assert_eq!(seen, made);
     let none = site.get("/api/v1/runs?kind=change").send().await.ok(200);
     assert_eq!(none["items"], json!([]));
+    let found = site.get("/api/v1/runs?state=succeeded&since=0&limit=1");
+    let found = found.send().await;
+    let next = found.header("link").to_owned();
+    assert!(
+        next.starts_with("<?state=succeeded&since=0&limit=1&cursor=run_"),
+        "{next}"
+    );
+    assert_eq!(found.ok(200)["items"][0]["run"], made[0]);
+    for nothing in ["state=failed", "title=no+such", "since=9000000000000000"] {
+        let none = site.get(&format!("/api/v1/runs?{nothing}")).send().await;
+        assert_eq!(none.ok(200)["items"], json!([]), "{nothing}");
+    }
     let jobs = site.get("/api/v1/jobs").send().await.ok(200);
     assert_eq!(
         jobs["items"],

@@ -26,10 +26,32 @@ const GET: Statement = Statement::new("runs.get", select!("WHERE run = $1"));
 const LIST: Statement = Statement::new(
     "runs.list",
     select!(
-        "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND ($4 = '' OR kind = $4)
-         ORDER BY run DESC LIMIT $5"
+        "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
+               AND ($5 = '' OR kind = $5) AND ($6 = '' OR instr(lower(title), lower($6)) > 0)
+         ORDER BY run DESC LIMIT $7"
     ),
-);
+)
+.on_postgres(select!(
+    "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
+           AND ($5 = '' OR kind = $5) AND ($6 = '' OR strpos(lower(title COLLATE \"C\"), lower($6 COLLATE \"C\")) > 0)
+     ORDER BY run DESC LIMIT $7"
+));
+/// The same in one state, of which there may be few among many.
+const LIST_STATE: Statement = Statement::new(
+    "runs.list_state",
+    select!(
+        "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
+               AND ($5 = '' OR kind = $5) AND ($6 = '' OR instr(lower(title), lower($6)) > 0)
+               AND state = $8
+         ORDER BY run DESC LIMIT $7"
+    ),
+)
+.on_postgres(select!(
+    "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
+           AND ($5 = '' OR kind = $5) AND ($6 = '' OR strpos(lower(title COLLATE \"C\"), lower($6 COLLATE \"C\")) > 0)
+           AND state = $8
+     ORDER BY run DESC LIMIT $7"
+));
 const UNFINISHED: Statement = Statement::new(
     "runs.unfinished",
     select!("WHERE state IN ('ready', 'running', 'waiting', 'paused') ORDER BY run LIMIT $1"),
@@ -113,6 +135,7 @@ pub const STATEMENTS: &[Statement] = &[
     INSERT,
     GET,
     LIST,
+    LIST_STATE,
     UNFINISHED,
     CLAIMABLE,
     CLAIMABLE_LOCKING,
@@ -223,23 +246,53 @@ pub fn get(tx: &Tx<'_>, id: RunId) -> Result<Option<RunRow>, StoreError> {
     Ok(found.filter(|row| tx.owns(&row.scope)))
 }
 
-/// Runs of a scope before a cursor, newest first; an empty kind means all.
+/// Which runs are listed; as it is made, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only runs older than this one.
+    pub before: Option<RunId>,
+    /// Only runs that were created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only runs of this kind; empty for all.
+    pub kind: String,
+    /// Only runs in this state; empty for all.
+    pub state: String,
+    /// Only runs whose title has this in it, in whatever case of ASCII letters; empty for all.
+    pub title: String,
+}
+
+/// Runs of a scope, newest first, at most `limit`.
 pub fn list(
     tx: &Tx<'_>,
     scope: &Scope,
-    before: Option<RunId>,
-    kind: &str,
+    filter: &Filter,
     limit: i64,
 ) -> Result<Vec<RunRow>, StoreError> {
-    let before = before.unwrap_or(RunId::from_bytes([0xff; 16]));
+    let before = filter.before.unwrap_or(RunId::from_bytes([0xff; 16]));
+    let since = filter
+        .since
+        .map_or(RunId::from_bytes([0; 16]), RunId::first_at);
+    let (organisation, workspace) = (&scope.organisation, &scope.workspace);
+    let Filter {
+        kind, state, title, ..
+    } = filter;
+    let all = params![
+        organisation,
+        workspace,
+        &before,
+        &since,
+        kind,
+        title,
+        limit,
+        state
+    ];
+    let (statement, params) = if state.is_empty() {
+        (&LIST, &all[..7])
+    } else {
+        (&LIST_STATE, &all[..])
+    };
     tx.within(scope, |tx| {
-        tx.query(
-            &LIST,
-            params![&scope.organisation, &scope.workspace, &before, kind, limit],
-        )?
-        .iter()
-        .map(run)
-        .collect()
+        tx.query(statement, params)?.iter().map(run).collect()
     })
 }
 

@@ -301,6 +301,6 @@ fn a_closure_that_fails_is_undone_alone() {
             "writes that waited together took {took} transactions"
         );
     });
-    let listed = site.see(|tx| runs::list(tx, &ours(), None, "", 99));
+    let listed = site.see(|tx| runs::list(tx, &ours(), &runs::Filter::default(), 99));
     assert_eq!(listed.len(), 10);
 }

@@ -180,6 +180,6 @@ fn without_any_check_of_ours_nobody_changes_what_is_not_theirs_or_never_changes(
     assert_eq!(site.ours(|tx| tx.execute(&RENAME, &[])), 1);
     // After all of these one connection still tells reaches apart.
     site.theirs(|tx| runs::insert(tx, &run_row(2, &theirs())));
-    let seen = site.see(|tx| runs::list(tx, &ours(), None, "", 9));
+    let seen = site.see(|tx| runs::list(tx, &ours(), &runs::Filter::default(), 9));
     assert_eq!(seen.len(), 1);
 }

@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use matrix_changes::service::{self, ChangeList};
-use matrix_core::RunId;
+use matrix_core::{RunId, Timestamp};
+use matrix_engine::runs::Filter;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -11,7 +12,7 @@ use crate::edge::read::Asked;
 use crate::problem::Failure;
 use crate::rest::answer::job_links;
 use crate::rest::page::{self, Page};
-use crate::rest::runs::body::Run;
+use crate::rest::runs::body::{Run, RunState};
 use crate::server::{Server, blocking};
 
 /// Which changes.
@@ -19,6 +20,14 @@ use crate::server::{Server, blocking};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct JobQuery {
+    /// Only changes in this state.
+    #[param(inline)]
+    state: Option<RunState>,
+    /// Only changes whose title has this in it, in whatever case.
+    title: Option<String>,
+    /// Only changes created then or later, in microseconds since 1970.
+    #[param(value_type = Option<i64>)]
+    since: Option<Timestamp>,
     /// Where the page begins: `next` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<RunId>,
@@ -39,7 +48,13 @@ pub(crate) async fn list(
 ) -> Result<Page<Run>, Failure> {
     let limit = page::limit(query.limit);
     let action = ChangeList {
-        before: query.cursor,
+        filter: Filter {
+            before: query.cursor,
+            since: query.since,
+            state: query.state.map_or("", RunState::as_str).into(),
+            title: query.title.unwrap_or_default(),
+            ..Filter::default()
+        },
         limit: limit + 1,
     };
     let request = server.authorise(caller, action)?;

@@ -9,6 +9,41 @@ use utoipa::ToSchema;
 
 use crate::rest::answer::{Links, run_links};
 
+/// What a run is doing, or how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RunState {
+    /// It waits for a worker.
+    Ready,
+    /// A worker drives it.
+    Running,
+    /// It waits for a person, a signal or a time.
+    Waiting,
+    /// It rests until somebody resumes it.
+    Paused,
+    /// It gave its result.
+    Succeeded,
+    /// It gave an error.
+    Failed,
+    /// It ended by request.
+    Cancelled,
+}
+
+impl RunState {
+    /// Its name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// One execution of a durable function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {

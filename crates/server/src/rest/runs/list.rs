@@ -1,12 +1,12 @@
 //! `GET /api/v1/runs`.
 
 use axum::extract::State;
-use matrix_core::RunId;
-use matrix_engine::runs::{self, RunList};
+use matrix_core::{RunId, Timestamp};
+use matrix_engine::runs::{self, Filter, RunList};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::body::Run;
+use super::body::{Run, RunState};
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Asked;
 use crate::problem::Failure;
@@ -21,6 +21,14 @@ pub(crate) struct RunQuery {
     /// Only runs of this kind, such as `change`.
     #[serde(default)]
     kind: Option<String>,
+    /// Only runs in this state.
+    #[param(inline)]
+    state: Option<RunState>,
+    /// Only runs whose title has this in it, in whatever case.
+    title: Option<String>,
+    /// Only runs created then or later, in microseconds since 1970.
+    #[param(value_type = Option<i64>)]
+    since: Option<Timestamp>,
     /// Where the page begins: `next` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<RunId>,
@@ -41,8 +49,13 @@ pub(crate) async fn list(
 ) -> Result<Page<Run>, Failure> {
     let limit = page::limit(query.limit);
     let action = RunList {
-        before: query.cursor,
-        kind: query.kind.unwrap_or_default(),
+        filter: Filter {
+            before: query.cursor,
+            since: query.since,
+            kind: query.kind.unwrap_or_default(),
+            state: query.state.map_or("", RunState::as_str).into(),
+            title: query.title.unwrap_or_default(),
+        },
         limit: limit + 1,
     };
     let request = server.authorise(caller, action)?;

@@ -2,7 +2,7 @@
 
 use matrix_core::Digest;
 use matrix_store::StoreError;
-use matrix_store::tables::runs::{self, Head, HeadMove, Release, WakePaused};
+use matrix_store::tables::runs::{self, Filter, Head, HeadMove, Release, WakePaused};
 
 use super::Row;
 use crate::site::{Site, at, conflicts, ours, refused, run_id, run_row, theirs};
@@ -85,22 +85,39 @@ fn keeps_rows(site: &Site) {
 
 fn lists(site: &Site) {
     site.with_runs(&[1, 2, 3]);
-    let ids = |before, kind: &'static str, limit| {
-        let rows = site.see(|tx| runs::list(tx, &ours(), before, kind, limit));
+    let ids = |change: fn(&mut Filter), limit| {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        let rows = site.see(|tx| runs::list(tx, &ours(), &filter, limit));
         rows.into_iter().map(|row| row.run).collect::<Vec<_>>()
     };
-    assert_eq!(ids(None, "", 9), [run_id(3), run_id(2), run_id(1)]);
-    assert_eq!(ids(Some(run_id(3)), "", 1), [run_id(2)]);
-    assert_eq!(ids(None, "test", 1), [run_id(3)]);
-    assert_eq!(ids(None, "other", 9), []);
+    assert_eq!(ids(|_| (), 9), [run_id(3), run_id(2), run_id(1)]);
+    assert_eq!(ids(|f| f.before = Some(run_id(3)), 1), [run_id(2)]);
+    assert_eq!(ids(|f| f.kind = "test".into(), 1), [run_id(3)]);
+    assert_eq!(ids(|f| f.kind = "other".into(), 9), []);
+    site.engine(|tx| runs::claim(tx, run_id(2), "w", at(2)));
+    assert_eq!(ids(|f| f.state = "running".into(), 9), [run_id(2)]);
+    let in_state = |f: &mut Filter| {
+        f.state = "ready".into();
+        f.before = Some(run_id(3));
+    };
+    assert_eq!(ids(in_state, 9), [run_id(1)]);
+    assert_eq!(ids(|f| f.state = "failed".into(), 9), []);
+    let mut titled = run_row(4, &ours());
+    titled.title = "50% of Ünïcödé_x".into();
+    site.ours(move |tx| runs::insert(tx, &titled));
+    assert_eq!(ids(|f| f.title = "% OF Ü".into(), 9), [run_id(4)]);
+    assert_eq!(ids(|f| f.title = "%x".into(), 9), []);
+    let far = |f: &mut Filter| f.since = Some(matrix_core::Timestamp::from_micros(1 << 55));
+    assert_eq!(ids(far, 9), []);
 }
 
 fn keeps_lists(site: &Site) {
     site.with_runs(&[1]);
-    let seen = site.spy(|tx| runs::list(tx, &theirs(), None, "", 9));
+    let seen = site.spy(|tx| runs::list(tx, &theirs(), &Filter::default(), 9));
     assert_eq!(seen, []);
-    refused(site.try_theirs(|tx| runs::list(tx, &ours(), None, "", 9)));
-    let engine = site.look(|tx| runs::list(tx, &ours(), None, "", 9));
+    refused(site.try_theirs(|tx| runs::list(tx, &ours(), &Filter::default(), 9)));
+    let engine = site.look(|tx| runs::list(tx, &ours(), &Filter::default(), 9));
     assert_eq!(engine.len(), 1);
 }
 
