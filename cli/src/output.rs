@@ -14,7 +14,21 @@ use crate::failure::Failure;
 pub(crate) fn line(text: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
     // A reader that closed the pipe has seen enough.
-    drop(writeln!(out, "{text}"));
+    drop(writeln!(out, "{}", printable(&text.to_string())));
+}
+
+/// A text without what would steer a terminal: titles, logs and files come from anywhere.
+fn printable(text: &str) -> String {
+    let steers = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// This program as it was called, so that a line that is shown can be typed.
@@ -38,6 +52,7 @@ pub(crate) fn json<T: Serialize>(value: &T) {
 
 /// A line of progress or advice.
 pub(crate) fn note(text: impl std::fmt::Display) {
+    let text = printable(&text.to_string());
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
@@ -99,5 +114,19 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     show(&mut head.iter().copied());
     for row in rows {
         show(&mut row.iter().map(String::as_str));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_steers_the_terminal() {
+        assert_eq!(printable("a\tb\n✓ ü"), "a\tb\n✓ ü");
+        assert_eq!(
+            printable("\u{1b}[2Jx\r\u{9b}1m"),
+            r"\u{1b}[2Jx\u{d}\u{9b}1m"
+        );
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn open(
     ));
     for (seq, reasons) in &opened.redacted {
         let because = if reasons.is_empty() {
-            "erased".to_owned()
+            "left out or erased".to_owned()
         } else {
             reasons.join(", ")
         };

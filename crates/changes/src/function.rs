@@ -37,7 +37,7 @@ impl DurableFunction for ChangeFunction {
     }
 
     fn version(&self) -> &'static str {
-        "1"
+        "2"
     }
 
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {

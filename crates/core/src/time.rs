@@ -65,7 +65,9 @@ impl FromStr for Timestamp {
     /// A time of RFC 3339, or a date, which is its first moment in UTC.
     fn from_str(text: &str) -> Result<Self, InvalidTime> {
         let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
-            let date = text.parse::<jiff::civil::Date>().ok()?;
+            // A date alone: one with a time of no zone would be somebody's, but whose?
+            let date = Some(text).filter(|text| text.len() == "2026-11-21".len())?;
+            let date = date.parse::<jiff::civil::Date>().ok()?;
             let begins = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
             Some(begins.timestamp())
         });

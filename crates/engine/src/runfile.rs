@@ -4,7 +4,8 @@
 //! and, where the entry is under a signed head of the whole journal, its proof ([`seal`]). Each line
 //! between is an entry: the members of its canonical form, its hash, and its salt and payload as they
 //! were digested. An entry that must not leave the house stands without salt and payload, as if it
-//! had been erased; the chain verifies all the same.
+//! had been erased; the chain verifies all the same. So anybody can take a payload out of such a file,
+//! and nobody can put another one in: what a reader is shown comes from the entries alone.
 
 use std::io::{BufRead, Read, Write};
 
@@ -17,10 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Canonical, Entry, EntryKind, FORMAT, genesis};
 use crate::error::RequestError;
-use crate::history::{Ended, History};
+use crate::history::{Ended, History, Started};
 use crate::runs::{self, RunRead, RunView};
-use crate::seal;
-use crate::worker::is_terminal;
+use crate::seal::{self, SealError};
 
 /// The form of the file.
 const FORM: u32 = 1;
@@ -51,6 +51,9 @@ pub enum RunFileError {
     /// No proof in it covers its newest entry.
     #[error("the file carries no proof that covers its newest entry")]
     Unproven,
+    /// Its proof could not be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The run could not be read.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -67,6 +70,7 @@ impl From<RunFileError> for Problem {
         let text = error.to_string();
         match error {
             RunFileError::Request(error) => error.into(),
+            RunFileError::Seal(error) => error.into(),
             RunFileError::Unproven => Self::new(BROKEN_FILE, text)
                 .help("export it again once a host has sealed the journal, within a second"),
             RunFileError::Io(_) | RunFileError::Broken { .. } => Self::new(BROKEN_FILE, text)
@@ -75,21 +79,13 @@ impl From<RunFileError> for Problem {
     }
 }
 
-/// Which run it is.
+/// Which run it is: what the chain begins with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
     matrix_run: u32,
     run: RunId,
     scope: Scope,
-    kind: String,
-    version: String,
-    title: String,
-    trace: String,
-    state: String,
-    waiting: Option<String>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
 }
 
 /// An entry.
@@ -148,7 +144,12 @@ pub fn export(
         redacted: 0,
         proven: false,
     };
-    put(to, &head(&row, &secrets))?;
+    let head = Head {
+        matrix_run: FORM,
+        run: row.run,
+        scope: row.scope.clone(),
+    };
+    put(to, &head)?;
     let (mut position, mut hash) = (-1, row.head_hash);
     while position < row.head_seq {
         let rows =
@@ -164,7 +165,11 @@ pub fn export(
             put(to, &line)?;
         }
     }
-    let proof = seal::prove(database, row.run, row.head_seq).ok();
+    let proof = match seal::prove(database, row.run, row.head_seq) {
+        Ok(proof) => Some(proof),
+        Err(SealError::Unsealed { .. } | SealError::NoCheckpoint) => None,
+        Err(error) => return Err(error.into()),
+    };
     exported.proven = proof.is_some();
     let foot = Foot {
         entries: exported.entries,
@@ -176,23 +181,6 @@ pub fn export(
     Ok(exported)
 }
 
-fn head(row: &RunRow, secrets: impl Fn(&str) -> Vec<String>) -> Head {
-    let leaves = |text: &String| secrets(text).is_empty();
-    Head {
-        matrix_run: FORM,
-        run: row.run,
-        scope: row.scope.clone(),
-        kind: row.kind.clone(),
-        version: row.version.clone(),
-        title: Some(row.title.clone()).filter(leaves).unwrap_or_default(),
-        trace: row.trace.clone(),
-        state: row.state.clone(),
-        waiting: row.waiting.clone().filter(leaves),
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-    }
-}
-
 fn line(
     entry: EntryRow,
     blobs: &Blobs,
@@ -200,7 +188,7 @@ fn line(
 ) -> Result<Line, StoreError> {
     let damaged = |what: &str| StoreError::corrupt(format_args!("{what} of entry {}", entry.seq));
     let payload = match (entry.payload, &entry.payload_blob) {
-        (None, Some(digest)) => blobs.get(digest)?,
+        (None, Some(digest)) => Some(blobs.get(digest)?.ok_or_else(|| damaged("the blob"))?),
         (payload, _) => payload,
     };
     let payload = payload
@@ -266,6 +254,9 @@ pub fn open(from: impl BufRead) -> Result<RunFile, RunFileError> {
             return Err(lines.broken(format!("entry {} where {seq} should be", line.seq)));
         }
         let reasons = line.redacted.clone();
+        if !reasons.iter().all(|reason| is_rule(reason)) {
+            return Err(lines.broken("a reason for leaving out is no rule's name".into()));
+        }
         let entry = entry(head.run, line, &mut hash).map_err(|what| lines.broken(what))?;
         if entry.payload.is_none() {
             redacted.push((entry.seq, reasons));
@@ -285,38 +276,50 @@ pub fn open(from: impl BufRead) -> Result<RunFile, RunFileError> {
         }
         None => None,
     };
-    let history = History::replay(&entries);
-    if !fits(&head, &history) {
-        lines.number = 1;
-        return Err(lines.broken("it does not fit the journal behind it".into()));
-    }
     Ok(RunFile {
-        view: RunView::new(row(head, entries.last()), &history),
+        view: view(&head, &entries),
         entries,
         redacted,
         proof,
     })
 }
 
-/// Whether the first line, which no hash covers, says what the entries say.
-fn fits(head: &Head, history: &History) -> bool {
-    let state = history.ended.as_ref().map(|ended| match ended {
-        Ended::Completed(_) => "succeeded",
-        Ended::Failed(_) => "failed",
-        Ended::Cancelled(_) => "cancelled",
-    });
-    let state_fits = match state {
-        Some(state) => head.state == state,
-        None => !is_terminal(&head.state),
+/// The run as its entries tell it; what they do not tell is not known.
+fn view(head: &Head, entries: &[Entry]) -> RunView {
+    let history = History::replay(entries);
+    let state = match &history.ended {
+        Some(Ended::Completed(_)) => "succeeded",
+        Some(Ended::Failed(_)) => "failed",
+        Some(Ended::Cancelled(_)) => "cancelled",
+        None if history.paused.is_some() => "paused",
+        None => "unfinished",
     };
-    let names_fit = history.started.as_ref().is_none_or(|started| {
-        let titles = head.title.is_empty() || head.title == started.title;
-        titles
-            && head.kind == started.kind
-            && head.version == started.version
-            && head.trace == started.trace
-    });
-    state_fits && names_fit
+    let started = history.started.as_ref();
+    let told = |text: fn(&Started) -> &String| {
+        started.map_or_else(|| "(left out)".to_owned(), |started| text(started).clone())
+    };
+    let newest = entries.last();
+    let row = RunRow {
+        run: head.run,
+        scope: head.scope.clone(),
+        kind: told(|started| &started.kind),
+        version: told(|started| &started.version),
+        title: told(|started| &started.title),
+        trace: told(|started| &started.trace),
+        state: state.into(),
+        waiting: None,
+        wake_at: None,
+        owner: None,
+        epoch: newest.map_or(0, |entry| entry.epoch),
+        crashes: 0,
+        head_seq: newest.map_or(-1, |entry| entry.seq),
+        head_hash: newest.map_or(Digest::of(""), |entry| entry.hash),
+        created_at: entries
+            .first()
+            .map_or(Timestamp::default(), |entry| entry.at),
+        updated_at: newest.map_or(Timestamp::default(), |entry| entry.at),
+    };
+    RunView::new(row, &history)
 }
 
 impl RunFile {
@@ -324,6 +327,13 @@ impl RunFile {
     pub fn is_covered(&self, proven: &seal::Proven) -> bool {
         proven.hash == self.view.head_hash
     }
+}
+
+/// Whether a text can be the name of a rule: `secret.github-token`.
+fn is_rule(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |byte: u8| letter(byte) || matches!(byte, b'.' | b'-' | b'_');
+    (1..=64).contains(&text.len()) && text.bytes().all(part)
 }
 
 struct Lines<R> {
@@ -410,25 +420,4 @@ fn entry(run: RunId, line: Line, hash: &mut Digest) -> Result<Entry, String> {
         hash: line.hash,
         payload,
     })
-}
-
-fn row(head: Head, newest: Option<&Entry>) -> RunRow {
-    RunRow {
-        run: head.run,
-        scope: head.scope,
-        kind: head.kind,
-        version: head.version,
-        title: head.title,
-        trace: head.trace,
-        state: head.state,
-        waiting: head.waiting,
-        wake_at: None,
-        owner: None,
-        epoch: newest.map_or(0, |entry| entry.epoch),
-        crashes: 0,
-        head_seq: newest.map_or(-1, |entry| entry.seq),
-        head_hash: newest.map_or(Digest::of(""), |entry| entry.hash),
-        created_at: head.created_at,
-        updated_at: head.updated_at,
-    }
 }

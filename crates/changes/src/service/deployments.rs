@@ -106,7 +106,12 @@ pub fn deployments(
         let is_last = rows.len() < wanted;
         for row in rows {
             before = Some(row.deployment);
-            let of = request_of(database, blobs, row.run)?.map(|request| request.repository);
+            let of = request_of(database, blobs, row.run).unwrap_or_else(|error| {
+                // One run's damage is that run's: the list goes on.
+                tracing::warn!(run = %row.run, %error, "the run of a deployment cannot be read");
+                None
+            });
+            let of = of.map(|request| request.repository);
             if repository.is_empty() || of.as_ref() == Some(repository) {
                 found.push(Deployment {
                     row,
@@ -235,12 +240,19 @@ fn settle(
 /// Refuses to act on a deployment that its target has moved on from.
 fn must_be_there(row: &DeploymentRow, current: Option<DeploymentId>) -> Result<(), ChangeError> {
     let is_there = current == Some(row.deployment);
+    let (target, deployment) = (row.target.clone(), row.deployment);
     match &*row.state {
         ACTIVE | STOPPED if is_there => Ok(()),
+        state if is_there => Err(TargetError::Unrecorded {
+            target,
+            deployment,
+            state: state.into(),
+        }
+        .into()),
         _ => Err(TargetError::NotCurrent {
-            target: row.target.clone(),
-            deployment: row.deployment,
-            current: current.filter(|_| !is_there),
+            target,
+            deployment,
+            current,
         }
         .into()),
     }
@@ -250,7 +262,8 @@ fn must_be_there(row: &DeploymentRow, current: Option<DeploymentId>) -> Result<(
 /// what it had replaced.
 fn is_half_done(row: &DeploymentRow, current: Option<DeploymentId>) -> bool {
     let applied = serde_json::from_str::<Applied>(&row.detail);
-    row.state == ACTIVE && applied.is_ok_and(|applied| applied.replaced == current)
+    matches!(&*row.state, ACTIVE | STOPPED)
+        && applied.is_ok_and(|applied| applied.replaced == current)
 }
 
 fn find(

@@ -217,7 +217,8 @@ fn refused(error: TargetError) -> StepError {
     match error {
         TargetError::Fenced { .. }
         | TargetError::NoPrevious { .. }
-        | TargetError::NotCurrent { .. } => StepError::permanent("target", error.to_string()),
+        | TargetError::NotCurrent { .. }
+        | TargetError::Unrecorded { .. } => StepError::permanent("target", error.to_string()),
         _ => later(error),
     }
 }
@@ -254,24 +255,23 @@ pub async fn health(
     names: Names,
 ) -> Result<HealthReport, RunError> {
     let target = workshop.target(request);
-    let report = run
-        .step(Step::read("health").input(&names.deployment), |_| async {
-            let clock = workshop.clock();
-            let began = clock.monotonic();
-            let mut asking = Asking::default();
-            loop {
-                let report = target.health(names.deployment).await.map_err(later)?;
-                if asking.is_over(&report, clock.monotonic().saturating_sub(began)) {
-                    return Ok(report);
-                }
-                tokio::time::sleep(HEALTH_INTERVAL).await;
+    run.step(Step::read("health").input(&names.deployment), |_| async {
+        let clock = workshop.clock();
+        let began = clock.monotonic();
+        let mut asking = Asking::default();
+        loop {
+            // A target that cannot be asked is not healthy; what was found is recorded, so that
+            // a later execution goes the same way.
+            let report = target.health(names.deployment).await;
+            let report =
+                report.unwrap_or_else(|error| HealthReport::sick(Outlook::Open, error.to_string()));
+            if asking.is_over(&report, clock.monotonic().saturating_sub(began)) {
+                return Ok(report);
             }
-        })
-        .await;
-    match report {
-        Err(RunError::NeedsPerson(why)) => Ok(HealthReport::sick(Outlook::Over, why)),
-        other => other,
-    }
+            tokio::time::sleep(HEALTH_INTERVAL).await;
+        }
+    })
+    .await
 }
 
 /// Goes back to what was there before, and ends the change.

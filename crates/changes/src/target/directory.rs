@@ -397,7 +397,15 @@ impl Target for DirectoryTarget {
             deployment,
             current,
         };
-        let record = self.record(deployment)?.ok_or_else(not_current)?;
+        let record = self.record(deployment)?.ok_or_else(|| {
+            if current == Some(deployment) {
+                return TargetError::Damaged {
+                    target: self.name.clone(),
+                    what: format!("the record of {deployment}, which it has, is missing"),
+                };
+            }
+            not_current()
+        })?;
         // The one before is current where the same order was carried out already.
         if current != Some(deployment) && current != record.replaced {
             return Err(not_current());

@@ -82,6 +82,16 @@ pub enum TargetError {
         /// The one that is there.
         current: Option<DeploymentId>,
     },
+    /// It is there, but what is recorded of it says something else: another act was interrupted.
+    #[error("{deployment} is what target `{target}` has, but it is recorded as {state}")]
+    Unrecorded {
+        /// The target.
+        target: String,
+        /// The deployment.
+        deployment: DeploymentId,
+        /// What is recorded.
+        state: String,
+    },
     /// What is there is not what was put there.
     #[error("target `{target}` is damaged: {what}")]
     Damaged {
@@ -117,6 +127,10 @@ impl From<TargetError> for Problem {
             } => Problem::new(TARGET_NOT_CURRENT, text)
                 .help("only what is there now can be acted on; see `matrix deployment list`")
                 .with("current", current.to_string()),
+            TargetError::Unrecorded { .. } => Problem::new(TARGET_NOT_CURRENT, text).help(
+                "repeat the rollback or stop that was interrupted; `matrix deployment list` \
+                 names the deployment",
+            ),
             TargetError::NotCurrent { .. } => Problem::new(TARGET_NOT_CURRENT, text)
                 .help("only what is there now can be acted on; see `matrix deployment list`"),
         }

@@ -14,7 +14,8 @@ use super::site::{LEASE, Site};
 
 /// Every run there is.
 pub(super) fn rows(site: &Site) -> Vec<RunRow> {
-    let list = |tx: &matrix_store::Tx<'_>| runs::list(tx, &Scope::local(), None, "", 500);
+    let list =
+        |tx: &matrix_store::Tx<'_>| runs::list(tx, &Scope::local(), &runs::Filter::default(), 500);
     site.database.read_now::<_, StoreError, _>(list).unwrap()
 }
 
