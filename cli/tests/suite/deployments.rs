@@ -114,23 +114,32 @@ fn a_release_that_was_removed_is_not_gone_back_to() {
 /// The target went back, and the host died before that was recorded.
 #[test]
 fn a_rollback_that_was_not_recorded_is_finished() {
-    let site = Site::small(CHECKS);
-    let (first, second) = (release(&site, "one.txt"), release(&site, "two.txt"));
-    site.matrix(&["deployment", "rollback", &second]).expect(0);
-    let applied = json!({ "deployment": second, "location": "there", "manifest": "00".repeat(32),
-        "replaced": first });
-    site.tamper(&format!(
-        "UPDATE deployments SET state = 'active', detail = '{applied}' \
-         WHERE deployment = (SELECT max(deployment) FROM deployments)"
-    ));
-    assert_eq!(states(&site), ["active", "active"]);
-    site.matrix(&["deployment", "stop", &second, "--json"])
-        .expect(1)
-        .says("TARGET-0005");
-    site.matrix(&["deployment", "rollback", &second])
-        .expect(0)
-        .says(&format!("{first} is active again"));
-    assert_eq!(states(&site), ["rolled_back", "active"]);
+    for (state, before) in [("active", "active"), ("stopped", "superseded")] {
+        let site = Site::small(CHECKS);
+        let (first, second) = (release(&site, "one.txt"), release(&site, "two.txt"));
+        site.matrix(&["deployment", "rollback", &second]).expect(0);
+        let applied = json!({ "deployment": second, "location": "there",
+            "manifest": "00".repeat(32), "replaced": first });
+        site.tamper(&format!(
+            "UPDATE deployments SET state = '{state}', detail = '{applied}' \
+             WHERE deployment = (SELECT max(deployment) FROM deployments)"
+        ));
+        site.tamper(&format!(
+            "UPDATE deployments SET state = '{before}' \
+             WHERE deployment = (SELECT min(deployment) FROM deployments)"
+        ));
+        assert_eq!(states(&site), [state, before]);
+        let refused = site.matrix(&["deployment", "stop", &second, "--json"]);
+        refused.expect(1).says("TARGET-0005");
+        if before == "superseded" {
+            let refused = site.matrix(&["deployment", "stop", &first]).expect(1);
+            refused.says("but it is recorded as superseded");
+        }
+        site.matrix(&["deployment", "rollback", &second])
+            .expect(0)
+            .says(&format!("{first} is active again"));
+        assert_eq!(states(&site), ["rolled_back", "active"]);
+    }
 }
 
 /// Two repositories call their target alike and mean different places.
