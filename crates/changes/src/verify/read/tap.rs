@@ -1,8 +1,11 @@
 //! TAP: what `prove`, `node --test`, tape, bats and many shell scripts print.
 //!
 //! An output may hold several documents one after another, and a test point may have points of its
-//! own below it, indented by four spaces. Each point is a case. A document that promises more points
-//! than it has broke off, and so did one that bails out.
+//! own below it, indented by four spaces: before it, or in braces after it. Each point is a case. A
+//! document that promises more points than it has broke off, or another program printed into it;
+//! one that bails out gave up.
+
+use std::collections::BTreeMap;
 
 use matrix_evidence::junit::{Outcome, TestCase};
 
@@ -16,6 +19,8 @@ const MAX_DEPTH: usize = 32;
 pub(crate) struct Read {
     /// The cases in the order they were read.
     pub(crate) cases: Vec<TestCase>,
+    /// Why a program gave up.
+    pub(crate) bailed: Option<String>,
     /// Why the output is not whole.
     pub(crate) broken: Option<String>,
     /// Whether a document has no plan, so that it may have broken off.
@@ -37,8 +42,19 @@ pub(crate) fn read(output: &str) -> Option<Read> {
 struct Level {
     plan: Option<u64>,
     seen: u64,
-    /// The cases of the level below, until the point that they belong to comes.
+    /// What the last point is called.
+    last: String,
+    /// The cases of the level below, until the point that they belong to comes or its brace closes.
     inner: Vec<TestCase>,
+    /// The point before, whose own points are in braces.
+    open: Option<Open>,
+}
+
+/// A point whose own points follow.
+struct Open {
+    name: String,
+    /// Whether nothing but the end of its description says so, which may be a brace by itself.
+    doubtful: bool,
 }
 
 #[derive(Default)]
@@ -46,10 +62,13 @@ struct Reader {
     /// The document's own level, then those below.
     levels: Vec<Level>,
     /// What the document is called, as far as a line before it said.
-    title: String,
-    heading: String,
+    title: Heading,
+    heading: Heading,
     cases: Vec<TestCase>,
+    /// How many cases there were when each document had ended.
+    documents: Vec<usize>,
     plans: usize,
+    bailed: Option<String>,
     broken: Option<String>,
     unplanned: bool,
     /// Whether the last line was a point, which diagnostics may follow.
@@ -74,21 +93,31 @@ impl Reader {
     }
 
     fn protocol(&mut self, depth: usize, text: &str) {
-        self.after_point = false;
+        let after_point = std::mem::take(&mut self.after_point);
         if let Some(count) = plan(text) {
             self.plan(depth, count);
+        } else if depth == 0 && text == "ok" && self.verdict() {
+            self.title.of_prove = false;
         } else if let Some((passed, rest)) = point(text) {
             self.point(depth, passed, rest);
             self.after_point = true;
+        } else if text == "{" && after_point {
+            self.open(depth);
+        } else if text == "}" {
+            self.shut(depth, true);
         } else if depth == 0 && text.starts_with("TAP version ") {
             self.end();
         } else if let Some(why) = text.strip_prefix("Bail out!") {
-            self.broken = Some(format!("it bailed out: {}", cut(why.trim(), 200)));
-        } else if depth == 0 && !text.starts_with('#') && !text.is_empty() {
-            // `t/round.t ..` of prove, `*** t0001-init.sh ***` of a shell's suite.
-            text.trim_matches(['.', '*', ' '])
-                .clone_into(&mut self.heading);
+            self.bailed = Some(format!("it bailed out: {}", cut(why.trim(), 200)));
+        } else if let (0, Some(heading)) = (depth, heading(text)) {
+            self.heading = heading;
         }
+    }
+
+    /// Whether a bare `ok` is what prove says of the file that has just ended.
+    fn verdict(&self) -> bool {
+        let ended = |level: &Level| level.plan == Some(level.seen);
+        self.title.of_prove && self.levels.first().is_some_and(ended)
     }
 
     fn level(&mut self, depth: usize) -> &mut Level {
@@ -96,6 +125,9 @@ impl Reader {
             self.title = std::mem::take(&mut self.heading);
         }
         while self.levels.len() <= depth {
+            if let Some(open) = self.levels.last_mut().and_then(|above| above.open.as_mut()) {
+                open.doubtful = false;
+            }
             self.levels.push(Level::default());
         }
         &mut self.levels[depth]
@@ -120,25 +152,71 @@ impl Reader {
         if depth == 0 && self.levels.first().is_some_and(full) {
             self.end();
         }
+        self.shut(depth, false);
+        let (rest, opens) = match rest.strip_suffix('{') {
+            Some(before) if before.is_empty() || before.ends_with(' ') => (before.trim_end(), true),
+            _ => (rest, false),
+        };
         let level = self.level(depth);
         level.seen += 1;
-        let position = level.seen;
-        let case = case(passed, rest, position);
-        // Points below the point before it end with this one.
+        let case = case(passed, rest, level.seen);
+        level.last.clone_from(&case.name);
+        level.open = opens.then(|| Open {
+            name: case.name.clone(),
+            doubtful: true,
+        });
+        let inner = std::mem::take(&mut level.inner);
+        self.put_below(depth, &case.name, inner);
+        self.put(depth, case);
+    }
+
+    /// A brace on a line of its own, after a point and its diagnostics.
+    fn open(&mut self, depth: usize) {
+        if let Some(level) = self.levels.get_mut(depth) {
+            let name = level.last.clone();
+            let doubtful = false;
+            level.open = Some(Open { name, doubtful });
+        }
+    }
+
+    /// Ends the levels below one, and the points in braces that belong to its last point.
+    fn shut(&mut self, depth: usize, by_brace: bool) {
         self.close(depth + 1);
-        let inner = std::mem::take(&mut self.levels[depth].inner);
+        let Some(level) = self.levels.get_mut(depth) else {
+            return;
+        };
+        let Some(open) = level.open.take() else {
+            return;
+        };
+        let inner = std::mem::take(&mut level.inner);
+        self.settle(depth, &open, inner, by_brace);
+    }
+
+    fn settle(&mut self, depth: usize, open: &Open, inner: Vec<TestCase>, by_brace: bool) {
+        if open.doubtful && !by_brace {
+            let last = match depth.checked_sub(1) {
+                Some(above) => self.levels[above].inner.last_mut(),
+                None => self.cases.last_mut(),
+            };
+            if let Some(case) = last {
+                case.name.push_str(" {");
+            }
+        }
+        self.put_below(depth, &open.name, inner);
+    }
+
+    fn put_below(&mut self, depth: usize, parent: &str, inner: Vec<TestCase>) {
         for mut below in inner {
-            below.class = joined(&case.name, &below.class);
+            below.class = joined(parent, &below.class);
             self.put(depth, below);
         }
-        self.put(depth, case);
     }
 
     fn put(&mut self, depth: usize, mut case: TestCase) {
         if let Some(above) = depth.checked_sub(1) {
             self.levels[above].inner.push(case);
         } else {
-            case.class = joined(&self.title, &case.class);
+            case.class = joined(&self.title.name, &case.class);
             self.cases.push(case);
         }
     }
@@ -158,8 +236,10 @@ impl Reader {
                 ));
             }
             // A suite that ended before the point above it came keeps its cases.
-            for case in level.inner {
-                self.put(self.levels.len(), case);
+            let depth = self.levels.len();
+            match level.open {
+                Some(open) => self.settle(depth, &open, level.inner, false),
+                None => self.put_below(depth, "", level.inner),
             }
         }
     }
@@ -167,6 +247,27 @@ impl Reader {
     /// Ends the document.
     fn end(&mut self) {
         self.close(0);
+        self.documents.push(self.cases.len());
+    }
+
+    /// Tells tests of several documents apart that are called the same. Only the later ones get the
+    /// document's number, so that a further document leaves the names of the others as they are.
+    fn number(&mut self) {
+        let mut first: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut start, mut number) = (0, 0);
+        for end in std::mem::take(&mut self.documents) {
+            let cases = self.cases.get_mut(start..end).unwrap_or_default();
+            if cases.is_empty() {
+                continue;
+            }
+            start = end;
+            number += 1;
+            for case in cases {
+                if *first.entry(case.id()).or_insert(number) != number {
+                    case.class = joined(&format!("document {number}"), &case.class);
+                }
+            }
+        }
     }
 
     fn diagnostic(&mut self, text: &str) {
@@ -195,12 +296,41 @@ impl Reader {
 
     fn finish(mut self) -> Option<Read> {
         self.end();
+        // Where documents run into each other, where one ends is chance.
+        if self.broken.is_none() {
+            self.number();
+        }
         (self.plans > 0 && !self.cases.is_empty()).then_some(Read {
             cases: self.cases,
+            bailed: self.bailed,
             broken: self.broken,
             unplanned: self.unplanned,
         })
     }
+}
+
+/// What a line before a document says it is.
+#[derive(Default)]
+struct Heading {
+    name: String,
+    /// Whether prove writes it so, which says `ok` when the file has ended.
+    of_prove: bool,
+}
+
+/// `t/round.t ..` of prove, `*** t0001-init.sh ***` of a shell's suite. Any other line may be of a
+/// log, which differs from one run to the next, and a test that is called after it would too.
+fn heading(text: &str) -> Option<Heading> {
+    let starred = || text.strip_prefix("*** ")?.strip_suffix(" ***");
+    let (name, of_prove) = match text.strip_suffix("..") {
+        Some(before) => (before.trim_end_matches('.').strip_suffix(' ')?, true),
+        None => (starred()?, false),
+    };
+    let name = name.trim();
+    let one_file = !name.contains(char::is_whitespace) && name.contains(['/', '.']);
+    one_file.then(|| Heading {
+        name: cut(name, 400),
+        of_prove,
+    })
 }
 
 fn joined(outer: &str, inner: &str) -> String {
