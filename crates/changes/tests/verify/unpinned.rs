@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use matrix_changes::verify::{Ecosystem, Provision};
+use matrix_changes::verify::{Ecosystem, Provision, Side, State};
 use matrix_evidence::{Kind, Status};
 
 use crate::bench::{Bench, Files};
@@ -215,4 +215,100 @@ async fn a_wheel_that_cannot_be_built_is_skipped_unless_the_base_was_or_it_is_pr
     assert_eq!(build.evidence.status, Status::Failed, "{results:#?}");
     let reason = build.evidence.reason.unwrap();
     assert!(reason.contains("the base could be built"), "{reason}");
+}
+
+/// Whether anything of the index was asked that no plain requirement names.
+fn asked_for(index: &Index, name: &str) -> bool {
+    let asked = index.asked.lock().unwrap();
+    asked.iter().any(|path| path.contains(name))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_build_requires_cannot_give_pip_options() {
+    let root = tempfile::tempdir().unwrap();
+    let index = Index::serve(back_end_index(root.path()));
+    for more in [
+        r#""ledger-build #\n--no-binary=ledger-source\nledger-source""#,
+        r#""ledger-build #\u2028--no-binary=ledger-source\u2028ledger-source""#,
+        r#""ledger-build ; python_version > '3'\n--no-binary=ledger-source\nledger-source""#,
+    ] {
+        let manifest = BUILT[0].1.replace(
+            "['ledger-build>=1']",
+            &format!("['ledger-build>=1', {more}]"),
+        );
+        let files = [("pyproject.toml", manifest.as_str()), BUILT[1]];
+        let bench = with_index(&index, &files).await;
+        let (build, results) = bench.verify(&bench.project(None), Kind::BuildLog).await;
+        assert_eq!(build.evidence.status, Status::Skipped, "{results:#?}");
+        let reason = build.evidence.reason.unwrap();
+        assert!(reason.contains("no plain requirement"), "{more}: {reason}");
+        assert!(!reason.contains(['\n', '\u{2028}']), "{more}: {reason}");
+        assert!(!asked_for(&index, "ledger-source"), "{more}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_project_depends_on_cannot_give_pip_options() {
+    let root = tempfile::tempdir().unwrap();
+    let index = Index::serve(back_end_index(root.path()));
+    for more in [
+        r#""ledger-build ; python_version > '3'\n--no-binary=ledger-source\nledger-source""#,
+        r#""ledger-build ; python_version > '3'\u2028--no-binary=ledger-source\u2028ledger-source""#,
+    ] {
+        let manifest = format!(
+            "[project]\nname = 'mine'\nversion = '1.0'\ndependencies = ['ledger-build', {more}]\n"
+        );
+        let files = [("pyproject.toml", manifest.as_str()), BUILT[1]];
+        let bench = with_index(&index, &files).await;
+        let Provision::Ready(ready) = bench.context.head_prepared.get(Ecosystem::Python, "") else {
+            panic!("{more}: {:#?}", bench.context.head_prepared);
+        };
+        let notes = ready.notes.join("\n");
+        assert!(notes.contains("left out: `ledger-build"), "{more}: {notes}");
+        assert!(!asked_for(&index, "ledger-source"), "{more}");
+    }
+}
+
+/// Base's wheel can be built; the change adds a requirement that is nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_build_cannot_begin_fails_where_the_base_could_be_built() {
+    let root = tempfile::tempdir().unwrap();
+    let index = Index::serve(back_end_index(root.path()));
+    let manifest = BUILT[0].1.replace(
+        "['ledger-build>=1']",
+        "['ledger-build>=1', 'no-such-package==9.9']",
+    );
+    let head = [("pyproject.toml", manifest.as_str()), BUILT[1], BUILT[2]];
+    let mut bench = Bench::new(BUILT, &head).await;
+    let address = format!("http://127.0.0.1:{}/simple/", index.port);
+    let preparer = bench.preparer(&[("PIP_INDEX_URL", &address)]);
+    let (base, head) = (&bench.context.base.path, &bench.context.head.path);
+    let (base, head) = (
+        preparer.prepare(base).await.unwrap(),
+        preparer.prepare(head).await.unwrap(),
+    );
+    (bench.context.base_prepared, bench.context.head_prepared) = (base, head);
+    let (build, results) = bench.verify(&bench.project(None), Kind::BuildLog).await;
+    assert_eq!(build.evidence.status, Status::Failed, "{results:#?}");
+    let reason = build.evidence.reason.unwrap();
+    for part in ["no-such-package", "the base could be built"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    bench.nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_cannot_begin_fails_where_artifacts_are_promised() {
+    let index = Index::serve(BTreeMap::new());
+    let mut bench = with_index(&index, BUILT).await;
+    bench.context.artifacts = vec![String::from("dist/*.whl")];
+    let (build, results) = bench.verify(&bench.project(None), Kind::BuildLog).await;
+    assert_eq!(build.evidence.status, Status::Failed, "{results:#?}");
+    let reason = build.evidence.reason.unwrap();
+    for part in ["could not be fetched", "matrix.yaml names artifacts of it"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    let of_base = results.iter().find(|result| result.side == Side::Base);
+    let state = &of_base.unwrap().state;
+    assert!(matches!(state, State::NotRun { .. }), "{state:?}");
 }
