@@ -70,27 +70,46 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
             "pip did not say where it gets packages from; see `pip config list`",
         ));
     };
-    Need::Fetch(Box::new(fetch(preparer, directory, wanted, config)))
+    match install(preparer, directory, &wanted.lines, "site", config) {
+        Ok((mut fetch, mut command)) => {
+            if wanted.complete {
+                command.push(String::from("--no-deps"));
+            }
+            fetch.command = command;
+            fetch.notes = wanted.notes;
+            Need::Fetch(Box::new(fetch))
+        }
+        Err(reason) => Need::Cannot(reason),
+    }
 }
 
-fn fetch(preparer: &Preparer, directory: &str, wanted: Wanted, config: Config) -> Fetch {
-    let (mut fetch, mut command) = install(preparer, directory, &wanted.lines, "site", config);
-    if wanted.complete {
-        command.push(String::from("--no-deps"));
-    }
-    fetch.command = command;
-    fetch.notes = wanted.notes;
-    fetch
+/// Whether pip reads a line as one requirement. Whoever made the line has seen to that; pip fetches
+/// and executes what the options of a requirements file tell it, so it is looked at once more.
+fn is_one_requirement(line: &str) -> bool {
+    let word = |word: &str| !word.starts_with('-') || word.starts_with("--hash=sha");
+    line.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && line.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && !line.contains(['#', '\\', '$', '/', '@'])
+        && line.split(' ').all(word)
 }
 
 /// A fetch of these requirements into one directory of ours, and pip's command for it.
+///
+/// # Errors
+/// Which line is none.
 fn install(
     preparer: &Preparer,
     directory: &str,
     lines: &[String],
     into: &str,
     config: Config,
-) -> (Fetch, Vec<String>) {
+) -> Result<(Fetch, Vec<String>), String> {
+    if let Some(line) = lines.iter().find(|line| !is_one_requirement(line)) {
+        return Err(format!(
+            "`{}` is no plain requirement, and nothing else is fetched",
+            declared::shown(line)
+        ));
+    }
     let mut files = BTreeMap::new();
     let list = format!("{into}.txt");
     files.insert(format!("{OURS}/{list}"), lines.join("\n").into_bytes());
@@ -133,7 +152,7 @@ fn install(
         notes: Vec::new(),
         what: DEPENDENCIES,
     };
-    (fetch, command)
+    Ok((fetch, command))
 }
 
 /// What is taken of the user's pip configuration.
@@ -220,5 +239,39 @@ fn show(fetch: &Fetch, kept: &Path) -> Ready {
         )]
         .into(),
         ..Ready::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_look_lets_only_requirements_through() {
+        for line in [
+            "a",
+            "a-b[c,d] >=1,<2",
+            "a==1.0 ; python_version < '3.9' and (os_name == \"posix\")",
+            "a==1.0 --hash=sha256:00ff --hash=sha512:00",
+        ] {
+            assert!(is_one_requirement(line), "{line}");
+        }
+        for line in [
+            "",
+            " a",
+            "-r x",
+            "--no-binary=a",
+            "a\n--pre",
+            "a\r",
+            "a\u{2028}b",
+            "a #",
+            "a \\",
+            "a @ https://host.test/a.whl",
+            "./a",
+            "a ; os_name == 'posix' --global-option=x",
+            "a ; os_name == '${HOME}'",
+        ] {
+            assert!(!is_one_requirement(line), "{line:?}");
+        }
     }
 }

@@ -97,12 +97,10 @@ async fn tools(
     {
         return Ok(Some(BuildTools::Beside));
     }
-    if let Some(line) = lines.iter().find(|line| declared::plain(line).is_none()) {
-        return unavailable(format!(
-            "the build requires `{line}`, which is no plain requirement, and nothing else is \
-             fetched"
-        ));
-    }
+    let lines = match plain(lines) {
+        Ok(lines) => lines,
+        Err(reason) => return unavailable(reason),
+    };
     if !python.tools.contains(&Tool::Pip) {
         return unavailable(String::from(
             "the build requires packages but python3 has no pip; install it with the system's \
@@ -114,7 +112,10 @@ async fn tools(
             "pip did not say where it gets packages from; see `pip config list`",
         ));
     };
-    let (mut fetch, command) = install(preparer, directory, lines, NAME, config);
+    let (mut fetch, command) = match install(preparer, directory, &lines, NAME, config) {
+        Ok(made) => made,
+        Err(reason) => return unavailable(reason),
+    };
     fetch.command = command;
     fetch.what = "build requirements";
     fetch.show = |fetch, kept| Ready {
@@ -136,6 +137,20 @@ async fn tools(
         Provision::Unavailable { reason } => Some(BuildTools::Unavailable { reason }),
         Provision::Nothing => None,
     })
+}
+
+/// The lines as pip gets them.
+fn plain(lines: &[String]) -> Result<Vec<String>, String> {
+    let one = |line: &String| {
+        declared::plain(line).ok_or_else(|| {
+            format!(
+                "the build requires `{}`, which is no plain requirement, and nothing else is \
+                 fetched",
+                declared::shown(line)
+            )
+        })
+    };
+    lines.iter().map(one).collect()
 }
 
 /// Whether the interpreter has what a requirement asks for, or it does not count here.
@@ -178,6 +193,17 @@ mod tests {
         ] {
             assert_eq!(is_beside(line, &installed, &linux), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn pip_gets_what_was_looked_at_and_not_the_line() {
+        let lines = |lines: &[&str]| {
+            let owned: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            plain(&owned)
+        };
+        assert_eq!(lines(&["a # why", "b >=1"]).unwrap(), ["a", "b >=1"]);
+        let refused = lines(&["a", "wheel #\n--no-binary=docopt\ndocopt"]).unwrap_err();
+        assert!(refused.contains("no plain requirement"), "{refused}");
     }
 
     #[test]

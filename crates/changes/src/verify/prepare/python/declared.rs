@@ -40,8 +40,12 @@ pub(super) struct Requirement {
 }
 
 impl Requirement {
-    /// `name[extra] >=1,<2 ; marker`.
+    /// `name[extra] >=1,<2 ; marker`, on one line.
     pub(super) fn parse(line: &str) -> Option<Self> {
+        let line = line.trim();
+        if line.contains(breaks) {
+            return None;
+        }
         let (head, marker) = match line.split_once(';') {
             Some((head, marker)) => (head, Some(marker.trim().to_owned())),
             None => (line, None),
@@ -157,8 +161,9 @@ impl Reading<'_> {
         {
             return false;
         }
+        let shown = shown(line);
         self.notes.insert(format!(
-            "`{line}` of {file}: the project is not installed but imported from its files; what \
+            "`{shown}` of {file}: the project is not installed but imported from its files; what \
              it requires is fetched"
         ));
         let extras: BTreeSet<String> = extras
@@ -219,7 +224,7 @@ impl Reading<'_> {
             Some(line) => drop(self.lines.insert(line)),
             None if self.local(line, place) => {}
             None => {
-                let shown: String = line.chars().take(80).collect();
+                let shown = shown(line);
                 self.notes.insert(format!(
                     "left out: `{shown}` of {place} is no plain requirement"
                 ));
@@ -265,16 +270,37 @@ fn inside(path: &Path) -> Option<String> {
 
 static PLAIN: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r#"^(?P<r>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:\(?\s*(?:[<>=!~]=?=?\s*[A-Za-z0-9.*+!_-]+\s*,?\s*)+\)?)?(?:;[A-Za-z0-9_.'"<>=!~()\s-]+)?)(?P<h>(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)*)$"#,
+        r#"^(?P<r>[A-Za-z0-9][A-Za-z0-9._-]* *(?:\[[A-Za-z0-9._, -]*\])? *(?:\(? *(?:[<>=!~]=?=? *[A-Za-z0-9.*+!_-]+ *,? *)+\)?)?(?:;[A-Za-z0-9_.'"<>=!~() -]+)?)(?P<h>(?: +--hash=sha(?:256|384|512):[0-9a-f]+)*)$"#,
     )
     .ok()
 });
 
-/// A line that names a package of the index and nothing else.
+/// Whether some reader of a file takes a character for the end of a line, or shows it as none.
+fn breaks(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// A line as notes show it.
+pub(super) fn shown(line: &str) -> String {
+    let one = |character| if breaks(character) { ' ' } else { character };
+    line.chars().take(80).map(one).collect()
+}
+
+/// What names a package of the index and nothing else. Only the answer may be handed to pip: the
+/// line itself may go on with a comment.
 pub(super) fn plain(line: &str) -> Option<String> {
+    let line = line.trim();
+    // What is read from a manifest's texts need not be one line.
+    if line.contains(breaks) {
+        return None;
+    }
     let line = line.split(" #").next().unwrap_or(line).trim();
     let captures = PLAIN.as_ref()?.captures(line)?;
     let requirement = captures.name("r")?.as_str().trim();
+    // pip takes a word that begins with a dash for an option, in a marker too.
+    if requirement.split(' ').any(|word| word.starts_with('-')) {
+        return None;
+    }
     let hashes = captures.name("h").map_or("", |hashes| hashes.as_str());
     Some(format!("{requirement}{hashes}"))
 }

@@ -226,10 +226,13 @@ fn take(package: &Package, environment: &Environment, wanted: &mut Wanted) {
     for hash in &package.hashes {
         let _ = write!(line, " --hash={hash}");
     }
-    if declared::plain(&line).is_some() {
-        wanted.lines.push(line);
-    } else {
-        wanted.left_out(&format!("`{name}` is not a plain name and version"));
+    match declared::plain(&line) {
+        // What would be cut off as a comment is no version.
+        Some(plain) if plain == line => wanted.lines.push(plain),
+        _ => {
+            let shown = declared::shown(name);
+            wanted.left_out(&format!("`{shown}` is not a plain name and version"));
+        }
     }
 }
 

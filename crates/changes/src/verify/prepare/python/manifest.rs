@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::Value;
 
 use super::GROUPS;
-use super::declared::Requirement;
+use super::declared::{Requirement, shown};
 use crate::verify::detect::text;
 
 /// What the manifests of one directory say.
@@ -73,7 +73,7 @@ impl Declared {
     }
 
     fn leave(&mut self, line: &str, place: &str) {
-        let shown: String = line.chars().take(80).collect();
+        let shown = shown(line);
         self.left_out.push(format!(
             "`{shown}` of {place} does not come from the package index"
         ));

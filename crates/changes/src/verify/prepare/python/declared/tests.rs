@@ -35,11 +35,39 @@ fn only_plain_requirements_reach_pip() {
         ("git+https://evil.test/a", None),
         ("-r other.txt", None),
         ("a --config-settings=x", None),
+        ("a #\n--no-binary=b\nb", None),
+        ("a ; python_version > '3'\n--no-binary=b\nb", None),
+        ("a ; python_version > '3'\u{2028}--no-binary=b", None),
+        ("a ; python_version > '3'\u{85}b", None),
+        ("a ; python_version > '3'\u{c}b", None),
+        ("a==1\r-r b", None),
+        ("a ; python_version > '3' --global-option=x", None),
+        ("a == --global-option =x", None),
+        ("a[ --pre]", None),
+        ("a ; python_version > '3' --hash=sha256:00 --pre", None),
         ("# nothing", None),
         ("", None),
     ] {
         assert_eq!(plain(line).as_deref(), expected, "{line}");
     }
+}
+
+#[test]
+fn a_requirement_is_one_line() {
+    for line in ["a\n--pre", "a ; x == 'y'\n--pre", "a\u{2029}b", "a>=1\0"] {
+        assert_eq!(Requirement::parse(line), None, "{line:?}");
+    }
+    assert_eq!(Requirement::parse(" a>=1\n").unwrap().versions, ">=1");
+}
+
+#[test]
+fn what_hides_a_second_line_is_left_out() {
+    let pyproject = "[project]\ndependencies = ['a', \"b ; os_name == 'posix'\\n--no-binary=c\\nc\"]\n[tool.poetry.dependencies]\nd = { version = '1', markers = \"os_name == 'posix'\\n--no-binary=c\" }\ne = \"1\\n--no-binary=c\"\n";
+    let wanted = declared(&[("pyproject.toml", pyproject)]);
+    assert_eq!(wanted.lines, ["a"]);
+    assert_eq!(wanted.notes.len(), 3, "{:?}", wanted.notes);
+    let said = wanted.notes.concat();
+    assert!(!said.contains('\n'), "{said}");
 }
 
 #[test]

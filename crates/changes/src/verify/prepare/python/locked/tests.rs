@@ -177,3 +177,12 @@ fn a_lock_file_that_is_not_understood_says_so() {
         assert!(refused.contains(name), "{refused}");
     }
 }
+
+#[test]
+fn a_version_cannot_carry_a_second_line() {
+    let lock = "lock-version = '1.0'\n[[packages]]\nname = 'a'\nversion = '1.0'\n[[packages]]\nname = 'b'\nversion = \"1.0 #\\n--no-binary=c\\nc\"\n[[packages]]\nname = 'd'\nversion = '1.0 # e'\n[[packages]]\nname = \"f\\n--pre\"\nversion = '1.0'\n";
+    let wanted = chosen(&[("pylock.toml", lock)]);
+    assert_eq!(wanted.lines, ["a==1.0"]);
+    assert_eq!(wanted.notes.len(), 3, "{:?}", wanted.notes);
+    assert!(!wanted.notes.concat().contains('\n'), "{:?}", wanted.notes);
+}
