@@ -20,6 +20,7 @@ use super::verify::Verified;
 use crate::error::{ending, later};
 use crate::risk::{Assessment, RiskInput, assess};
 use crate::target::DryRun;
+use crate::verify::judge::BASE_COMMANDS;
 
 /// What the gate decided with, and what an approval is shown and bound to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -390,13 +391,16 @@ fn facts(
     }
 }
 
-/// A repository has a build unless its build check was skipped because there is none.
+/// A repository has a build unless its build check was skipped and none was executed, of the base
+/// revision either.
 fn has_build(evidence: &Evidence) -> bool {
-    let commands = evidence
-        .details
-        .get("commands")
-        .and_then(|value| value.as_object());
-    evidence.status != Status::Skipped || commands.is_some_and(|commands| !commands.is_empty())
+    let executed = |detail: &str| {
+        let commands = evidence.details.get(detail);
+        commands
+            .and_then(|value| value.as_object())
+            .is_some_and(|commands| !commands.is_empty())
+    };
+    evidence.status != Status::Skipped || executed("commands") || executed(BASE_COMMANDS)
 }
 
 fn environment(request: &ChangeRequest) -> String {
@@ -414,5 +418,37 @@ pub fn predicate_level(risk: Risk) -> matrix_evidence::predicate::change::RiskLe
         Risk::Medium => RiskLevel::Medium,
         Risk::High => RiskLevel::High,
         Risk::Critical => RiskLevel::Critical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_repository_has_a_build_where_one_was_executed_on_either_side() {
+        let ran = json!({"build_log/cargo": "cargo build"});
+        for (status, detail, expected) in [
+            (Status::Passed, None, true),
+            (Status::Failed, None, true),
+            (Status::Skipped, None, false),
+            (Status::Skipped, Some(("commands", json!({}))), false),
+            (Status::Skipped, Some(("commands", ran.clone())), true),
+            (Status::Skipped, Some((BASE_COMMANDS, ran)), true),
+        ] {
+            let details = detail.clone().map(|(name, value)| (name.to_owned(), value));
+            let evidence = Evidence {
+                kind: Kind::BuildLog,
+                status,
+                reason: None,
+                summary: String::new(),
+                details: details.into_iter().collect(),
+                artifacts: Vec::new(),
+                duration_ms: 0,
+            };
+            assert_eq!(has_build(&evidence), expected, "{status:?} {detail:?}");
+        }
     }
 }

@@ -22,6 +22,9 @@ pub use tests_kind::{base_needs_second_attempt, needs_second_attempt};
 /// How many names one list of the details holds.
 const MAX_NAMES: usize = 200;
 
+/// The detail that names what was executed of base's builds, where the change's did not run.
+pub(crate) const BASE_COMMANDS: &str = "base_commands";
+
 /// The evidence of one kind with the facts it gives the gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
@@ -128,15 +131,21 @@ fn pairs<'a>(kind: Kind, base: &'a [CheckResult], head: &'a [CheckResult]) -> Ve
 }
 
 fn commands(pairs: &[Pair<'_>]) -> Value {
-    let commands: BTreeMap<&str, String> = pairs
+    let results = pairs
         .iter()
-        .filter_map(|pair| {
-            let result = pair.first().or(pair.base)?;
-            let ran = !matches!(result.state, State::NotRun { .. });
-            (ran && !result.command.is_empty()).then(|| (pair.job, result.command.join(" ")))
-        })
-        .collect();
-    json!(commands)
+        .filter_map(|pair| Some((pair.job, pair.first().or(pair.base)?)));
+    json!(executed(results))
+}
+
+/// The commands that ran, by check.
+fn executed<'a>(
+    results: impl Iterator<Item = (&'a str, &'a CheckResult)>,
+) -> BTreeMap<&'a str, String> {
+    results
+        .filter(|(_, result)| !matches!(result.state, State::NotRun { .. }))
+        .filter(|(_, result)| !result.command.is_empty())
+        .map(|(job, result)| (job, result.command.join(" ")))
+        .collect()
 }
 
 /// What the judge of a kind says.
@@ -198,7 +207,7 @@ where
 }
 
 /// Whether base's build is to be asked too: only where the change's build does not stand for
-/// itself.
+/// itself, because it failed or because it did not run.
 pub fn base_build_is_asked(head: &CheckResult) -> bool {
     head.report != Report::Build { success: true }
 }
@@ -220,12 +229,13 @@ fn build(pairs: &[Pair<'_>]) -> Opinion {
             ""
         };
         match &head.state {
-            // A build that was tried is excused only where base's cannot be made either.
+            // Whether it was tried or could not even begin: this machine can make it of base.
+            State::NotRun { reason } if built_before(pair) => {
+                failed.push(format!("{}: {reason}; the base could be built", pair.job));
+            }
+            // A new build that was tried has no base that would excuse it.
             State::NotRun { reason } if !head.command.is_empty() && pair.base.is_none() => {
                 failed.push(format!("{}: {reason}", pair.job));
-            }
-            State::NotRun { reason } if !head.command.is_empty() && built_before(pair) => {
-                failed.push(format!("{}: {reason}; the base could be built", pair.job));
             }
             State::NotRun { reason } => not_run.push(reason.clone()),
             State::Broken { reason } => failed.push(format!("{}: {reason}", pair.job)),
@@ -241,7 +251,14 @@ fn build(pairs: &[Pair<'_>]) -> Opinion {
         return Opinion::failed(failed.join("; "), summary);
     }
     if let Some(reason) = not_run.first() {
-        return Opinion::skipped(reason.clone());
+        let mut opinion = Opinion::skipped(reason.clone());
+        // A repository whose base has a build has one, whatever keeps the change's from running.
+        let of_base = pairs.iter().filter_map(|pair| Some((pair.job, pair.base?)));
+        let before = executed(of_base);
+        if !before.is_empty() {
+            opinion.detail(BASE_COMMANDS, json!(before));
+        }
+        return opinion;
     }
     if heads.is_empty() {
         return Opinion::skipped("no build was found");

@@ -250,6 +250,41 @@ fn a_build_that_this_machine_cannot_make_is_skipped_unless_it_could_before() {
 }
 
 #[test]
+fn a_build_that_cannot_begin_is_skipped_unless_it_could_before() {
+    let missing = |side| {
+        let reason = "the build requirements could not be fetched".into();
+        CheckResult::not_run("build_log/x", Kind::BuildLog, side, 1, reason)
+    };
+    let built = |success| {
+        let mut result = result(Side::Base, 1, Kind::BuildLog, Report::Build { success });
+        result.command = vec!["make".into(), "build".into()];
+        result
+    };
+    let head = missing(Side::Head);
+    assert!(head.command.is_empty(), "nothing was executed");
+    assert!(base_build_is_asked(&head), "base decides");
+
+    let lost = judged(&[built(true)], std::slice::from_ref(&head));
+    assert_eq!(lost.evidence.status, Status::Failed);
+    assert_eq!(lost.facts.failed_kinds, ["build_log"]);
+    let reason = lost.evidence.reason.unwrap();
+    assert!(reason.contains("the base could be built"), "{reason}");
+
+    let both = judged(&[missing(Side::Base)], std::slice::from_ref(&head));
+    assert_eq!(both.evidence.status, Status::Skipped);
+    assert!(!both.evidence.details.contains_key(BASE_COMMANDS));
+    let new = judged(&[], std::slice::from_ref(&head));
+    assert_eq!(new.evidence.status, Status::Skipped);
+
+    // Base's does not work, but it is there.
+    let red = judged(&[built(false)], &[head]);
+    assert_eq!(red.evidence.status, Status::Skipped);
+    assert_eq!(red.evidence.details["commands"], json!({}));
+    let of_base = json!({"build_log/x": "make build"});
+    assert_eq!(red.evidence.details[BASE_COMMANDS], of_base);
+}
+
+#[test]
 fn a_very_long_suite_is_counted_and_what_the_change_did_is_still_told() {
     let suite = |side, attempt, count: usize, red: &[usize]| {
         let mut cases: Vec<TestCase> = (0..count)
