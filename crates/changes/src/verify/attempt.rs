@@ -251,15 +251,8 @@ fn finish(
     let files: Vec<ArtifactRef> = produced.iter().map(Produced::reference).collect();
     let mut artifacts = Vec::new();
     let built = report == Report::Build { success: true };
-    // A release must not lack what the repository says it has.
-    let promised = job.kind == Kind::BuildLog && side == Side::Head && !globs.is_empty();
-    if let State::NotRun { reason } = &state
-        && promised
-    {
-        let reason = format!("{reason}; matrix.yaml names artifacts of it");
-        state = State::Broken { reason };
-    }
-    if promised && built {
+    state = held_to_promise(job, side, globs, state);
+    if promises(job, side, globs) && built {
         match outputs::artifacts(&place.work(), globs) {
             Ok(found) => {
                 artifacts = found.iter().map(Produced::reference).collect();
@@ -288,6 +281,21 @@ fn finish(
             duration_ms: outcome.duration_ms,
         },
         produced,
+    }
+}
+
+/// Whether the repository says what comes of a build: a release must not lack it.
+fn promises(job: &CheckJob, side: Side, globs: &[String]) -> bool {
+    job.kind == Kind::BuildLog && side == Side::Head && !globs.is_empty()
+}
+
+/// A build that did not run, and of which artifacts are named, is no build to pass over.
+pub(crate) fn held_to_promise(job: &CheckJob, side: Side, globs: &[String], state: State) -> State {
+    match state {
+        State::NotRun { reason } if promises(job, side, globs) => State::Broken {
+            reason: format!("{reason}; matrix.yaml names artifacts of it"),
+        },
+        state => state,
     }
 }
 

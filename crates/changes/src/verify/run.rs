@@ -166,10 +166,14 @@ async fn command_check(
     match planned {
         // On the heap, because callers hold several of these at once.
         Ok(planned) => Box::pin(attempt::run(job, side, attempt, &planned, context)).await,
-        Err(missing) => Ok(Checked {
-            result: CheckResult::not_run(&job.id, job.kind, side, attempt, missing.0),
-            produced: Vec::new(),
-        }),
+        Err(missing) => {
+            let mut result = CheckResult::not_run(&job.id, job.kind, side, attempt, missing.0);
+            result.state = attempt::held_to_promise(job, side, &context.artifacts, result.state);
+            Ok(Checked {
+                result,
+                produced: Vec::new(),
+            })
+        }
     }
 }
 
