@@ -176,7 +176,8 @@ impl Bench<'_> {
             }
         };
         let (base, head) = if job.kind == Kind::BuildLog {
-            // Of base's build only its words are used, and only beside those of one that failed.
+            // Base's build counts only beside one that failed or did not run: whether it could be
+            // made before.
             let head = on(Side::Head).await?;
             if head.as_ref().is_some_and(base_build_is_asked) {
                 (on(Side::Base).await?, head)

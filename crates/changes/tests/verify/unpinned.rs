@@ -269,6 +269,64 @@ async fn what_a_project_depends_on_cannot_give_pip_options() {
     }
 }
 
+/// An index with a wheel that requires a source archive by its address, and that archive.
+fn index_with_a_source(root: &Path, address: &str) -> BTreeMap<String, (String, Vec<u8>)> {
+    let script = r"
+import io, sys, tarfile, zipfile
+root, address = sys.argv[1:]
+with zipfile.ZipFile(root + '/ledger_lib-1.0-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('ledger_lib.py', '')
+    info = 'ledger_lib-1.0.dist-info/'
+    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\nName: ledger-lib\nVersion: 1.0\nRequires-Dist: ledger-source @ %s/files/ledger-source-1.0.tar.gz\n' % address)
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+    wheel.writestr(info + 'RECORD', 'ledger_lib.py,,\n')
+with tarfile.open(root + '/ledger-source-1.0.tar.gz', 'w:gz') as archive:
+    member = tarfile.TarInfo('ledger-source-1.0/setup.py')
+    content = b'raise SystemExit(1)\n'
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+";
+    let status = Command::new("python3")
+        .args(["-c", script])
+        .arg(root)
+        .arg(address)
+        .status();
+    assert!(status.unwrap().success());
+    let wheel = "ledger_lib-1.0-py3-none-any.whl";
+    let source = "ledger-source-1.0.tar.gz";
+    let page = format!("<!DOCTYPE html><a href=\"/files/{wheel}\">{wheel}</a>");
+    let file = |name: &str| {
+        let kind = String::from("application/octet-stream");
+        (format!("/files/{name}"), (kind, read(&root.join(name))))
+    };
+    BTreeMap::from([
+        (
+            "/simple/ledger-lib/".into(),
+            ("text/html".into(), page.into_bytes()),
+        ),
+        file(wheel),
+        file(source),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_archive_that_a_wheel_requires_is_not_built() {
+    let root = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let index = Index::listen(listener, index_with_a_source(root.path(), &address));
+    let files = [("requirements.txt", "ledger-lib\n"), ("test_a.py", "")];
+    let bench = with_index(&index, &files).await;
+    let Provision::Unavailable { reason } = bench.context.head_prepared.get(Ecosystem::Python, "")
+    else {
+        panic!("{:#?}", bench.context.head_prepared);
+    };
+    assert!(asked_for(&index, "ledger-source"), "{:?}", index.asked);
+    // The first thing that building an archive takes.
+    assert!(!asked_for(&index, "setuptools"), "{:?}", index.asked);
+    assert!(reason.contains("nothing is built"), "{reason}");
+}
+
 /// Base's wheel can be built; the change adds a requirement that is nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_whose_build_cannot_begin_fails_where_the_base_could_be_built() {

@@ -83,6 +83,22 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
     }
 }
 
+/// pip, unable to build. `--only-binary` holds for what it finds in an index, but a wheel may name
+/// the address of a source archive as what it requires, and of that pip would execute the set-up.
+const WHEELS_ONLY: &str = "\
+import sys
+from pip._internal.cli.main import main
+from pip._internal.distributions.sdist import SourceDistribution
+from pip._internal.exceptions import InstallationError
+
+def refuse(self, *_, **__):
+    raise InstallationError('%s is no wheel, and nothing is built' % self.req)
+
+SourceDistribution.prepare_distribution_metadata  # Another pip would have to be looked at.
+SourceDistribution.prepare_distribution_metadata = refuse
+sys.exit(main(sys.argv[1:]))
+";
+
 /// Whether pip reads a line as one requirement. Whoever made the line has seen to that; pip fetches
 /// and executes what the options of a requirements file tell it, so it is looked at once more.
 fn is_one_requirement(line: &str) -> bool {
@@ -128,8 +144,8 @@ fn install(
     let (target, list) = (ours(into), ours(&list));
     let command = [
         "python3",
-        "-m",
-        "pip",
+        "-c",
+        WHEELS_ONLY,
         "install",
         "--only-binary=:all:",
         "--no-compile",
