@@ -10,6 +10,7 @@ mod cannot_run;
 mod checks;
 mod definition;
 mod lock_files;
+mod node;
 mod prepare;
 mod suites;
 mod unpinned;

@@ -12,10 +12,15 @@ use matrix_evidence::{Kind, Status};
 
 use crate::bench::Bench;
 
+/// What an index has, by path, with its media type.
+pub(crate) type Pages = BTreeMap<String, (String, Vec<u8>)>;
+
 /// A package index on this machine that answers from memory and remembers what it was asked.
 pub(crate) struct Index {
     pub(crate) port: u16,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// What it has, which may change.
+    pub(crate) files: Arc<Mutex<Pages>>,
 }
 
 impl Index {
@@ -29,21 +34,18 @@ impl Index {
     ) -> Self {
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
+        let files = Arc::new(Mutex::new(files));
+        let (seen, there) = (Arc::clone(&asked), Arc::clone(&files));
         std::thread::spawn(move || {
             for connection in listener.incoming().take(100) {
-                answer(connection.unwrap(), &files, &seen);
+                answer(connection.unwrap(), &there, &seen);
             }
         });
-        Self { port, asked }
+        Self { port, asked, files }
     }
 }
 
-fn answer(
-    connection: TcpStream,
-    files: &BTreeMap<String, (String, Vec<u8>)>,
-    asked: &Mutex<Vec<String>>,
-) {
+fn answer(connection: TcpStream, files: &Mutex<Pages>, asked: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(connection);
     let mut request = String::new();
     if reader.read_line(&mut request).unwrap_or(0) == 0 {
@@ -62,9 +64,10 @@ fn answer(
     };
     asked.lock().unwrap().push(path.to_owned());
     let nothing = (String::from("text/plain"), Vec::new());
-    let (status, (kind, body)) = match files.get(path) {
+    let found = files.lock().unwrap().get(path).cloned();
+    let (status, (kind, body)) = match found {
         Some(found) => ("200 OK", found),
-        None => ("404 Not Found", &nothing),
+        None => ("404 Not Found", nothing),
     };
     let mut connection = reader.into_inner();
     let head = format!(
@@ -72,7 +75,7 @@ fn answer(
         body.len()
     );
     let _ = connection.write_all(head.as_bytes());
-    let _ = connection.write_all(body);
+    let _ = connection.write_all(&body);
 }
 
 pub(crate) fn read(path: &Path) -> Vec<u8> {

@@ -2,6 +2,12 @@
 //!
 //! A library commonly has no lock file; then `npm install` resolves what `package.json` names, still
 //! without any script, and the evidence says that nothing pins it.
+//!
+//! A member of a workspace is installed where the workspace is. Of each `package.json` the fetch
+//! sees only what decides which packages come: a change of a script or of the version is no reason to
+//! resolve anew what nothing pins.
+
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,11 +23,15 @@ use crate::verify::detect::{Ecosystem, own_files, text};
 use crate::verify::toolchain::Tool;
 
 pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
-    let here = tree.join(directory);
+    let root = workspace::install_root(tree, directory);
+    let here = tree.join(&root);
     let pnpm = here.join("pnpm-lock.yaml").is_file();
-    let lock = ["npm-shrinkwrap.json", "package-lock.json", "pnpm-lock.yaml"]
-        .iter()
-        .find_map(|name| text(&here.join(name)));
+    let locks: &[&str] = if pnpm {
+        &["pnpm-lock.yaml"]
+    } else {
+        &["npm-shrinkwrap.json", "package-lock.json"]
+    };
+    let lock = locks.iter().find_map(|name| text(&here.join(name)));
     let wanted = match &lock {
         Some(lock) if pnpm => lock.lines().any(|line| line.trim_end() == "packages:"),
         Some(lock) => match serde_json::from_str::<Value>(lock) {
@@ -34,7 +44,8 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         },
         None => declares(&here),
     };
-    if !wanted {
+    // A member of a workspace needs the links to the others, too.
+    if !wanted && (root == directory || !declares(&tree.join(directory))) {
         return Need::Nothing;
     }
     let pins = match &lock {
@@ -59,7 +70,7 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         ));
     }
     match Config::ask(preparer).await {
-        Some(config) => Need::Fetch(Box::new(fetch(preparer, tree, directory, pins, config))),
+        Some(config) => Need::Fetch(Box::new(fetch(preparer, tree, &root, pins, config))),
         None => Need::Cannot(String::from(
             "npm did not say where it gets packages from; see `npm config list`",
         )),
@@ -147,6 +158,12 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pins: Pins, config: 
                 | "pnpm-workspace.yaml"
         ) || (pins == Pins::Yarn && name == "yarn.lock");
         if let (true, Some(text)) = (wanted, text(&tree.join(&path))) {
+            let own = Path::new(&path).parent() == Some(Path::new(directory));
+            let text = if name == "package.json" {
+                decisive(text, own)
+            } else {
+                text
+            };
             files.insert(path, text.into_bytes());
         }
     }
@@ -183,6 +200,46 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pins: Pins, config: 
         notes: pins.notes(&tree.join(directory)),
         what: DEPENDENCIES,
     }
+}
+
+/// The members of a `package.json` that decide which packages come, and how they are linked.
+const DECISIVE: &[&str] = &[
+    "name",
+    "workspaces",
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+    "peerDependenciesMeta",
+    "bundleDependencies",
+    "bundledDependencies",
+    "dependenciesMeta",
+    "overrides",
+    "resolutions",
+    "pnpm",
+    "packageManager",
+    "engines",
+    "devEngines",
+    "os",
+    "cpu",
+    "libc",
+];
+/// Those that decide it only for a package that others may need.
+const DECISIVE_FOR_OTHERS: &[&str] = &["version", "bin", "directories", "publishConfig"];
+
+/// A `package.json` without what does not decide which packages come; one that is not understood
+/// stays as it is.
+fn decisive(manifest: String, own: bool) -> String {
+    let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(&manifest) else {
+        return manifest;
+    };
+    members.retain(|name, _| {
+        let name = &name.as_str();
+        DECISIVE.contains(name) || (!own && DECISIVE_FOR_OTHERS.contains(name))
+    });
+    // In the order of names, whatever the order in the file.
+    let members: BTreeMap<String, Value> = members.into_iter().collect();
+    serde_json::to_string(&members).unwrap_or(manifest)
 }
 
 /// Whether a lock file of npm names a package that has to be fetched.
@@ -287,6 +344,30 @@ fn show(fetch: &Fetch, kept: &Path) -> Ready {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn only_what_decides_the_packages_is_seen_of_a_manifest() {
+        let manifest = |version: &str, script: &str, range: &str| {
+            json!({
+                "scripts": {"test": script}, "version": version, "name": "ledger",
+                "devDependencies": {"x": range}, "overrides": {"y": "1"},
+            })
+            .to_string()
+        };
+        let seen = |version, script, range| decisive(manifest(version, script, range), true);
+        assert_eq!(
+            seen("1.0.0", "node --test", "^1"),
+            r#"{"devDependencies":{"x":"^1"},"name":"ledger","overrides":{"y":"1"}}"#
+        );
+        assert_eq!(seen("1.0.0", "a", "^1"), seen("2.0.0", "b", "^1"));
+        assert_ne!(seen("1.0.0", "a", "^1"), seen("1.0.0", "a", "^2"));
+        // Another package may need this one in a certain version.
+        assert_ne!(
+            decisive(manifest("1.0.0", "a", "^1"), false),
+            decisive(manifest("2.0.0", "a", "^1"), false)
+        );
+        assert_eq!(decisive(String::from("[1"), true), "[1");
+    }
 
     #[test]
     fn only_packages_from_elsewhere_are_needed() {
