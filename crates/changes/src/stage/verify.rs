@@ -151,7 +151,7 @@ async fn prepare(
         log: log_sink(workshop, step, "prepare"),
     };
     let base = preparer.prepare(&trees.base).await?;
-    let head = preparer.prepare(&trees.head).await?;
+    let head = preparer.prepare_after(&trees.head, &base).await?;
     Ok(Preparation { base, head })
 }
 

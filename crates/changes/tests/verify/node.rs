@@ -134,3 +134,36 @@ async fn both_sides_of_a_change_have_the_same_versions_of_what_nothing_pins() {
     let asked = registry.index.asked.lock().unwrap().clone();
     assert_eq!(asked, Vec::<String>::new(), "it was resolved anew");
 }
+
+/// What npm installed, as it writes it down.
+fn installed(prepared: &Prepared) -> String {
+    let modules = &ready(prepared, "").mounts[0].source;
+    std::fs::read_to_string(modules.join(".package-lock.json")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_unpinned_requirements_starts_from_what_the_base_got() {
+    let registry = Registry::serve(&["1.0.0"]);
+    let base = r#"{"name":"ledger","devDependencies":{"ledger-lib":"^1.0.0"},"scripts":{"test":"node --test"}}"#;
+    let other = base.replace("\"scripts\"", "\"engines\":{\"node\":\">=18\"},\"scripts\"");
+    let newer = base.replace("^1.0.0", "^1.1.0");
+    let files = |manifest| [("package.json", manifest), ("a.test.js", TEST)];
+    let bench = Bench::new(&files(base), &files(&other)).await;
+    let preparer = bench.preparer(&[("npm_config_registry", &format!("{}/", registry.address))]);
+    let before = preparer.prepare(&bench.context.base.path).await.unwrap();
+    registry.publish(&["1.0.0", "1.1.0"]);
+    let head = &bench.context.head.path;
+    let after = preparer.prepare_after(head, &before).await.unwrap();
+    assert_ne!(ready(&before, "").key, ready(&after, "").key);
+    assert!(installed(&after).contains("\"version\": \"1.0.0\""));
+    let notes = ready(&after, "").notes.join("\n");
+    assert!(notes.contains("that the base was checked with"), "{notes}");
+    // What the base got is advice: the change's own manifest decides.
+    crate::bench::write(head, &files(&newer));
+    let after = preparer.prepare_after(head, &before).await.unwrap();
+    assert!(installed(&after).contains("\"version\": \"1.1.0\""));
+    // Without a base it is the newest that is allowed.
+    crate::bench::write(head, &files(&other));
+    let alone = preparer.prepare(head).await.unwrap();
+    assert!(installed(&alone).contains("\"version\": \"1.1.0\""));
+}

@@ -100,7 +100,8 @@ impl Fetch {
         }
     }
 
-    fn key(&self, toolchains: &Toolchains) -> Digest {
+    /// What decided what comes of it.
+    pub(super) fn key(&self, toolchains: &Toolchains) -> Digest {
         let version = toolchains
             .get(self.ecosystem)
             .map(|found| found.version.as_str());
@@ -124,7 +125,7 @@ impl Fetch {
     /// Takes it from the cache or fetches it.
     pub(super) async fn provision(&self, preparer: &Preparer) -> Result<Provision, VerifyError> {
         let key = self.key(&preparer.toolchains);
-        let kept = preparer.cache.join("dependencies").join(key.to_string());
+        let kept = preparer.kept(key);
         if !kept.join("complete").is_file() {
             match self.fetch(preparer, &kept).await? {
                 Ok(()) => {}

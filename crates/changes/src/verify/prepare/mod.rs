@@ -186,12 +186,30 @@ pub struct Preparer {
 }
 
 impl Preparer {
+    /// Where what was fetched is kept, by the digest of what decided it.
+    fn kept(&self, key: Digest) -> PathBuf {
+        self.cache.join("dependencies").join(key.to_string())
+    }
+
     /// Fetches what the lock files of a tree name. What could not be had stands in the result with
     /// its reason; the checks that need it are skipped.
     ///
     /// # Errors
     /// When the machine failed, the sandbox did not start or the caller cancelled.
     pub async fn prepare(&self, tree: &Path) -> Result<Prepared, VerifyError> {
+        self.prepare_after(tree, &Prepared::default()).await
+    }
+
+    /// The same for a change, after its base: of Node packages that no lock file pins it gets the
+    /// versions that the base got, wherever its own manifests allow them.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub async fn prepare_after(
+        &self,
+        tree: &Path,
+        base: &Prepared,
+    ) -> Result<Prepared, VerifyError> {
         let places: BTreeSet<(Ecosystem, String)> = detect::detect(tree)
             .into_iter()
             .map(|found| (found.ecosystem, found.directory))
@@ -200,7 +218,10 @@ impl Preparer {
         for (ecosystem, directory) in places {
             let need = match ecosystem {
                 Ecosystem::Cargo => cargo::need(self, tree, &directory),
-                Ecosystem::Node => node::need(self, tree, &directory).await,
+                Ecosystem::Node => {
+                    let before = base.get(ecosystem, &directory);
+                    node::need(self, tree, &directory, before).await
+                }
                 Ecosystem::Python => python::need(self, tree, &directory).await,
                 Ecosystem::Go => go::need(self, tree, &directory).await,
                 Ecosystem::Make => Need::Nothing,

@@ -5,7 +5,8 @@
 //!
 //! A member of a workspace is installed where the workspace is. Of each `package.json` the fetch
 //! sees only what decides which packages come: a change of a script or of the version is no reason to
-//! resolve anew what nothing pins.
+//! resolve anew what nothing pins. Where the change itself decides it differently, npm starts from the
+//! versions that the base got.
 
 mod workspace;
 
@@ -18,11 +19,17 @@ use matrix_sandbox::spec::{Access, Mount};
 use serde_json::Value;
 
 use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
-use super::{Preparer, Ready, source};
+use super::{Preparer, Provision, Ready, source};
 use crate::verify::detect::{Ecosystem, own_files, text};
 use crate::verify::toolchain::Tool;
 
-pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> Need {
+/// `before` is what the base's project in the same directory got.
+pub(super) async fn need(
+    preparer: &Preparer,
+    tree: &Path,
+    directory: &str,
+    before: &Provision,
+) -> Need {
     let root = workspace::install_root(tree, directory);
     let here = tree.join(&root);
     let pnpm = here.join("pnpm-lock.yaml").is_file();
@@ -70,7 +77,13 @@ pub(super) async fn need(preparer: &Preparer, tree: &Path, directory: &str) -> N
         ));
     }
     match Config::ask(preparer).await {
-        Some(config) => Need::Fetch(Box::new(fetch(preparer, tree, &root, pins, config))),
+        Some(config) => {
+            let mut fetch = fetch(preparer, tree, &root, pins, config);
+            if pins == Pins::Nothing {
+                advise(preparer, &mut fetch, before);
+            }
+            Need::Fetch(Box::new(fetch))
+        }
         None => Need::Cannot(String::from(
             "npm did not say where it gets packages from; see `npm config list`",
         )),
@@ -199,6 +212,28 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pins: Pins, config: 
         show,
         notes: pins.notes(&tree.join(directory)),
         what: DEPENDENCIES,
+    }
+}
+
+/// Lets npm start from the versions that the base got. It takes a lock file that says less than the
+/// manifest, or something else, as advice.
+fn advise(preparer: &Preparer, fetch: &mut Fetch, before: &Provision) {
+    let Provision::Ready(Ready { key: Some(key), .. }) = before else {
+        return;
+    };
+    // The same requirements share what was fetched for the base.
+    if *key == fetch.key(&preparer.toolchains) {
+        return;
+    }
+    let kept = preparer.kept(*key).join(&fetch.directory);
+    // npm writes there what it installed, in the form of its lock file.
+    if let Some(lock) = text(&kept.join("node_modules/.package-lock.json")) {
+        let path = Path::new(&fetch.directory).join("package-lock.json");
+        let path = path.to_string_lossy().into_owned();
+        fetch.files.insert(path, lock.into_bytes());
+        fetch.notes.push(String::from(
+            "where package.json allows it, the versions are those that the base was checked with",
+        ));
     }
 }
 
