@@ -24,7 +24,7 @@ pub(super) const OURS: &str = ".matrix";
 /// What most fetches bring.
 pub(super) const DEPENDENCIES: &str = "dependencies";
 const PROXY_PORT: u16 = 3128;
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a project directory needs.
 pub(super) enum Need {

@@ -189,6 +189,11 @@ fn fetch(preparer: &Preparer, tree: &Path, directory: &str, pins: Pins, config: 
         ("npm_config_ignore_scripts", String::from("true")),
         ("npm_config_cache", ours("cache")),
         ("npm_config_store_dir", ours("store")),
+        // The pnpm that is here, not another that the repository would have it fetch and run.
+        (
+            "npm_config_manage_package_manager_versions",
+            String::from("false"),
+        ),
         // Its logs would lie in a home that nobody reads.
         ("npm_config_logs_max", String::from("0")),
     ]
