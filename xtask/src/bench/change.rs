@@ -82,6 +82,8 @@ impl Example {
         let mut command = Command::new("sh");
         command.current_dir(place);
         command.env("REPOSITORY", self.repository());
+        // Somebody's shared directory would hold what another clone has built.
+        command.env_remove("CARGO_TARGET_DIR");
         command.args([
             "-euc",
             "git clone --quiet \"$REPOSITORY\" tree && cd tree
