@@ -112,6 +112,28 @@ impl Board {
         })
     }
 
+    /// Polls a function until it returns; an error is what it waits for once it can do nothing by
+    /// itself.
+    pub(crate) async fn advance<F: Future>(
+        &self,
+        nudge: &Arc<Nudge>,
+        mut body: Pin<&mut F>,
+    ) -> Result<F::Output, Vec<Waiting>> {
+        let waker = Waker::from(Arc::clone(nudge));
+        std::future::poll_fn(move |context| {
+            nudge.begin(context.waker());
+            match body.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending if nudge.nudged() => Poll::Pending,
+                Poll::Pending => match self.idle() {
+                    Some(waits) => Poll::Ready(Err(waits)),
+                    None => Poll::Pending,
+                },
+            }
+        })
+        .await
+    }
+
     /// When the next wait ends by time, after a moment that every wait has heard of already.
     pub(crate) fn next_due(&self, after: Option<Timestamp>) -> Option<Timestamp> {
         let inner = self.lock();

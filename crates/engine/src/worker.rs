@@ -1,10 +1,8 @@
 //! One owner drives one run, from its claim until it ends, waits, rests or is lost.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -192,27 +190,17 @@ impl Drive {
         let board = &execution.board;
         let mut draining = self.draining.clone();
         let nudge = Arc::new(Nudge::default());
-        let waker = Waker::from(Arc::clone(&nudge));
         let mut heard: Option<Timestamp> = None;
         loop {
             // After a clock was set back, what was due is due again.
             let now = self.journal.clock.now();
             heard = heard.filter(|heard| *heard <= now);
-            let advance = std::future::poll_fn(|context| {
-                nudge.begin(context.waker());
-                match body.as_mut().poll(&mut Context::from_waker(&waker)) {
-                    Poll::Ready(result) => Poll::Ready(Outcome::Returned(result)),
-                    Poll::Pending if nudge.nudged() => Poll::Pending,
-                    Poll::Pending => match board.idle() {
-                        Some(waits) => Poll::Ready(Outcome::Parked(waits)),
-                        None => Poll::Pending,
-                    },
-                }
-            });
             // In this order, so that two executions differ only by what happens to them.
             tokio::select! {
                 biased;
-                outcome = advance => return Ok(outcome),
+                outcome = board.advance(&nudge, body.as_mut()) => {
+                    return Ok(outcome.map_or_else(Outcome::Parked, Outcome::Returned));
+                }
                 () = self.timer(board.next_due(heard)) => {
                     heard = Some(self.journal.clock.now());
                     board.change(|_| ());

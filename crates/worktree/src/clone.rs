@@ -27,17 +27,8 @@ pub async fn clone_at(
     commit: &CommitId,
     destination: &Path,
 ) -> Result<WorkTree, RepositoryError> {
-    prepare(destination)?;
     let git = repository.git();
-    layout::init(
-        git,
-        destination,
-        Shape::WithWorkTree,
-        repository.object_format(),
-    )
-    .await?;
-    let git_dir = destination.join(".git");
-    transfer::set_shallow(&git_dir, &[commit.to_string()]).await?;
+    let git_dir = begin(repository, commit, destination).await?;
     let transfer = Transfer {
         sources: &[&repository.objects()],
         wanted: &[commit.as_str()],
@@ -68,17 +59,8 @@ pub async fn look_at(
     commit: &CommitId,
     destination: &Path,
 ) -> Result<WorkTree, RepositoryError> {
-    prepare(destination)?;
     let git = repository.git();
-    layout::init(
-        git,
-        destination,
-        Shape::WithWorkTree,
-        repository.object_format(),
-    )
-    .await?;
-    let git_dir = destination.join(".git");
-    transfer::set_shallow(&git_dir, &[commit.to_string()]).await?;
+    let git_dir = begin(repository, commit, destination).await?;
     // A relative name would be one from our own object directory on.
     let objects = std::path::absolute(repository.objects())
         .map_err(|error| GitError::io("finding the repository", error))?;
@@ -92,6 +74,26 @@ pub async fn look_at(
         }
         other => other,
     }
+}
+
+/// A repository without objects that will know a commit and nothing before it; gives its git
+/// directory.
+async fn begin(
+    repository: &Repository,
+    commit: &CommitId,
+    destination: &Path,
+) -> Result<PathBuf, RepositoryError> {
+    prepare(destination)?;
+    layout::init(
+        repository.git(),
+        destination,
+        Shape::WithWorkTree,
+        repository.object_format(),
+    )
+    .await?;
+    let git_dir = destination.join(".git");
+    transfer::set_shallow(&git_dir, &[commit.to_string()]).await?;
+    Ok(git_dir)
 }
 
 fn prepare(destination: &Path) -> Result<(), RepositoryError> {

@@ -7,7 +7,6 @@
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use matrix_core::{Authorised, Digest, RunId, canonical};
@@ -150,24 +149,14 @@ async fn ending(function: &dyn DurableFunction, execution: &Arc<Execution>) -> E
     let input = execution.started.input.clone();
     let mut body = pin!(function.execute(Run::new(Arc::clone(execution)), input));
     let nudge = Arc::new(Nudge::default());
-    let waker = Waker::from(Arc::clone(&nudge));
-    std::future::poll_fn(|context| {
-        nudge.begin(context.waker());
-        match body.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(result) => Poll::Ready(Ending::Returned(result)),
-            Poll::Pending if nudge.nudged() => Poll::Pending,
-            Poll::Pending => match execution.board.idle() {
-                Some(waits) => {
-                    let first = waits
-                        .first()
-                        .map(|wait| format!("{} {}", wait.what, wait.name));
-                    Poll::Ready(Ending::Waits(first.unwrap_or_default()))
-                }
-                None => Poll::Pending,
-            },
+    match execution.board.advance(&nudge, body.as_mut()).await {
+        Ok(result) => Ending::Returned(result),
+        Err(waits) => {
+            let first = waits.first();
+            let first = first.map(|wait| format!("{} {}", wait.what, wait.name));
+            Ending::Waits(first.unwrap_or_default())
         }
-    })
-    .await
+    }
 }
 
 fn judge(ended: Option<&Ended>, outcome: Ending) -> Result<Verdict, RequestError> {
