@@ -9,6 +9,7 @@ use matrix_changes::service::Asked;
 use matrix_core::id::DeploymentId;
 use matrix_core::time::InvalidTime;
 use matrix_core::{RunId, Timestamp};
+use matrix_engine::queue::{Placing, Priority};
 use matrix_identity::Role;
 use matrix_server::{HostName, Origin};
 
@@ -219,12 +220,44 @@ pub(crate) struct ChangeRunArgs {
     /// Where to deploy; wins over the plan's.
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) placing: PlacingArgs,
     /// Follow it until it ends or waits (this is the default).
     #[arg(long, conflicts_with = "detach")]
     pub(crate) watch: bool,
     /// Leave it to a background host and return at once.
     #[arg(long)]
     pub(crate) detach: bool,
+}
+
+/// Where a new run queues.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlacingArgs {
+    /// The lane it queues in, one of the configuration file's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) lane: Option<String>,
+    /// How urgent it is: 0 to 9, which is the most urgent, or high (8), normal (5), low (2).
+    #[arg(long, value_name = "LEVEL", default_value = "normal")]
+    pub(crate) priority: Priority,
+    /// Its concurrency key: only so many runs with the same one run at once as the configuration
+    /// says, by default one.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// What a worker must have to take it; may be given more than once.
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) require: Vec<String>,
+}
+
+impl PlacingArgs {
+    /// As the engine reads it.
+    pub(crate) fn placing(&self) -> Placing {
+        Placing {
+            lane: self.lane.clone(),
+            priority: self.priority,
+            key: self.key.clone(),
+            capabilities: self.require.iter().cloned().collect(),
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,17 +1,20 @@
 //! What the operator decides. Flags beat the environment, the environment the file, the file the
 //! default; each value knows where it came from, and an unknown key is an error.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use matrix_changes::retention::Keep;
 use matrix_core::{Code, Problem};
+use matrix_engine::Scheduling;
 use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Global;
 use crate::environment::Environment;
+use crate::scheduling::{LimitFile, QueueFile, QueueTables};
 
 /// The most sandboxes at once.
 const SANDBOXES_MAX: usize = 1024;
@@ -92,6 +95,17 @@ pub(crate) struct Config {
     pub(crate) keep_artifacts: Sourced<Keep>,
     /// How many newest releases are kept however old they are; without a number all are.
     pub(crate) keep_releases: Sourced<Option<u32>>,
+    /// What holds for everybody in the queue.
+    pub(crate) queue: Sourced<QueueFile>,
+    /// The lanes there are.
+    pub(crate) lanes: Sourced<BTreeMap<String, LimitFile>>,
+    /// The limits of keys.
+    pub(crate) keys: Sourced<BTreeMap<String, LimitFile>>,
+    /// The limits of tenants.
+    pub(crate) tenants: Sourced<BTreeMap<String, LimitFile>>,
+    /// What these say together.
+    #[serde(skip)]
+    pub(crate) scheduling: Scheduling,
     /// The flags that decided, for a process of ours that is to decide the same.
     #[serde(skip)]
     pub(crate) flags: Vec<OsString>,
@@ -113,6 +127,10 @@ struct ConfigFile {
     fetch_hosts: Option<Vec<String>>,
     keep_artifacts: Option<Keep>,
     keep_releases: Option<u32>,
+    queue: Option<QueueFile>,
+    lanes: Option<BTreeMap<String, LimitFile>>,
+    keys: Option<BTreeMap<String, LimitFile>>,
+    tenants: Option<BTreeMap<String, LimitFile>>,
 }
 
 /// The address that `serve` listens on.
@@ -153,6 +171,15 @@ impl Config {
         let kept = parsed(set("MATRIX_KEEP_ARTIFACTS"));
         let keep_artifacts = pick.value(None, kept, file.keep_artifacts)?;
         let sandboxes = pick.value(None, parsed(set("MATRIX_SANDBOXES")), file.sandboxes)?;
+        let tables = QueueTables {
+            queue: file.queue.clone().unwrap_or_default(),
+            lanes: file.lanes.clone().unwrap_or_default(),
+            keys: file.keys.clone().unwrap_or_default(),
+            tenants: file.tenants.clone().unwrap_or_default(),
+        };
+        let scheduling = tables
+            .scheduling()
+            .map_err(|why| refused(format!("{}: {why}", from_file())))?;
         Ok(Self {
             data_dir: data_dir(&pick, global, environment, file.data_dir)?,
             listen: listen.unwrap_or_else(|| by_default(LISTEN)),
@@ -171,6 +198,11 @@ impl Config {
             keep_artifacts: keep_artifacts.unwrap_or_else(|| by_default(Keep::Forever)),
             keep_releases: pick
                 .optional(parsed(set("MATRIX_KEEP_RELEASES")), file.keep_releases)?,
+            queue: from_table(&from_file, file.queue),
+            lanes: from_table(&from_file, file.lanes),
+            keys: from_table(&from_file, file.keys),
+            tenants: from_table(&from_file, file.tenants),
+            scheduling,
             flags: flags(global),
             file: read.clone(),
         })
@@ -207,6 +239,17 @@ fn by_default<T>(value: T) -> Sourced<T> {
         value,
         origin: Origin::Default,
     }
+}
+
+/// A table, which only the file has.
+fn from_table<T: Default>(file: &dyn Fn() -> Origin, table: Option<T>) -> Sourced<T> {
+    table.map_or_else(
+        || by_default(T::default()),
+        |value| Sourced {
+            value,
+            origin: file(),
+        },
+    )
 }
 
 /// A path as it is from everywhere: a host in the background may stand elsewhere.

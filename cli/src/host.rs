@@ -14,7 +14,7 @@ use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorizer, Caller, Clock, Code, Entropy, Problem, Scope};
-use matrix_engine::{Engine, EngineOptions, Journal, OnFullDisk};
+use matrix_engine::{Engine, EngineOptions, Journal, OnFullDisk, Scheduling};
 use matrix_identity::principals::Accounts;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
@@ -181,7 +181,7 @@ impl Host {
         let journal = journal(environment, (&database, &blobs), &clock, &entropy);
         let settings = settings(config, environment, layout.clone());
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
-        let options = options(mode, &workshop);
+        let options = options(mode, &workshop, config.scheduling.clone());
         let function = Arc::new(ChangeFunction::new(workshop.clone()));
         let engine = Engine::new(journal, vec![function], options.clone());
         let sealing = Sealing::new(engine.clone(), Keyring::at(layout.keys()));
@@ -380,7 +380,7 @@ fn upstream(environment: &Environment) -> Option<Upstream> {
     })
 }
 
-fn options(mode: HostMode, workshop: &Workshop) -> EngineOptions {
+fn options(mode: HostMode, workshop: &Workshop, scheduling: Scheduling) -> EngineOptions {
     let mut random = [0_u8; 8];
     workshop.entropy().fill(&mut random);
     EngineOptions {
@@ -391,6 +391,7 @@ fn options(mode: HostMode, workshop: &Workshop) -> EngineOptions {
             HostMode::Serve => OnFullDisk::Retry,
             HostMode::Oneshot | HostMode::Background => OnFullDisk::Stop,
         },
+        scheduling,
     }
 }
 

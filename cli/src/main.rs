@@ -22,6 +22,7 @@ mod host;
 mod logging;
 mod output;
 mod reader;
+mod scheduling;
 mod sealing;
 mod watch;
 

@@ -78,6 +78,7 @@ async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failu
         "plan": plan,
         "plan_name": plan_name,
         "target": arguments.target,
+        "placing": arguments.placing.placing(),
     });
     let door = if arguments.detach {
         Door::background(&context.config).await?

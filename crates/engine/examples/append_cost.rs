@@ -90,6 +90,7 @@ async fn measure(
         concurrency: runs,
         lease: Duration::from_secs(15),
         on_full_disk: OnFullDisk::Stop,
+        scheduling: matrix_engine::Scheduling::default(),
     };
     let journal = Journal::new(database, blobs, clock, Arc::new(SystemEntropy));
     let engine = Engine::new(journal, vec![Arc::new(function)], options);
@@ -97,6 +98,7 @@ async fn measure(
         kind: "steps".into(),
         title: "steps".into(),
         input: json!({}),
+        placing: matrix_engine::queue::Placing::default(),
         caller: Caller {
             principal: Principal {
                 kind: PrincipalKind::User,

@@ -3,10 +3,11 @@
 //! Here is what others ask of it. `schedule` is its work: from a claim to the moment in which the
 //! run is let go of. `sweep` is its heartbeat, and what it takes from owners that have none.
 
+mod claim;
 mod schedule;
 mod sweep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,11 @@ use crate::error::RequestError;
 use crate::history::Started;
 use crate::journal::{AppendError, Fence, Journal, append_in};
 use crate::lease::Lease;
+use crate::queue::{Placing, Queue, Rules};
 use crate::storage::{Purpose, Storage};
 use crate::worker::{DurableFunction, is_terminal};
+
+use self::claim::Desk;
 
 /// What to do when the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,17 @@ pub struct EngineOptions {
     pub lease: Duration,
     /// What to do when the disk is full.
     pub on_full_disk: OnFullDisk,
+    /// Whom it takes from the queue.
+    pub scheduling: Scheduling,
+}
+
+/// Whom an engine takes from the queue; as it is made, everybody who requires nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Scheduling {
+    /// The rules, which are the same for every process of a database.
+    pub rules: Rules,
+    /// What this process has.
+    pub capabilities: BTreeSet<String>,
 }
 
 /// Whether a host is alone with its database.
@@ -71,6 +86,8 @@ pub struct NewRun {
     pub input: Value,
     /// Who asks for it.
     pub caller: Caller,
+    /// Where it queues.
+    pub placing: Placing,
 }
 
 /// What is written in the transaction that creates a run.
@@ -89,6 +106,9 @@ struct Shared {
     tenure: Tenure,
     lease: Arc<Lease>,
     work: Notify,
+    desk: Arc<Mutex<Desk>>,
+    /// How long the queue was left alone the last time.
+    poll: Mutex<Duration>,
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     /// The runs that are driven now, by the epoch they are driven under and their mail.
@@ -134,11 +154,18 @@ impl Engine {
         functions: Vec<Arc<dyn DurableFunction>>,
         options: EngineOptions,
     ) -> Self {
+        let Scheduling {
+            rules,
+            capabilities,
+        } = options.scheduling.clone();
+        let queue = Queue::new(rules, capabilities);
         let shared = Shared {
             tenure,
             lease: Arc::new(Lease::new(options.worker.clone(), options.lease)),
             journal,
             functions,
+            desk: Arc::new(Mutex::new(Desk::new(queue))),
+            poll: Mutex::default(),
             options,
             work: Notify::new(),
             draining: watch::Sender::new(false),
@@ -194,6 +221,7 @@ impl Engine {
         new: NewRun,
         beside: Beside,
     ) -> Result<RunId, RequestError> {
+        new.placing.check(&self.shared.options.scheduling.rules)?;
         let journal = &self.shared.journal;
         let run = RunId::generate(&*journal.clock, &*journal.entropy);
         let mut trace = [0_u8; 16];
@@ -218,6 +246,7 @@ impl Engine {
             head_hash: genesis(run, &new.caller.scope, "").map_err(StoreError::corrupt)?,
             created_at: at,
             updated_at: at,
+            placement: new.placing.placement(at),
         };
         let caller = new.caller.clone();
         let started = Started {

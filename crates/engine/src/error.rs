@@ -7,6 +7,7 @@ use matrix_store::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::AppendError;
+use crate::queue::BadPlacing;
 
 /// No run of this id in the caller's scope.
 pub const NOT_FOUND: Code = Code::new("RUN-0001", 404, 6, "no such run");
@@ -211,6 +212,9 @@ pub enum RequestError {
         /// What does not match.
         what: String,
     },
+    /// It cannot queue where it was to.
+    #[error(transparent)]
+    Placing(#[from] BadPlacing),
     /// The caller may not.
     #[error(transparent)]
     Denied(#[from] matrix_core::Denied),
@@ -242,6 +246,7 @@ impl From<RequestError> for Problem {
             }
             RequestError::Broken { .. } => Problem::new(BROKEN_CHAIN, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
+            RequestError::Placing(bad) => bad.into(),
             RequestError::Denied(denied) => denied.into(),
             RequestError::Store(error) => error.into(),
         }

@@ -11,6 +11,7 @@
 //!   timers, signals, approvals.
 //! * [`worker`] — one owner drives one run: replays, moves the inbox into the journal, parks.
 //! * [`engine`] — claims ready runs, wakes due ones, sweeps dead owners' runs back to the queue.
+//! * [`queue`] — who is next: lanes, priorities, fairness between tenants, limits.
 //! * [`seal`] — a tree over all entries, its signed heads, and proofs for those outside.
 //! * [`runfile`] — one run as a file, to be opened elsewhere.
 //! * [`storage`] — the way to the database, which a test can make long and bad.
@@ -26,6 +27,7 @@ pub mod error;
 pub mod history;
 pub mod journal;
 mod lease;
+pub mod queue;
 pub mod run;
 pub mod runfile;
 pub mod runs;
@@ -35,7 +37,7 @@ pub mod storage;
 mod wait;
 pub mod worker;
 
-pub use engine::{Beside, Engine, EngineOptions, NewRun, OnFullDisk};
+pub use engine::{Beside, Engine, EngineOptions, NewRun, OnFullDisk, Scheduling};
 pub use entry::{Draft, Entry, EntryKind};
 pub use error::{RunError, StepError};
 pub use journal::Journal;

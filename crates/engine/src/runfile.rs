@@ -12,6 +12,7 @@ use std::io::{BufRead, Read, Write};
 use matrix_core::{Authorised, Code, Digest, Problem, RunId, Scope, Timestamp};
 use matrix_evidence::tlog::Proof;
 use matrix_store::tables::journal::{self as table, EntryRow};
+use matrix_store::tables::queue::Placement;
 use matrix_store::tables::runs::RunRow;
 use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
@@ -318,6 +319,7 @@ fn view(head: &Head, entries: &[Entry]) -> RunView {
             .first()
             .map_or(Timestamp::default(), |entry| entry.at),
         updated_at: newest.map_or(Timestamp::default(), |entry| entry.at),
+        placement: Placement::default(),
     };
     RunView::new(row, &history)
 }

@@ -90,7 +90,7 @@ fn part(state: HealthState, detail: impl Into<String>) -> HealthPart {
 fn storage(server: &Server) -> HealthPart {
     let read = server
         .database()
-        .read_now::<_, StoreError, _>(|tx| matrix_store::tables::runs::claimable(tx, 1));
+        .read_now::<_, StoreError, _>(|tx| matrix_store::tables::queue::flows(tx, "", 1));
     match read {
         Ok(_) => part(HealthState::Ok, "the database answers"),
         Err(error) => part(HealthState::Failed, error.to_string()),

@@ -200,6 +200,7 @@ mod tests {
             head_hash: Digest::of("head"),
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
+            placement: matrix_store::tables::queue::Placement::default(),
         }
     }
 

@@ -50,6 +50,7 @@ fn run_row(run: RunId) -> RunRow {
         head_hash: Digest::of("genesis"),
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
+        placement: matrix_store::tables::queue::Placement::default(),
     }
 }
 

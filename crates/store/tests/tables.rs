@@ -31,6 +31,7 @@ fn run_row(number: u8) -> RunRow {
         head_hash: Digest::of("head"),
         created_at: Timestamp::from_micros(1),
         updated_at: Timestamp::from_micros(1),
+        placement: matrix_store::tables::queue::Placement::default(),
     }
 }
 

@@ -86,6 +86,7 @@ impl Site {
             head_hash: Digest::of("head"),
             created_at: day(ended_on),
             updated_at: day(ended_on),
+            placement: matrix_store::tables::queue::Placement::default(),
         };
         self.write(move |tx| runs::insert(tx, &row)).await;
         let names: Vec<String> = says.iter().map(ToString::to_string).collect();

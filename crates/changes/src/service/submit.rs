@@ -2,6 +2,7 @@
 //! before a run exists.
 
 use matrix_core::{Action, Authorised, RunId};
+use matrix_engine::queue::Placing;
 use matrix_engine::{Beside, Engine, NewRun};
 use matrix_store::StoreError;
 
@@ -12,7 +13,12 @@ use crate::workshop::Workshop;
 
 /// Submits a change.
 #[derive(Debug, Clone)]
-pub struct ChangeSubmit(pub Submission);
+pub struct ChangeSubmit {
+    /// What is to be changed.
+    pub submission: Submission,
+    /// Where its run queues.
+    pub placing: Placing,
+}
 
 impl Action for ChangeSubmit {
     const NAME: &'static str = "change_submit";
@@ -25,7 +31,11 @@ pub async fn submit(
     request: Authorised<ChangeSubmit>,
     beside: Beside,
 ) -> Result<RunId, ChangeError> {
-    let (caller, ChangeSubmit(submission)) = request.into_parts();
+    let (caller, action) = request.into_parts();
+    let ChangeSubmit {
+        submission,
+        placing,
+    } = action;
     let accepted = submission.accept(workshop.git()).await?;
     workshop.sandbox().await?;
     let input = accepted.into_request();
@@ -34,6 +44,7 @@ pub async fn submit(
         title: input.plan.title.clone(),
         input: serde_json::to_value(input).map_err(StoreError::corrupt)?,
         caller,
+        placing,
     };
     Ok(engine.create_run_beside(new, beside).await?)
 }

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use matrix_core::Timestamp;
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::tables::workers;
@@ -14,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::claim::Claimed;
 use super::{Engine, OnFullDisk, Tenure, lock};
 use crate::journal::Fence;
 use crate::storage::Purpose;
@@ -24,6 +24,12 @@ const SLEEP_MAX: Duration = Duration::from_mins(1);
 
 /// How long a run waits after storage failed before it is tried again.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
+
+/// How soon the queue is looked at again where others fill it, too: after a claim at the earliest,
+/// and ever later while there is nothing.
+const POLL_MIN: Duration = Duration::from_millis(50);
+/// The latest.
+const POLL_MAX: Duration = Duration::from_secs(1);
 
 /// The runs that are driven now, and those that rest after storage failed.
 type Driven = JoinSet<(Fence, LetGo)>;
@@ -88,11 +94,12 @@ impl Engine {
         let now = self.shared.journal.clock.now();
         let tried = Arc::new(Mutex::new(Vec::new()));
         match self.try_claim(free, now, &tried).await {
-            Ok((claimed, next)) => {
-                for row in claimed {
+            Ok(Claimed { rows, next }) => {
+                let longest = self.idle(rows.is_empty());
+                for row in rows {
                     self.drive(&row, driven);
                 }
-                next.map_or(SLEEP_MAX, |due| due.since(now).min(SLEEP_MAX))
+                next.map_or(longest, |due| due.since(now).min(longest))
             }
             Err(error) => {
                 self.storage_failed(&error);
@@ -107,47 +114,19 @@ impl Engine {
         }
     }
 
-    /// Claims at most this many runs; whatever it is about to claim stands in `tried` first.
-    async fn try_claim(
-        &self,
-        limit: usize,
-        now: Timestamp,
-        tried: &Arc<Mutex<Vec<Fence>>>,
-    ) -> Result<(Vec<RunRow>, Option<Timestamp>), StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (nothing, next) = self.storage().read_now::<_, StoreError, _>(|tx| {
-            let next = runs::next_wake(tx)?;
-            let due = next.is_some_and(|due| due <= now);
-            Ok((!due && runs::claimable(tx, 1)?.is_empty(), next))
-        })?;
-        if nothing {
-            return Ok((Vec::new(), next));
+    /// How long to wait at most for runs that nobody tells us of. Alone, whoever makes a run ready
+    /// tells us.
+    fn idle(&self, nothing: bool) -> Duration {
+        if self.shared.tenure == Tenure::Sole {
+            return SLEEP_MAX;
         }
-        let (worker, tried) = (self.shared.options.worker.clone(), Arc::clone(tried));
-        let asked = self.shared.journal.clock.monotonic();
-        let (claimed, next) = self
-            .storage()
-            .write::<_, StoreError, _>(Purpose::Claim, move |tx| {
-                runs::wake_due(tx, now)?;
-                let mut claimed = Vec::new();
-                for row in runs::claimable(tx, limit)? {
-                    let (run, epoch) = (row.run, row.epoch + 1);
-                    lock(&tried).push(Fence { run, epoch });
-                    if runs::claim(tx, run, &worker, now)? {
-                        claimed.push(row);
-                    }
-                }
-                // Whoever owned nothing until now was not heard of for a while.
-                if !claimed.is_empty() {
-                    workers::beat(tx, &worker)?;
-                }
-                Ok((claimed, runs::next_wake(tx)?))
-            })
-            .await?;
-        if !claimed.is_empty() {
-            self.shared.lease.confirm(asked);
-        }
-        Ok((claimed, next))
+        let mut poll = lock(&self.shared.poll);
+        *poll = if nothing {
+            poll.saturating_mul(2).clamp(POLL_MIN, POLL_MAX)
+        } else {
+            POLL_MIN
+        };
+        *poll
     }
 
     /// Gives a run back to the queue after a rest, and again until storage lets it happen.
@@ -166,7 +145,7 @@ impl Engine {
         let mail = Arc::new(Notify::new());
         let fence = Fence {
             run: row.run,
-            epoch: row.epoch + 1,
+            epoch: row.epoch,
         };
         let drive = Drive {
             journal: self.shared.journal.clone(),

@@ -76,6 +76,7 @@ async fn a_host_that_tries_again_goes_on_when_there_is_room_and_repeats_nothing_
     let (function, counts) = function();
     let options = EngineOptions {
         on_full_disk: OnFullDisk::Retry,
+        scheduling: matrix_engine::Scheduling::default(),
         ..Place::options("a")
     };
     let host = place.host_with(options, &function);

@@ -208,6 +208,7 @@ impl Place {
             concurrency: 16,
             lease: Duration::from_secs(15),
             on_full_disk: OnFullDisk::Stop,
+            scheduling: matrix_engine::Scheduling::default(),
         }
     }
 
@@ -273,6 +274,7 @@ impl Host {
             title: "a test".into(),
             input,
             caller: ada(),
+            placing: matrix_engine::queue::Placing::default(),
         };
         self.engine.create_run(new).await.unwrap()
     }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use matrix_changes::intake::Submission;
 use matrix_changes::service::{ChangeSubmit, submit};
 use matrix_core::{RunId, canonical};
+use matrix_engine::queue::Placing;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -33,6 +34,31 @@ pub struct Execution {
     /// Where to deploy; it wins over the plan's target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Where its run queues.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(value_type = Option<PlacingBody>)]
+    pub placing: Placing,
+}
+
+fn is_default(placing: &Placing) -> bool {
+    *placing == Placing::default()
+}
+
+/// Where a run queues.
+#[derive(ToSchema)]
+#[schema(as = Placing)]
+#[expect(dead_code, reason = "it describes what `Placing` reads")]
+pub(crate) struct PlacingBody {
+    /// The lane, which is one of the operator's; `default` if absent.
+    lane: Option<String>,
+    /// How urgent it is: 0 to 9, which is the most urgent, or `high` (8), `normal` (5), `low` (2).
+    #[schema(value_type = Option<u8>, minimum = 0, maximum = 9, default = 5)]
+    priority: Option<u8>,
+    /// The concurrency key: of the runs with the same key only so many run at once as the operator
+    /// says, which is one if nothing was said.
+    key: Option<String>,
+    /// What a worker must have to take it.
+    capabilities: Option<Vec<String>>,
 }
 
 /// A change that has begun.
@@ -67,12 +93,15 @@ pub(crate) async fn execute(
         tracing::error!(%error, "a request has no canonical form");
         Failure::internal()
     })?;
-    let action = ChangeSubmit(Submission {
-        repository,
-        plan: execution.plan.into_bytes(),
-        plan_name: execution.plan_name,
-        target: execution.target,
-    });
+    let action = ChangeSubmit {
+        submission: Submission {
+            repository,
+            plan: execution.plan.into_bytes(),
+            plan_name: execution.plan_name,
+            target: execution.target,
+        },
+        placing: execution.placing,
+    };
     let request = server.authorise(caller.clone(), action)?;
     let (engine, workshop) = (server.engine().clone(), server.workshop().clone());
     let work = |beside| async move { Ok(submit(&engine, &workshop, request, beside).await?) };

@@ -70,6 +70,7 @@ async fn a_used_key_gives_the_same_run_to_its_caller_for_the_same_request() {
         plan: "version: 1".into(),
         plan_name: "plan.yaml".into(),
         target: None,
+        placing: matrix_engine::queue::Placing::default(),
     };
     let asked = canonical::digest(&execution).unwrap();
     let run = site.settled(json!("done")).await;

@@ -165,6 +165,7 @@ impl Site {
             title: "a test".into(),
             input,
             caller: self.owner.clone(),
+            placing: matrix_engine::queue::Placing::default(),
         };
         self.engine.create_run(new).await.unwrap()
     }
@@ -228,6 +229,7 @@ fn engine(
         concurrency: 8,
         lease: Duration::from_secs(15),
         on_full_disk: OnFullDisk::Stop,
+        scheduling: matrix_engine::Scheduling::default(),
     };
     Engine::new(journal, vec![Arc::new(Function)], options)
 }

@@ -1,5 +1,14 @@
 //! One module per subject: its columns, its statements, its rows.
 
+/// The columns of a run, as `run_row` reads them.
+macro_rules! run_columns {
+    () => {
+        "run, organisation, workspace, kind, version, title, trace, state, waiting, wake_at, \
+         owner, epoch, crashes, head_seq, head_hash, created_at, updated_at, flow, \
+         concurrency_key, queued_at"
+    };
+}
+
 pub mod approvals;
 pub mod audit;
 pub mod checkpoints;
@@ -7,6 +16,7 @@ pub mod idempotency;
 pub mod inbox;
 pub mod journal;
 pub mod principals;
+pub mod queue;
 pub mod releases;
 pub mod retention;
 pub mod runs;
@@ -24,6 +34,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         inbox::STATEMENTS,
         journal::STATEMENTS,
         principals::STATEMENTS,
+        queue::STATEMENTS,
         releases::STATEMENTS,
         retention::STATEMENTS,
         runs::STATEMENTS,

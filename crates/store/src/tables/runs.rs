@@ -2,25 +2,23 @@
 
 use matrix_core::{Digest, RunId, Scope, Timestamp};
 
+use super::queue::{Flow, Placement};
 use crate::error::StoreError;
 use crate::params;
 use crate::sql::{Row, Statement, Tx};
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!(
-            "SELECT run, organisation, workspace, kind, version, title, trace, state, waiting, \
-             wake_at, owner, epoch, crashes, head_seq, head_hash, created_at, updated_at FROM runs ",
-            $rest
-        )
+        concat!("SELECT ", run_columns!(), " FROM runs ", $rest)
     };
 }
 
 const INSERT: Statement = Statement::new(
     "runs.insert",
     "INSERT INTO runs (run, organisation, workspace, kind, version, title, trace, state, epoch,
-                       crashes, head_seq, head_hash, created_at, updated_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $11)",
+                       crashes, head_seq, head_hash, created_at, updated_at, flow,
+                       concurrency_key, queued_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $11, $12, $13, $14)",
 );
 const GET: Statement = Statement::new("runs.get", select!("WHERE run = $1"));
 const LIST: Statement = Statement::new(
@@ -56,14 +54,6 @@ const UNFINISHED: Statement = Statement::new(
     "runs.unfinished",
     select!("WHERE state IN ('ready', 'running', 'waiting', 'paused') ORDER BY run LIMIT $1"),
 );
-const CLAIMABLE: Statement = Statement::new(
-    "runs.claimable",
-    select!("WHERE state = 'ready' ORDER BY run LIMIT $1"),
-);
-/// Passes over the runs that another process is claiming.
-const CLAIMABLE_LOCKING: Statement = CLAIMABLE.on_postgres(select!(
-    "WHERE state = 'ready' ORDER BY run LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"
-));
 const CLAIM: Statement = Statement::new(
     "runs.claim",
     "UPDATE runs SET state = 'running', owner = $2, epoch = epoch + 1, waiting = NULL,
@@ -87,21 +77,24 @@ const MOVE_HEAD: Statement = Statement::new(
 const RELEASE: Statement = Statement::new(
     "runs.release",
     "UPDATE runs SET state = $2, waiting = $3, wake_at = $4, owner = NULL, updated_at = $5,
-                     crashes = 0
+                     queued_at = $5, crashes = 0
      WHERE run = $1 AND epoch = $6",
 );
 const WAKE: Statement = Statement::new(
     "runs.wake",
-    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $2
+    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $2,
+                     queued_at = $2
      WHERE run = $1 AND (state = 'waiting' OR (state = 'paused' AND $3 = 1))",
 );
 const WAKE_DUE: Statement = Statement::new(
     "runs.wake_due",
-    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1
+    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1,
+                     queued_at = $1
      WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= $1",
 )
 .on_postgres(
-    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1
+    "UPDATE runs SET state = 'ready', waiting = NULL, wake_at = NULL, updated_at = $1,
+                     queued_at = $1
      WHERE run IN (SELECT run FROM runs
                    WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= $1
                    ORDER BY run FOR NO KEY UPDATE SKIP LOCKED)",
@@ -137,8 +130,6 @@ pub const STATEMENTS: &[Statement] = &[
     LIST,
     LIST_STATE,
     UNFINISHED,
-    CLAIMABLE,
-    CLAIMABLE_LOCKING,
     CLAIM,
     HEAD,
     HEAD_LOCKING,
@@ -188,9 +179,13 @@ pub struct RunRow {
     pub created_at: Timestamp,
     /// When its row last changed.
     pub updated_at: Timestamp,
+    /// Where it queues.
+    pub placement: Placement,
 }
 
-fn run(row: &Row) -> Result<RunRow, StoreError> {
+/// Reads the columns of `run_columns`.
+pub(super) fn run_row(row: &Row) -> Result<RunRow, StoreError> {
+    let flow = Flow::parse(&row.get::<String>(17)?)?;
     Ok(RunRow {
         run: row.get(0)?,
         scope: Scope {
@@ -211,6 +206,13 @@ fn run(row: &Row) -> Result<RunRow, StoreError> {
         head_hash: row.get(14)?,
         created_at: row.get(15)?,
         updated_at: row.get(16)?,
+        placement: Placement {
+            lane: flow.lane,
+            priority: flow.priority,
+            capabilities: flow.capabilities,
+            key: row.get(18)?,
+            queued_at: row.get(19)?,
+        },
     })
 }
 
@@ -230,7 +232,10 @@ pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
             &new.state,
             new.head_seq,
             &new.head_hash,
-            new.created_at
+            new.created_at,
+            &new.placement.flow(&new.scope).name(),
+            &new.placement.key,
+            new.placement.queued_at
         ],
     )
     .map(drop)
@@ -241,7 +246,7 @@ pub fn get(tx: &Tx<'_>, id: RunId) -> Result<Option<RunRow>, StoreError> {
     let found = tx
         .query_one(&GET, params![&id])?
         .as_ref()
-        .map(run)
+        .map(run_row)
         .transpose()?;
     Ok(found.filter(|row| tx.owns(&row.scope)))
 }
@@ -292,7 +297,7 @@ pub fn list(
         (&LIST_STATE, &all[..])
     };
     tx.within(scope, |tx| {
-        tx.query(statement, params)?.iter().map(run).collect()
+        tx.query(statement, params)?.iter().map(run_row).collect()
     })
 }
 
@@ -301,22 +306,7 @@ pub fn unfinished(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
     tx.require_engine("unfinished runs")?;
     tx.query(&UNFINISHED, params![limit])?
         .iter()
-        .map(run)
-        .collect()
-}
-
-/// Runs that wait for a worker, oldest first. In a transaction that writes, those that another
-/// process is claiming are passed over.
-pub fn claimable(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
-    tx.require_engine("claimable runs")?;
-    let statement = if tx.writes() {
-        &CLAIMABLE_LOCKING
-    } else {
-        &CLAIMABLE
-    };
-    tx.query(statement, params![limit])?
-        .iter()
-        .map(run)
+        .map(run_row)
         .collect()
 }
 

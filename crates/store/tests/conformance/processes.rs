@@ -6,7 +6,7 @@ use std::thread;
 
 use futures::executor::block_on;
 use matrix_store::tables::runs::{self, Head, HeadMove};
-use matrix_store::tables::{audit, journal, workers};
+use matrix_store::tables::{audit, journal, queue, workers};
 use matrix_store::{Database, Statement, StoreError};
 
 use crate::server::Server;
@@ -101,15 +101,16 @@ fn two_processes_serialise_on_one_run_and_share_the_queue() {
                 loop {
                     let some = block_on(database.write::<_, StoreError, _>(|tx| {
                         let mut some = Vec::new();
-                        for row in runs::claimable(tx, 4)? {
-                            assert!(runs::claim(tx, row.run, "w", at(2))?);
-                            some.push(row.run);
+                        for flow in queue::flows(tx, "", 9)? {
+                            for next in queue::head(tx, &flow, 4)? {
+                                some.extend(queue::take(tx, next.run, "w", at(2))?);
+                            }
                         }
-                        Ok(some)
+                        Ok(some.into_iter().map(|row| row.run).collect::<Vec<_>>())
                     }))
                     .unwrap();
                     let left = database
-                        .read_now::<_, StoreError, _>(|tx| runs::claimable(tx, 1))
+                        .read_now::<_, StoreError, _>(|tx| queue::flows(tx, "", 1))
                         .unwrap();
                     if some.is_empty() && left.is_empty() {
                         return claimed;

@@ -61,16 +61,17 @@ const TABLES: &str = "
           AND relname <> 'refinery_schema_history' ORDER BY relname";
 
 /// Tables whose rows are nobody's in particular.
-const SHARED: [&str; 4] = ["checkpoints", "shards", "tree", "workers"];
+const SHARED: [&str; 5] = ["checkpoints", "shards", "throttles", "tree", "workers"];
 
 /// Tables of the engine.
-const ENGINES: [&str; 8] = [
+const ENGINES: [&str; 9] = [
     "approvals",
     "checkpoints",
     "inbox",
     "journal",
     "runs",
     "shards",
+    "throttles",
     "tree",
     "workers",
 ];
@@ -78,7 +79,8 @@ const ENGINES: [&str; 8] = [
 /// One row of ours in every table.
 fn fill(site: &Site) {
     use matrix_store::tables::{
-        approvals, audit, checkpoints, idempotency, inbox, journal, principals, releases, workers,
+        approvals, audit, checkpoints, idempotency, inbox, journal, principals, queue, releases,
+        workers,
     };
     site.with_runs(&[1]);
     site.engine(|tx| {
@@ -87,6 +89,7 @@ fn fill(site: &Site) {
         inbox::insert(tx, &message(1, "signal"))?;
         approvals::open(tx, &approval(1, 1))?;
         workers::beat(tx, "w")?;
+        queue::pause(tx, &queue::Slot::Lane("l".into()), at(1), "b")?;
         releases::put_artifact(tx, &artifact(1, "a"))?;
         releases::put_deployment(tx, &deployment(1, 1, &ours(), "active"))?;
         releases::put_release(tx, &release(1, 1, &ours()))?;

@@ -7,6 +7,7 @@ use matrix_store::tables::approvals::ApprovalRow;
 use matrix_store::tables::inbox::Message;
 use matrix_store::tables::journal::EntryRow;
 use matrix_store::tables::principals::PrincipalRow;
+use matrix_store::tables::queue::Placement;
 use matrix_store::tables::releases::{ArtifactRow, DeploymentRow, ReleaseRow};
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::{Database, OpenMode, StoreError, Tx};
@@ -194,6 +195,10 @@ pub(crate) fn run_row(number: u8, scope: &Scope) -> RunRow {
         head_hash: Digest::of("genesis"),
         created_at: at(1),
         updated_at: at(1),
+        placement: Placement {
+            queued_at: at(1),
+            ..Placement::default()
+        },
     }
 }
 

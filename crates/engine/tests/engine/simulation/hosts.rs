@@ -63,6 +63,7 @@ impl Hosts {
             concurrency: 1 + usize::try_from(site.below(8)).unwrap(),
             lease: LEASE,
             on_full_disk: OnFullDisk::Retry,
+            scheduling: matrix_engine::Scheduling::default(),
         };
         let outside = Outside {
             site: Arc::clone(site),

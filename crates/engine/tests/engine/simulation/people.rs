@@ -79,6 +79,7 @@ impl Person {
             title: "a simulated run".into(),
             input: json!(program::write(&self.site)),
             caller: ada(),
+            placing: matrix_engine::queue::Placing::default(),
         };
         self.site.event(format_args!("create {}", new.input));
         drop(timeout(PATIENCE, engine.create_run(new)).await);

@@ -5,6 +5,7 @@ mod checkpoints;
 mod inbox;
 mod journal;
 mod principals;
+mod queue;
 mod records;
 mod releases;
 mod retention;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         inbox::CASES,
         journal::CASES,
         principals::CASES,
+        queue::CASES,
         records::CASES,
         releases::CASES,
         retention::CASES,

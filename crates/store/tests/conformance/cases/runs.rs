@@ -14,9 +14,6 @@ pub(super) const CASES: &[Row] = &[
     ("runs::unfinished", finds_unfinished, |s| {
         s.engine_only(|tx| runs::unfinished(tx, 9));
     }),
-    ("runs::claimable", finds_claimable, |s| {
-        s.engine_only(|tx| runs::claimable(tx, 9));
-    }),
     ("runs::claim", claims, |s| {
         s.with_runs(&[1]);
         s.engine_only(|tx| runs::claim(tx, run_id(1), "w", at(2)));
@@ -150,16 +147,6 @@ fn finds_unfinished(site: &Site) {
     let ids: Vec<_> = found.into_iter().map(|row| row.run).collect();
     assert_eq!(ids, [1, 2, 3, 4].map(run_id));
     assert_eq!(site.look(|tx| runs::unfinished(tx, 2)).len(), 2);
-}
-
-fn finds_claimable(site: &Site) {
-    in_every_state(site);
-    site.with_runs(&[6]);
-    let ids = |rows: Vec<runs::RunRow>| rows.into_iter().map(|row| row.run).collect::<Vec<_>>();
-    let read = ids(site.look(|tx| runs::claimable(tx, 9)));
-    assert_eq!(read, [run_id(1), run_id(6)]);
-    let locked = site.engine(|tx| runs::claimable(tx, 1));
-    assert_eq!(ids(locked), [run_id(1)]);
 }
 
 fn claims(site: &Site) {
