@@ -192,6 +192,12 @@ fn describe(entry: &Entry) -> Option<String> {
         EntryKind::Paused => format!("‖ paused: {}", text("reason")),
         EntryKind::Resumed => "▶ resumed".into(),
         EntryKind::CancelRequested => format!("■ cancel requested {}", text("reason")),
+        EntryKind::ChildSpawned => format!(
+            "+ started {}, a run of kind `{}`",
+            text("run"),
+            text("kind")
+        ),
+        EntryKind::Continued => "↻ starts again with another input".into(),
         EntryKind::RunFailed => format!("✗ {}: {}", text("code"), text("message")),
         EntryKind::RunCompleted
         | EntryKind::RunCancelled
@@ -199,6 +205,7 @@ fn describe(entry: &Entry) -> Option<String> {
         | EntryKind::TimerSet
         | EntryKind::TimerFired
         | EntryKind::SignalReceived
+        | EntryKind::ChildEnded
         | EntryKind::Reset => return None,
     })
 }

@@ -40,6 +40,16 @@ impl DurableFunction for ChangeFunction {
         "2"
     }
 
+    /// Patch and evidence are bound to digests, whoever asks for them. Names, verdicts, approvals and
+    /// deployments belong to one run.
+    fn shares(&self, path: &str) -> bool {
+        let stage = path.split(['/', '#']).next().unwrap_or_default();
+        matches!(
+            stage,
+            "plan" | "patch" | "sandbox" | "checks" | "prepare" | "verify" | "evidence"
+        )
+    }
+
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
         let request: ChangeRequest = serde_json::from_value(input)
             .map_err(|error| StepError::permanent("input", error.to_string()))?;

@@ -1,9 +1,10 @@
 //! The engine of one process: claims ready runs, wakes due ones, sweeps dead owners' runs back.
 //!
-//! Here is what others ask of it. `schedule` is its work: from a claim to the moment in which the
-//! run is let go of. `sweep` is its heartbeat, and what it takes from owners that have none.
+//! Here is what others ask of it. `create` makes runs, `schedule` is the work: from a claim to the
+//! moment in which the run is let go of. `sweep` is its heartbeat, and what it takes from owners that have none.
 
 mod claim;
+mod create;
 mod schedule;
 mod sweep;
 
@@ -11,20 +12,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use matrix_core::{Caller, Clock, Entropy, RunId};
-use matrix_store::tables::audit;
+use matrix_core::{Clock, Entropy, RunId};
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::{Blobs, Database, StoreError, Tx};
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use crate::entry::{Draft, EntryKind, genesis};
+pub use self::create::NewRun;
+pub(crate) use self::create::{Birth, Functions, Parents};
 use crate::error::RequestError;
-use crate::history::Started;
-use crate::journal::{AppendError, Fence, Journal, append_in};
+use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::queue::{Placing, Queue, Rules};
-use crate::storage::{Purpose, Storage};
+use crate::storage::Storage;
 use crate::worker::{DurableFunction, is_terminal};
 
 use self::claim::Desk;
@@ -75,21 +74,6 @@ enum Tenure {
 /// How often a run that another host may drive is looked at.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
-/// A run to be created.
-#[derive(Debug, Clone)]
-pub struct NewRun {
-    /// The durable function's kind.
-    pub kind: String,
-    /// One line for people.
-    pub title: String,
-    /// What it is given.
-    pub input: Value,
-    /// Who asks for it.
-    pub caller: Caller,
-    /// Where it queues.
-    pub placing: Placing,
-}
-
 /// What is written in the transaction that creates a run.
 pub type Beside = Box<dyn FnOnce(&Tx<'_>, RunId) -> Result<(), StoreError> + Send>;
 
@@ -101,7 +85,7 @@ pub struct Engine {
 
 struct Shared {
     journal: Journal,
-    functions: Vec<Arc<dyn DurableFunction>>,
+    functions: Functions,
     options: EngineOptions,
     tenure: Tenure,
     lease: Arc<Lease>,
@@ -163,7 +147,7 @@ impl Engine {
             tenure,
             lease: Arc::new(Lease::new(options.worker.clone(), options.lease)),
             journal,
-            functions,
+            functions: Functions::new(functions),
             desk: Arc::new(Mutex::new(Desk::new(queue))),
             poll: Mutex::default(),
             options,
@@ -209,85 +193,14 @@ impl Engine {
         &self.shared.journal.entropy
     }
 
-    /// Creates a run with its first entry and audit row; it is durable when this returns.
-    pub async fn create_run(&self, new: NewRun) -> Result<RunId, RequestError> {
-        self.create_run_beside(new, Box::new(|_, _| Ok(()))).await
+    /// The functions that it executes.
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.shared.functions
     }
 
-    /// [`Self::create_run`] with something that stands exactly if the run does: it is written in
-    /// the run's own transaction, and its error is the run's end before it began.
-    pub async fn create_run_beside(
-        &self,
-        new: NewRun,
-        beside: Beside,
-    ) -> Result<RunId, RequestError> {
-        new.placing.check(&self.shared.options.scheduling.rules)?;
-        let journal = &self.shared.journal;
-        let run = RunId::generate(&*journal.clock, &*journal.entropy);
-        let mut trace = [0_u8; 16];
-        journal.entropy.fill(&mut trace);
-        let trace = format!("{:032x}", u128::from_be_bytes(trace));
-        let version = self.version_of(&new.kind);
-        let at = journal.clock.now();
-        let row = RunRow {
-            run,
-            scope: new.caller.scope.clone(),
-            kind: new.kind.clone(),
-            version: version.clone(),
-            title: new.title.clone(),
-            trace: trace.clone(),
-            state: "ready".into(),
-            waiting: None,
-            wake_at: None,
-            owner: None,
-            epoch: 0,
-            crashes: 0,
-            head_seq: -1,
-            head_hash: genesis(run, &new.caller.scope, "").map_err(StoreError::corrupt)?,
-            created_at: at,
-            updated_at: at,
-            placement: new.placing.placement(at),
-        };
-        let caller = new.caller.clone();
-        let started = Started {
-            kind: new.kind,
-            version,
-            title: new.title,
-            input: new.input,
-            caller: new.caller,
-            trace,
-        };
-        let payload = serde_json::to_value(started).map_err(StoreError::corrupt)?;
-        let actor = caller.principal.to_string();
-        let first = journal.seal(Draft::new(EntryKind::RunStarted, payload), &actor, at)?;
-        journal
-            .storage
-            .write::<_, StoreError, _>(Purpose::Create(run), move |tx| {
-                runs::insert(tx, &row)?;
-                match append_in(tx, Fence { run, epoch: 0 }, vec![first], at) {
-                    Ok(_) => {}
-                    Err(AppendError::Store(error)) => return Err(error),
-                    Err(AppendError::Refused) => return Err(StoreError::corrupt("a new run")),
-                }
-                audit::insert(tx, &caller, at, "run_create", &run.to_string(), &row.kind)?;
-                beside(tx, run)
-            })
-            .await?;
-        #[cfg(debug_assertions)]
-        journal.crash_if(crate::journal::CrashPoint::After(0));
-        journal.announce();
+    /// Tells the engine that there is a new run.
+    pub(crate) fn new_work(&self) {
         self.shared.work.notify_one();
-        Ok(run)
-    }
-
-    fn version_of(&self, kind: &str) -> String {
-        let function = self
-            .shared
-            .functions
-            .iter()
-            .rev()
-            .find(|function| function.kind() == kind);
-        function.map_or_else(String::new, |function| function.version().to_owned())
     }
 
     /// Tells the engine that a run has mail or became ready.
@@ -298,6 +211,13 @@ impl Engine {
         }
         drop(driving);
         self.shared.work.notify_one();
+    }
+
+    /// [`Self::wake`] for several runs.
+    pub(crate) fn wake_all(&self, runs: Vec<RunId>) {
+        for run in runs {
+            self.wake(run);
+        }
     }
 
     /// Lets go of every run at its next step boundary; [`Self::work`] returns when all are let go.

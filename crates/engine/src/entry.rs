@@ -58,6 +58,10 @@ kinds! {
     ApprovalDecided = "approval_decided",
     /// A named value from outside.
     SignalReceived = "signal_received",
+    /// Another run was started by this one.
+    ChildSpawned = "child_spawned",
+    /// A run that this one started has ended.
+    ChildEnded = "child_ended",
     /// Somebody wants the run to end.
     CancelRequested = "cancel_requested",
     /// The run rests until somebody resumes it.
@@ -66,6 +70,8 @@ kinds! {
     Resumed = "resumed",
     /// Everything recorded from a position on counts no more; the generation rises.
     Reset = "reset",
+    /// The function starts again with another input, from nothing; the generation rises.
+    Continued = "continued",
     /// The function gave its result.
     RunCompleted = "run_completed",
     /// The function gave an error.

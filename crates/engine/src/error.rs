@@ -24,6 +24,8 @@ pub const BROKEN_CHAIN: Code =
 pub const DIVERGED: Code = Code::new("RUN-0006", 409, 8, "the run differs from its journal");
 /// The program does not have the function that a run needs.
 pub const NO_FUNCTION: Code = Code::new("RUN-0008", 409, 1, "no such function");
+/// Runs of this kind take no input but the one they were asked for with.
+pub const FIXED_INPUT: Code = Code::new("RUN-0010", 409, 2, "the input cannot be changed");
 /// No question to a person of this id.
 pub const NO_APPROVAL: Code = Code::new("RUN-0007", 404, 6, "no such approval");
 
@@ -128,6 +130,9 @@ pub enum RunError {
     /// A person must decide how it goes on.
     #[error("{0}")]
     NeedsPerson(String),
+    /// The function starts again with this input: see [`Run::continue_as_new`](crate::Run::continue_as_new).
+    #[error("the run starts again with another input")]
+    ContinueAsNew(Box<serde_json::Value>),
     /// Somebody else owns the run now.
     #[error("the run is owned by another worker")]
     Lost,
@@ -199,6 +204,14 @@ pub enum RequestError {
         /// The version it is pinned to.
         version: String,
     },
+    /// The input of such a run is checked and completed where it is asked for.
+    #[error("run {run} is of kind `{kind}`, whose input cannot be changed in a fork")]
+    FixedInput {
+        /// The run.
+        run: RunId,
+        /// The kind of its function.
+        kind: String,
+    },
     /// There is no such question.
     #[error("there is no approval {0}")]
     NoApproval(String),
@@ -241,6 +254,8 @@ impl From<RequestError> for Problem {
             }
             RequestError::NoFunction { .. } => Problem::new(NO_FUNCTION, text)
                 .help("use the version of Matrix that started the run"),
+            RequestError::FixedInput { .. } => Problem::new(FIXED_INPUT, text)
+                .help("fork it with the input it has, or start a new run"),
             RequestError::NoApproval(_) => {
                 Problem::new(NO_APPROVAL, text).help("see `matrix change show`")
             }

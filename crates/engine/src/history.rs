@@ -3,32 +3,34 @@
 //! Pure: entries in, state out. The same function serves replay after a crash, the live owner
 //! (which applies each entry as it is committed) and views.
 
-use std::collections::HashMap;
+mod payload;
 
+use std::collections::{BTreeMap, HashMap};
+
+use matrix_core::Timestamp;
 use matrix_core::id::ApprovalId;
-use matrix_core::{Caller, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::payload::{
+    ChildEnd, Continued, Ended, FailedAttempt, ForkPoint, Origin, Spawned, Started,
+};
 
 use crate::entry::{Entry, EntryKind};
 use crate::error::StepError;
 use crate::run::{Decision, Verdict};
+use crate::step::EffectClass;
 
-/// The payload of `run_started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Started {
-    /// The durable function's kind.
-    pub kind: String,
-    /// Its version, to which the run is pinned.
-    pub version: String,
-    /// One line for people.
-    pub title: String,
-    /// What it was given.
-    pub input: Value,
-    /// Who asked for it.
-    pub caller: Caller,
-    /// Trace id.
-    pub trace: String,
+/// What is recorded of a run that this one started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    /// What was started.
+    pub spawned: Spawned,
+    /// What was asked for, so that replay recognises it.
+    pub fingerprint: String,
+    /// How it ended.
+    pub ended: Option<Ended>,
+    /// Position of the entry that started it.
+    pub seq: i64,
 }
 
 /// What is recorded of one step.
@@ -50,37 +52,19 @@ pub struct StepRecord {
     pub outcome: Option<Result<Value, StepError>>,
     /// Whether a result or an error was recorded and later erased: nobody knows it any more.
     pub erased: bool,
+    /// Its class, if its beginning was recorded.
+    pub class: Option<EffectClass>,
     /// Position of the first entry about it.
     pub first_seq: i64,
     /// The generation in which it began; a reset of something later does not change it.
     pub generation: u32,
 }
 
-/// The payload of `step_failed`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct FailedAttempt {
-    /// The error.
-    pub error: StepError,
-    /// Whether it is the step's outcome.
-    #[serde(rename = "final")]
-    pub is_final: bool,
-    /// Whether nobody knows what the attempt did to the world.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub in_doubt: bool,
-    /// When the next attempt is due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_at: Option<Timestamp>,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
-    /// With a result.
-    Completed(Value),
-    /// With an error.
-    Failed(StepError),
-    /// By request.
-    Cancelled(String),
+impl StepRecord {
+    /// Whether a fork may have it: it ended, and did not make files of the run's own.
+    pub fn is_shared(&self) -> bool {
+        self.outcome.is_some() && self.class != Some(EffectClass::Workspace)
+    }
 }
 
 /// The state that a run's entries give.
@@ -95,6 +79,7 @@ pub struct History {
     requested: HashMap<String, ApprovalId>,
     decisions: HashMap<ApprovalId, Vec<Decision>>,
     signals: HashMap<String, Vec<Value>>,
+    children: HashMap<String, Child>,
     /// Why it is to be cancelled.
     pub cancel: Option<String>,
     /// Why it rests.
@@ -129,7 +114,7 @@ impl History {
         for entry in entries {
             if entry.kind == EntryKind::Reset {
                 let from = reset_position(entry);
-                live.retain(|(earlier, _)| earlier.seq < from);
+                live.retain(|(earlier, _)| earlier.seq < from || begins(earlier.kind));
                 let mut again = Self {
                     seq: -1,
                     ..Self::default()
@@ -145,11 +130,64 @@ impl History {
                 again.seq = entry.seq;
                 history = again;
             } else {
+                if entry.kind == EntryKind::Continued {
+                    live.clear();
+                }
                 live.push((entry, history.generation));
                 history.apply(entry);
             }
         }
         history
+    }
+
+    /// What a fork has of the run it comes from: what ended. What was under way is the other run's
+    /// affair, as are its questions to people and the files it made.
+    fn inherited(&self) -> Self {
+        let steps = self.steps.iter().filter(|(_, step)| step.is_shared());
+        let timers = self.timers.iter().filter(|(_, (_, fired))| *fired);
+        let children = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.ended.is_some());
+        let copy = |(path, step): (&String, &StepRecord)| {
+            let step = StepRecord {
+                generation: 0,
+                ..step.clone()
+            };
+            (path.clone(), step)
+        };
+        Self {
+            steps: steps.map(copy).collect(),
+            timers: timers.map(|(path, timer)| (path.clone(), *timer)).collect(),
+            children: children
+                .map(|(path, child)| (path.clone(), child.clone()))
+                .collect(),
+            signals: self.signals.clone(),
+            seq: self.seq,
+            ..Self::default()
+        }
+    }
+
+    /// What is left when the function starts again with another input. Where that was erased,
+    /// nobody can go on.
+    fn continued(&self, continued: Option<Continued>) -> Self {
+        let Some(continued) = continued else {
+            return Self {
+                generation: self.generation + 1,
+                seq: self.seq,
+                ..Self::default()
+            };
+        };
+        Self {
+            started: Some(continued.started),
+            started_at: continued.started_at,
+            signals: continued.signals.into_iter().collect(),
+            cancel: continued.cancel,
+            paused: continued.paused,
+            generation: continued.generation,
+            seq: self.seq,
+            ..Self::default()
+        }
     }
 
     /// The state after one more entry. A reset needs the whole journal: see [`Self::replay`].
@@ -159,12 +197,11 @@ impl History {
         self.seq = self.seq.max(entry.seq);
         let payload = entry.payload.clone().unwrap_or_default();
         match entry.kind {
-            EntryKind::RunStarted => {
-                self.started = serde_json::from_value(payload).ok();
-                self.started_at = entry.at;
-            }
+            EntryKind::RunStarted => self.start(entry, payload),
             EntryKind::StepBegun => {
+                let class = EffectClass::parse(&text(&payload, "class"));
                 let step = self.record(entry);
+                step.class = class;
                 step.begun += 1;
                 step.open = true;
                 step.in_doubt = false;
@@ -179,12 +216,9 @@ impl History {
             }
             EntryKind::StepFailed => self.fail(entry, payload),
             EntryKind::TimerSet => {
-                let due = payload
-                    .get("due")
-                    .and_then(Value::as_i64)
-                    .unwrap_or_default();
-                self.timers
-                    .insert(entry.path.clone(), (Timestamp::from_micros(due), false));
+                let due = payload.get("due").and_then(Value::as_i64);
+                let due = Timestamp::from_micros(due.unwrap_or_default());
+                self.timers.insert(entry.path.clone(), (due, false));
             }
             EntryKind::TimerFired => {
                 self.timers.entry(entry.path.clone()).or_default().1 = true;
@@ -201,6 +235,8 @@ impl History {
                     .or_default()
                     .push(payload);
             }
+            EntryKind::ChildSpawned => self.spawn(entry, payload),
+            EntryKind::ChildEnded => self.bury(entry, payload),
             EntryKind::CancelRequested => {
                 self.cancel = Some(text(&payload, "reason"));
                 // Whoever ends a run that rests wants it to go on to its end.
@@ -209,6 +245,7 @@ impl History {
             EntryKind::Paused => self.paused = Some(text(&payload, "reason")),
             EntryKind::Resumed => self.paused = None,
             EntryKind::Reset => self.generation += 1,
+            EntryKind::Continued => *self = self.continued(serde_json::from_value(payload).ok()),
             EntryKind::RunCompleted => self.ended = Some(Ended::Completed(payload)),
             EntryKind::RunFailed => {
                 let error = serde_json::from_value(payload)
@@ -218,6 +255,39 @@ impl History {
             EntryKind::RunCancelled => {
                 self.ended = Some(Ended::Cancelled(text(&payload, "reason")));
             }
+        }
+    }
+
+    fn start(&mut self, entry: &Entry, payload: Value) {
+        let started: Option<Started> = serde_json::from_value(payload).ok();
+        let origin = started.as_ref().map(|started| &started.origin);
+        if matches!(origin, Some(Origin::ForkOf(_))) {
+            *self = self.inherited();
+        }
+        self.started = started;
+        self.started_at = entry.at;
+    }
+
+    fn spawn(&mut self, entry: &Entry, payload: Value) {
+        if let Ok(spawned) = serde_json::from_value(payload) {
+            let child = Child {
+                spawned,
+                fingerprint: entry.fingerprint.clone(),
+                ended: None,
+                seq: entry.seq,
+            };
+            self.children.insert(entry.path.clone(), child);
+        }
+    }
+
+    fn bury(&mut self, entry: &Entry, payload: Value) {
+        let end: Option<ChildEnd> = serde_json::from_value(payload).ok();
+        let child = self.children.get_mut(&entry.path);
+        // The end of a run that a reset took back is not news any more.
+        if let (Some(child), Some(end)) = (child, end)
+            && child.spawned.run == end.run
+        {
+            child.ended = Some(end.ended);
         }
     }
 
@@ -299,10 +369,55 @@ impl History {
         self.decisions.get(&approval).map_or(&[], Vec::as_slice)
     }
 
+    /// The address of everything that is recorded of steps, timers, questions and runs started.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
+        let steps = self.steps.keys().chain(self.timers.keys());
+        let others = self.requested.keys().chain(self.children.keys());
+        steps.chain(others).map(String::as_str)
+    }
+
+    /// What is recorded of the run that was started at an address.
+    pub fn child(&self, path: &str) -> Option<&Child> {
+        self.children.get(path)
+    }
+
+    /// The runs that this one started and that have not ended, with the addresses they were started
+    /// at, oldest first.
+    pub fn live_children(&self) -> Vec<(&str, &Child)> {
+        let mut live: Vec<_> = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.ended.is_none())
+            .map(|(path, child)| (path.as_str(), child))
+            .collect();
+        live.sort_by_key(|(_, child)| child.seq);
+        live
+    }
+
+    /// The signals that are left when so many of each name were taken.
+    pub(crate) fn signals_after(
+        &self,
+        taken: impl Fn(&str) -> usize,
+    ) -> BTreeMap<String, Vec<Value>> {
+        self.signals
+            .iter()
+            .map(|(name, values)| {
+                let left = values.iter().skip(taken(name)).cloned().collect::<Vec<_>>();
+                (name.clone(), left)
+            })
+            .filter(|(_, left)| !left.is_empty())
+            .collect()
+    }
+
     /// The values received under a signal's name, oldest first.
     pub fn signals(&self, name: &str) -> &[Value] {
         self.signals.get(name).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Whether a history begins with an entry of this kind; no reset takes it back.
+fn begins(kind: EntryKind) -> bool {
+    matches!(kind, EntryKind::RunStarted | EntryKind::Continued)
 }
 
 /// The position from which a reset takes back.

@@ -377,18 +377,31 @@ fn appended(row: EntryRow, payload: Option<serde_json::Value>) -> Result<Entry, 
     })
 }
 
-/// Reads a run's entries after a position, with their payloads.
+/// Reads a run's own entries after a position, with their payloads.
 pub fn read(
     database: &Database,
     blobs: &Blobs,
     run: RunId,
     after: i64,
 ) -> Result<Vec<Entry>, StoreError> {
+    between(database, blobs, run, after, i64::MAX)
+}
+
+/// Reads a run's own entries after a position, up to and with another.
+pub(crate) fn between(
+    database: &Database,
+    blobs: &Blobs,
+    run: RunId,
+    after: i64,
+    upto: i64,
+) -> Result<Vec<Entry>, StoreError> {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         let position = entries.last().map_or(after, |entry| entry.seq);
-        let more = page(database, blobs, run, position, PAGE)?;
-        let is_last = more.len() < PAGE as usize;
+        let left = u32::try_from(upto.saturating_sub(position)).unwrap_or(u32::MAX);
+        let limit = left.min(PAGE);
+        let more = page(database, blobs, run, position, limit)?;
+        let is_last = more.len() < limit as usize || left <= PAGE;
         entries.extend(more);
         if is_last {
             return Ok(entries);

@@ -5,25 +5,33 @@
 //! its input and on what earlier steps gave.
 //!
 //! Here is the run itself with its branches and boundaries; `execute` does a step once, `sleep` and
-//! `signal` wait for time and for a value from outside, `approval` asks a person.
+//! `signal` wait for time and for a value from outside, `approval` asks a person, `child` starts other
+//! runs, `choose` takes the first of several branches, `recorded` remembers what replay must find
+//! again: times, random numbers, versions.
 
 mod approval;
+mod child;
+mod choose;
 mod execute;
+mod recorded;
 mod signal;
 mod sleep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use matrix_core::{Caller, RunId, Timestamp};
+use matrix_store::tables::queue::Placement;
 use matrix_store::tables::{runs, workers};
 use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::approval::{Decision, Verdict, approval_id};
+pub use self::child::{Child, NewChild};
+use crate::engine::Engine;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
 use crate::history::Started;
@@ -35,6 +43,8 @@ use crate::wait::{Board, Waiting};
 /// What the parts of one execution share.
 #[derive(Debug)]
 pub(crate) struct Execution {
+    /// Nobody's in a replay.
+    pub(crate) engine: Option<Engine>,
     pub(crate) journal: Journal,
     pub(crate) board: Arc<Board>,
     pub(crate) fence: Fence,
@@ -42,10 +52,14 @@ pub(crate) struct Execution {
     pub(crate) lease: Arc<Lease>,
     pub(crate) actor: String,
     pub(crate) started: Started,
+    /// Where it queues.
+    pub(crate) placement: Placement,
     pub(crate) cancelled: watch::Sender<bool>,
     /// Raised when the owner wants to let go at the next step boundary.
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) occurrences: Mutex<BTreeMap<String, u32>>,
+    /// How many signals of each name the function has been given.
+    pub(crate) taken: Mutex<BTreeMap<String, usize>>,
     /// Nothing is done or written: what is not recorded ends the execution.
     pub(crate) is_replay: bool,
 }
@@ -120,13 +134,15 @@ impl Run {
         self.execution.is_replay
     }
 
+    /// How often each address was asked for.
+    fn occurrences(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        let seen = self.execution.occurrences.lock();
+        seen.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn address(&self, name: &str) -> String {
         let base = format!("{}{name}", self.branch);
-        let mut seen = self
-            .execution
-            .occurrences
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.occurrences();
         let count = seen.entry(base.clone()).or_insert(0);
         *count += 1;
         format!("{base}#{count}")
@@ -147,11 +163,7 @@ impl Run {
     {
         let keys: BTreeSet<_> = items.iter().map(|(key, _)| key.clone()).collect();
         if keys.len() != items.len() {
-            return Err(StepError::permanent(
-                "branch_keys",
-                format!("the branches of `{name}` do not have keys of their own"),
-            )
-            .into());
+            return Err(same_keys(name).into());
         }
         let parent = self.branch(name);
         let mut waiting = items.into_iter().enumerate();
@@ -169,6 +181,15 @@ impl Run {
             }
         }
         Ok(results.into_values().collect())
+    }
+
+    /// Ends this execution: the run goes on as the same run with this input and nothing else, under
+    /// the newest version of its function. Its journal stays, but what is before does not count any
+    /// more and is not read again, so a run that never ends does not grow its replay. Signals that it
+    /// has not taken yet are kept; runs that it started go on without it. To be returned at once:
+    /// `return Err(run.continue_as_new(next))`.
+    pub fn continue_as_new(&self, input: Value) -> RunError {
+        RunError::ContinueAsNew(Box::new(input))
     }
 
     fn cancellation(&self) -> RunError {
@@ -268,6 +289,11 @@ impl Run {
         drop(flight);
         Ok(())
     }
+}
+
+fn same_keys(name: &str) -> StepError {
+    let what = format!("the branches of `{name}` do not have keys of their own");
+    StepError::permanent("branch_keys", what)
 }
 
 fn waiting(what: &str, name: &str, because: &str, until: Option<Timestamp>) -> Waiting {

@@ -13,13 +13,14 @@ use matrix_core::{Authorised, Code, Digest, Problem, RunId, Scope, Timestamp};
 use matrix_evidence::tlog::Proof;
 use matrix_store::tables::journal::{self as table, EntryRow};
 use matrix_store::tables::queue::Placement;
-use matrix_store::tables::runs::RunRow;
+use matrix_store::tables::runs::{Lineage, RunRow};
 use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Canonical, Entry, EntryKind, FORMAT, genesis};
+use crate::entry::{Canonical, Entry, EntryKind, FORMAT};
 use crate::error::RequestError;
-use crate::history::{Ended, History, Started};
+use crate::history::{Ended, ForkPoint, History, Started};
+use crate::lineage;
 use crate::runs::{self, RunRead, RunView};
 use crate::seal::{self, SealError};
 
@@ -87,6 +88,9 @@ struct Head {
     matrix_run: u32,
     run: RunId,
     scope: Scope,
+    /// For a fork, the entry it was forked at: its own entries begin behind that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fork: Option<ForkPoint>,
 }
 
 /// An entry.
@@ -149,9 +153,10 @@ pub fn export(
         matrix_run: FORM,
         run: row.run,
         scope: row.scope.clone(),
+        fork: database.read_now::<_, StoreError, _>(|tx| lineage::fork_point(tx, &row))?,
     };
     put(to, &head)?;
-    let (mut position, mut hash) = (-1, row.head_hash);
+    let (mut position, mut hash) = (row.lineage.fork_seq, row.head_hash);
     while position < row.head_seq {
         let rows =
             database.read_now::<_, StoreError, _>(|tx| table::list(tx, row.run, position, PAGE))?;
@@ -242,7 +247,8 @@ pub fn open(from: impl BufRead) -> Result<RunFile, RunFileError> {
         let what = format!("form {} is not read, only {FORM}", head.matrix_run);
         return Err(lines.broken(what));
     }
-    let mut hash = genesis(head.run, &head.scope, "").map_err(StoreError::corrupt)?;
+    let first = head.fork.map_or(0, |fork| fork.seq.saturating_add(1));
+    let mut hash = lineage::before_first(head.run, &head.scope, head.fork.as_ref())?;
     let (mut entries, mut redacted): (Vec<Entry>, Vec<(i64, Vec<String>)>) = Default::default();
     let foot: Foot = loop {
         let text = lines.text()?;
@@ -250,7 +256,8 @@ pub fn open(from: impl BufRead) -> Result<RunFile, RunFileError> {
             break foot;
         }
         let line: Line = lines.parse(&text)?;
-        let seq = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        let seq = first.saturating_add(count);
         if line.seq != seq {
             return Err(lines.broken(format!("entry {} where {seq} should be", line.seq)));
         }
@@ -320,6 +327,11 @@ fn view(head: &Head, entries: &[Entry]) -> RunView {
             .map_or(Timestamp::default(), |entry| entry.at),
         updated_at: newest.map_or(Timestamp::default(), |entry| entry.at),
         placement: Placement::default(),
+        lineage: Lineage {
+            forked_from: head.fork.map(|fork| fork.run),
+            fork_seq: head.fork.map_or(-1, |fork| fork.seq),
+            ..Lineage::default()
+        },
     };
     RunView::new(row, &history)
 }

@@ -19,7 +19,7 @@ use matrix_store::{Database, StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::entry::genesis;
+use crate::lineage;
 
 /// The entry is newer than the newest checkpoint.
 pub const UNSEALED: Code = Code::new("PROOF-0004", 409, 1, "entry not sealed yet");
@@ -311,9 +311,12 @@ pub fn prove(database: &Database, run: RunId, seq: i64) -> Result<Proof, SealErr
             .iter()
             .find(|entry| entry.seq == seq)
             .ok_or_else(missing)?;
-        let previous = match entries.iter().find(|entry| entry.seq == seq - 1) {
-            Some(before) => before.hash,
-            None => genesis(run, &row.scope, "").map_err(StoreError::corrupt)?,
+        let before = entries.iter().find(|entry| entry.seq == seq - 1);
+        let previous = if let Some(before) = before {
+            before.hash
+        } else {
+            let fork = lineage::fork_point(tx, &row)?;
+            lineage::before_first(run, &row.scope, fork.as_ref())?
         };
         let newest = table::newest(tx, SHARD)?;
         let newest = newest

@@ -42,6 +42,18 @@ impl EffectClass {
         }
     }
 
+    /// The class of this name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let all = [
+            Self::Read,
+            Self::Idempotent,
+            Self::Workspace,
+            Self::Metered,
+            Self::External,
+        ];
+        all.into_iter().find(|class| class.as_str() == text)
+    }
+
     /// Whether the beginning is journaled before the effect.
     pub(crate) const fn begins(self) -> bool {
         matches!(self, Self::Workspace | Self::Metered | Self::External)

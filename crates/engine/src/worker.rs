@@ -1,5 +1,7 @@
 //! One owner drives one run, from its claim until it ends, waits, rests or is lost.
 
+mod settle;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -8,20 +10,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use matrix_core::Timestamp;
-use matrix_store::tables::runs::{self, Release};
-use matrix_store::tables::{approvals, inbox};
+use matrix_store::tables::inbox;
+use matrix_store::tables::runs::RunRow;
 use matrix_store::{StoreError, Tx};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+pub(crate) use self::settle::Letter;
+use self::settle::{Mail, Outcome, person, state_of};
+use crate::engine::Engine;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
 use crate::history::{Ended, History};
-use crate::journal::{AppendError, Beside, Fence, Journal, append_in};
+use crate::journal::{AppendError, Fence, Journal, append_in};
 use crate::lease::Lease;
+use crate::lineage;
 use crate::run::{Execution, Run};
 use crate::storage::Purpose;
-use crate::wait::{Board, Nudge, Waiting};
+use crate::wait::{Board, Nudge};
 
 /// A run whose owners died this often without coming to rest is left to a person.
 const CRASHES_MAX: i64 = 5;
@@ -41,6 +47,19 @@ pub trait DurableFunction: Send + Sync {
 
     /// Executes the run. It is called again after every interruption, from the beginning.
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError>;
+
+    /// Whether a fork of its runs may be given this input as it stands. A function whose input is
+    /// checked and completed where a run is asked for says no.
+    fn takes(&self, _input: &Value) -> bool {
+        false
+    }
+
+    /// Whether a fork of its runs may share what the step at this address gave. From the first step
+    /// on that it may not, the fork does everything itself: what was decided for one run, or made for
+    /// it alone, says nothing about another.
+    fn shares(&self, _path: &str) -> bool {
+        true
+    }
 }
 
 /// How an owner let go of a run.
@@ -57,26 +76,14 @@ pub(crate) enum LetGo {
 /// What a worker needs to drive a run.
 #[derive(Debug)]
 pub(crate) struct Drive {
+    pub(crate) engine: Engine,
     pub(crate) journal: Journal,
     pub(crate) lease: Arc<Lease>,
+    /// The run's row, as it was claimed.
+    pub(crate) row: RunRow,
     pub(crate) fence: Fence,
     pub(crate) mail: Arc<Notify>,
     pub(crate) draining: watch::Receiver<bool>,
-}
-
-enum Outcome {
-    Returned(Result<Value, RunError>),
-    Parked(Vec<Waiting>),
-    /// The past has changed under the function, so it starts again.
-    Again,
-}
-
-/// Whether mail that came while a run was let go of makes it ready again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mail {
-    Heard,
-    /// The mail itself is what cannot be read.
-    Unreadable,
 }
 
 impl From<AppendError> for LetGo {
@@ -95,15 +102,9 @@ impl From<StoreError> for LetGo {
 }
 
 impl Drive {
-    /// Drives the run with the function that `find` gives for its kind and version.
-    pub(crate) async fn drive(
-        &self,
-        crashes: i64,
-        find: impl Fn(&str, &str) -> Option<Arc<dyn DurableFunction>>,
-    ) -> LetGo {
-        let driven = AssertUnwindSafe(self.try_drive(crashes, find))
-            .catch_unwind()
-            .await;
+    /// Drives the run with the function of its kind and version.
+    pub(crate) async fn drive(&self) -> LetGo {
+        let driven = AssertUnwindSafe(self.try_drive()).catch_unwind().await;
         let driven = match driven {
             // One run's damage is that run's; the others go on.
             Ok(Err(LetGo::Storage(
@@ -123,30 +124,26 @@ impl Drive {
         driven.err().unwrap_or(LetGo::Settled)
     }
 
-    async fn try_drive(
-        &self,
-        crashes: i64,
-        find: impl Fn(&str, &str) -> Option<Arc<dyn DurableFunction>>,
-    ) -> Result<(), LetGo> {
+    async fn try_drive(&self) -> Result<(), LetGo> {
         self.collect_mail().await?;
         let history = self.history().await?;
         if history.ended.is_some() {
-            return self.let_go(Vec::new(), state_of(&history), None).await;
+            return self.let_go(state_of(&history), None).await;
         }
         if let Some(reason) = &history.paused {
-            return self
-                .let_go(Vec::new(), "paused", Some(person(reason)))
-                .await;
+            return self.let_go("paused", Some(person(reason))).await;
         }
         let Some(started) = history.started.clone() else {
             return Err(StoreError::corrupt(format_args!("run {}", self.fence.run)).into());
         };
+        let crashes = self.row.crashes;
         if crashes >= CRASHES_MAX {
             let reason =
                 format!("its host died {crashes} times while it ran; look at the log, then resume");
             return self.pause(&reason).await;
         }
-        let Some(function) = find(&started.kind, &started.version) else {
+        let functions = self.engine.functions();
+        let Some(function) = functions.find(&started.kind, &started.version) else {
             let reason = format!(
                 "it needs version {} of `{}`, which this program does not have",
                 started.version, started.kind
@@ -156,6 +153,7 @@ impl Drive {
         let cancelled = watch::Sender::new(history.cancel.is_some());
         let input = started.input.clone();
         let execution = Arc::new(Execution {
+            engine: Some(self.engine.clone()),
             journal: self.journal.clone(),
             board: Board::new(history),
             fence: self.fence,
@@ -163,20 +161,21 @@ impl Drive {
             lease: Arc::clone(&self.lease),
             actor: format!("worker:{}", self.lease.worker),
             started,
+            placement: self.row.placement.clone(),
             cancelled,
             draining: self.draining.clone(),
             occurrences: Mutex::default(),
+            taken: Mutex::default(),
             is_replay: false,
         });
         let outcome = self.execute(&*function, &execution, input).await?;
-        self.finish(outcome, &execution.board).await
+        self.finish(outcome, &execution).await
     }
 
     async fn history(&self) -> Result<History, StoreError> {
-        let (journal, run) = (self.journal.clone(), self.fence.run);
-        let read = self.journal.storage.read(move || journal.read(run, -1));
-        let entries = read.await?;
-        Ok(History::replay(&entries))
+        let (journal, row) = (self.journal.clone(), self.row.clone());
+        let read = move || lineage::history(&journal.storage.database, &journal.blobs, &row);
+        self.journal.storage.read(read).await
     }
 
     /// Polls the function until it returns or can do nothing by itself, taking mail in between.
@@ -232,128 +231,6 @@ impl Drive {
         }
     }
 
-    async fn finish(&self, outcome: Outcome, board: &Board) -> Result<(), LetGo> {
-        let result = match outcome {
-            Outcome::Parked(waits) => return self.park(waits, board).await,
-            Outcome::Again => return self.let_go(Vec::new(), "ready", None).await,
-            Outcome::Returned(result) => result,
-        };
-        let (kind, payload, state) = match result {
-            Ok(value) => (EntryKind::RunCompleted, value, "succeeded"),
-            Err(RunError::Failed(error)) => {
-                let payload = serde_json::to_value(&error).unwrap_or_default();
-                (EntryKind::RunFailed, payload, "failed")
-            }
-            Err(RunError::Cancelled(reason)) => (
-                EntryKind::RunCancelled,
-                json!({ "reason": reason }),
-                "cancelled",
-            ),
-            Err(error @ (RunError::Diverged { .. } | RunError::Unrecorded { .. })) => {
-                let history = board.look(History::clone);
-                return self.pause_or_end(&error.to_string(), &history).await;
-            }
-            Err(RunError::NeedsPerson(reason)) => return self.pause(&reason).await,
-            Err(RunError::Lost) => return Err(LetGo::Lost),
-            Err(RunError::Store(error)) => return Err(LetGo::Storage(error)),
-        };
-        self.let_go(vec![Draft::new(kind, payload)], state, None)
-            .await
-    }
-
-    async fn pause(&self, reason: &str) -> Result<(), LetGo> {
-        self.rest(reason, Mail::Heard).await
-    }
-
-    async fn rest(&self, reason: &str, mail: Mail) -> Result<(), LetGo> {
-        let draft = Draft::new(EntryKind::Paused, json!({ "reason": reason }));
-        self.give_up(vec![draft], "paused", Some(person(reason)), mail)
-            .await
-    }
-
-    /// Lets a run rest that cannot be executed. One that a person cancelled while it rested ends
-    /// here, or it could never end.
-    async fn pause_or_end(&self, reason: &str, history: &History) -> Result<(), LetGo> {
-        match &history.cancel {
-            Some(cancel) if history.given_up => {
-                let payload =
-                    json!({ "reason": format!("{cancel} (nothing was undone: {reason})") });
-                let draft = Draft::new(EntryKind::RunCancelled, payload);
-                self.let_go(vec![draft], "cancelled", None).await
-            }
-            _ => self.pause(reason).await,
-        }
-    }
-
-    async fn park(&self, waits: Vec<Waiting>, board: &Board) -> Result<(), LetGo> {
-        if let Some(reason) = board.look(|history| history.paused.clone()) {
-            return self
-                .let_go(Vec::new(), "paused", Some(person(&reason)))
-                .await;
-        }
-        if waits.is_empty() || *self.draining.borrow() {
-            return self.let_go(Vec::new(), "ready", None).await;
-        }
-        let first = waits
-            .iter()
-            .min_by_key(|w| w.until.unwrap_or(Timestamp::from_micros(i64::MAX)));
-        self.let_go(Vec::new(), "waiting", first.cloned()).await
-    }
-
-    async fn let_go(
-        &self,
-        drafts: Vec<Draft>,
-        state: &'static str,
-        waiting: Option<Waiting>,
-    ) -> Result<(), LetGo> {
-        self.give_up(drafts, state, waiting, Mail::Heard).await
-    }
-
-    /// Gives the run up in one transaction with its last entries. A run that waits and has mail is
-    /// ready again, and so is one that rests and has mail that wakes it: its sender saw a run that
-    /// was still driven.
-    async fn give_up(
-        &self,
-        drafts: Vec<Draft>,
-        state: &'static str,
-        waiting: Option<Waiting>,
-        mail: Mail,
-    ) -> Result<(), LetGo> {
-        let Fence { run, epoch } = self.fence;
-        let at = self.journal.clock.now();
-        let wake_at = waiting.as_ref().and_then(|waiting| waiting.until);
-        let text = waiting.map(|waiting| serde_json::to_string(&waiting).unwrap_or_default());
-        let beside: Beside = Box::new(move |tx| {
-            let woken = match state {
-                "waiting" => inbox::waiting(tx, run)?,
-                "paused" => mail == Mail::Heard && inbox::steering(tx, run)?,
-                _ => false,
-            };
-            let state = if woken { "ready" } else { state };
-            let text = if woken { None } else { text.as_deref() };
-            if matches!(state, "succeeded" | "failed" | "cancelled") {
-                approvals::close_others(tx, run, None, "closed", at)?;
-            }
-            runs::release(
-                tx,
-                run,
-                epoch,
-                &Release {
-                    state,
-                    waiting: text,
-                    wake_at,
-                },
-                at,
-            )?;
-            Ok(())
-        });
-        let actor = format!("worker:{}", self.lease.worker);
-        self.journal
-            .append(self.fence, &actor, drafts, Some(beside))
-            .await?;
-        Ok(())
-    }
-
     /// Moves the inbox into the journal, deleting it in the same transaction.
     async fn collect_mail(&self) -> Result<Vec<crate::entry::Entry>, LetGo> {
         let fence = self.fence;
@@ -397,24 +274,6 @@ fn move_mail(
         sealed.push(journal.seal(draft, &message.actor, message.at)?);
     }
     append_in(tx, fence, sealed, now)
-}
-
-fn person(reason: &str) -> Waiting {
-    Waiting {
-        what: "person".into(),
-        name: "resume".into(),
-        because: reason.into(),
-        until: None,
-    }
-}
-
-fn state_of(history: &History) -> &'static str {
-    match history.ended {
-        Some(Ended::Completed(_)) => "succeeded",
-        Some(Ended::Failed(_)) => "failed",
-        Some(Ended::Cancelled(_)) => "cancelled",
-        None => "ready",
-    }
 }
 
 /// Whether a state is one that a run does not leave again.

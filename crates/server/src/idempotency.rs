@@ -201,6 +201,7 @@ mod tests {
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
             placement: matrix_store::tables::queue::Placement::default(),
+            lineage: matrix_store::tables::runs::Lineage::default(),
         }
     }
 

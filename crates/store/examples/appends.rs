@@ -51,6 +51,7 @@ fn run_row(run: RunId) -> RunRow {
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
         placement: matrix_store::tables::queue::Placement::default(),
+        lineage: matrix_store::tables::runs::Lineage::default(),
     }
 }
 

@@ -32,6 +32,7 @@ fn run_row(number: u8) -> RunRow {
         created_at: Timestamp::from_micros(1),
         updated_at: Timestamp::from_micros(1),
         placement: matrix_store::tables::queue::Placement::default(),
+        lineage: matrix_store::tables::runs::Lineage::default(),
     }
 }
 

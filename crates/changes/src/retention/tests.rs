@@ -87,6 +87,7 @@ impl Site {
             created_at: day(ended_on),
             updated_at: day(ended_on),
             placement: matrix_store::tables::queue::Placement::default(),
+            lineage: matrix_store::tables::runs::Lineage::default(),
         };
         self.write(move |tx| runs::insert(tx, &row)).await;
         let names: Vec<String> = says.iter().map(ToString::to_string).collect();

@@ -148,8 +148,10 @@ impl Engine {
             epoch: row.epoch,
         };
         let drive = Drive {
+            engine: self.clone(),
             journal: self.shared.journal.clone(),
             lease: Arc::clone(&self.shared.lease),
+            row: row.clone(),
             fence,
             mail: Arc::clone(&mail),
             draining: self.shared.draining.subscribe(),
@@ -159,17 +161,9 @@ impl Engine {
         drop(driving);
         let engine = self.clone();
         let span = tracing::info_span!("run", run = %row.run, trace = %row.trace);
-        let crashes = row.crashes;
         driven.spawn(
             async move {
-                let find = |kind: &str, version: &str| {
-                    let found =
-                        engine.shared.functions.iter().find(|function| {
-                            function.kind() == kind && function.version() == version
-                        });
-                    found.cloned()
-                };
-                let letgo = drive.drive(crashes, find).await;
+                let letgo = drive.drive().await;
                 if let LetGo::Storage(error) = &letgo {
                     engine.storage_failed(error);
                     engine.rest().await;

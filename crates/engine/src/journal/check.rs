@@ -6,8 +6,8 @@ use matrix_store::tables::runs;
 use matrix_store::{Blobs, Database, StoreError};
 
 use super::{PAGE, canonical};
-use crate::entry::genesis;
 use crate::error::RequestError;
+use crate::lineage;
 
 /// What a check of a run's chain found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,23 +20,28 @@ pub struct ChainCheck {
     pub head: Digest,
 }
 
-/// Recomputes a run's chain from its rows.
+/// Recomputes a run's chain from its rows; of a fork, that of its own entries, which names the entry
+/// it was forked at.
 pub fn verify(database: &Database, blobs: &Blobs, run: RunId) -> Result<ChainCheck, RequestError> {
-    let row = database
-        .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
+    let (row, fork) = database
+        .read_now::<_, StoreError, _>(|tx| {
+            let row = runs::get(tx, run)?;
+            let fork = row.as_ref().map(|row| lineage::fork_point(tx, row));
+            Ok(row.zip(fork.transpose()?))
+        })?
         .ok_or(RequestError::NotFound(run))?;
     let broken = |seq: i64, what: &str| RequestError::Broken {
         run,
         seq,
         what: what.into(),
     };
-    let mut hash = genesis(run, &row.scope, "").map_err(|error| broken(-1, &error.to_string()))?;
+    let mut position = row.lineage.fork_seq;
+    let mut hash = lineage::before_first(run, &row.scope, fork.as_ref())?;
     let mut check = ChainCheck {
         entries: 0,
         erased: 0,
         head: hash,
     };
-    let mut position = -1;
     loop {
         let limit = i64::from(PAGE);
         let rows: Vec<EntryRow> =

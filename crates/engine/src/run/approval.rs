@@ -1,7 +1,6 @@
 //! Asking a person.
 
 use std::future::Future;
-use std::sync::PoisonError;
 
 use matrix_core::id::ApprovalId;
 use matrix_core::{RunId, Timestamp, canonical};
@@ -93,11 +92,7 @@ impl Run {
         let subject = serde_json::to_value(subject)
             .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
         let id = approval_id(self.id(), name, &subject)?;
-        let mut seen = self
-            .execution
-            .occurrences
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.occurrences();
         let count = seen.entry(format!("approval answers {id}")).or_insert(0);
         *count += 1;
         Ok((id, *count as usize - 1, subject))

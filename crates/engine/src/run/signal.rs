@@ -1,6 +1,7 @@
 //! Waiting for a value that somebody sends.
 
 use std::future::Future;
+use std::sync::PoisonError;
 
 use serde::de::DeserializeOwned;
 
@@ -23,6 +24,7 @@ impl Run {
             - 1;
         let (run, name) = (self.clone(), name.to_owned());
         async move {
+            let wanted = name.clone();
             let because = format!("`matrix run signal {} {name}` sends it", run.id());
             let wait = waiting("signal", &name, &because, None);
             let received = run
@@ -34,6 +36,14 @@ impl Run {
                 })
                 .await;
             let value = received.map_err(RunError::Cancelled)?;
+            let mut taken = run
+                .execution
+                .taken
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let count = taken.entry(wanted).or_default();
+            *count = (*count).max(index + 1);
+            drop(taken);
             decode(&path, value, "")
         }
     }

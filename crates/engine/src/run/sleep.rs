@@ -40,12 +40,33 @@ impl Run {
             .await
     }
 
-    /// Waits for a time that a crash, a restart and a clock set back do not change.
+    /// Waits so long; a crash, a restart and a clock set back do not change when it ends.
     pub fn sleep(
         &self,
         name: &str,
         duration: Duration,
     ) -> impl Future<Output = Result<(), RunError>> + Send + use<> {
+        let clock = Arc::clone(&self.execution.journal.clock);
+        self.timer(name, move || clock.now().plus(duration))
+    }
+
+    /// Waits for a time. Where it is past, the run goes on at once.
+    pub fn sleep_until(
+        &self,
+        name: &str,
+        due: Timestamp,
+    ) -> impl Future<Output = Result<(), RunError>> + Send + use<> {
+        self.timer(name, move || due)
+    }
+
+    fn timer<F>(
+        &self,
+        name: &str,
+        due: F,
+    ) -> impl Future<Output = Result<(), RunError>> + Send + use<F>
+    where
+        F: FnOnce() -> Timestamp + Send,
+    {
         let path = self.address(name);
         let run = self.clone();
         async move {
@@ -55,9 +76,8 @@ impl Run {
             }
             run.boundary(&path).await?;
             if board.look(|history| history.timer(&path).is_none()) {
-                let due = run.execution.journal.clock.now().plus(duration);
-                run.record(EntryKind::TimerSet, &path, "", json!({ "due": due }))
-                    .await?;
+                let payload = json!({ "due": due() });
+                run.record(EntryKind::TimerSet, &path, "", payload).await?;
             }
             let (due, _) = board
                 .look(|history| history.timer(&path))

@@ -38,6 +38,7 @@ pub async fn cancel(engine: &Engine, request: &Authorised<RunCancel>) -> Result<
         payload: json!({ "reason": reason }),
         paused: WakePaused::Yes,
         action: RunCancel::NAME,
+        letters: Vec::new(),
     };
     send(engine, request.caller(), mail).await
 }

@@ -101,6 +101,7 @@ pub async fn decide<A: Deciding>(
         payload,
         paused: WakePaused::No,
         action: A::NAME,
+        letters: Vec::new(),
     };
     send(engine, request.caller(), mail).await
 }

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::entry::EntryKind;
 use crate::error::RequestError;
 use crate::storage::Purpose;
-use crate::worker::is_terminal;
+use crate::worker::{Letter, is_terminal};
 
 /// What a policy is told about a request to steer a run.
 pub(super) fn steering_facts(run: RunId, submitter: &str) -> Value {
@@ -36,6 +36,8 @@ pub(super) struct Mail {
     pub(super) payload: Value,
     pub(super) paused: WakePaused,
     pub(super) action: &'static str,
+    /// What other runs are told in the same transaction.
+    pub(super) letters: Vec<Letter>,
 }
 
 /// Puts a message in a run's inbox, unless the run has ended.
@@ -47,7 +49,9 @@ pub(super) async fn send(engine: &Engine, caller: &Caller, mail: Mail) -> Result
         payload,
         paused,
         action,
+        letters,
     } = mail;
+    let told: Vec<RunId> = letters.iter().map(|letter| letter.to).collect();
     let (caller, at) = (caller.clone(), engine.clock().now());
     engine
         .storage()
@@ -72,10 +76,14 @@ pub(super) async fn send(engine: &Engine, caller: &Caller, mail: Mail) -> Result
             };
             inbox::insert(tx, &message)?;
             runs::wake(tx, run, paused, at)?;
+            for letter in letters {
+                letter.post(tx, run, at)?;
+            }
             audit::insert(tx, &caller, at, action, &run.to_string(), "")?;
             Ok(())
         })
         .await?;
     engine.wake(run);
+    engine.wake_all(told);
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod decide;
+mod fork;
 mod list;
 mod message;
 mod pause;
@@ -14,6 +15,7 @@ mod signal;
 
 pub use cancel::{RunCancel, cancel};
 pub use decide::{Answer, ApprovalApprove, ApprovalReject, Deciding, decide};
+pub use fork::{RunFork, fork};
 pub use list::{RunList, list};
 pub use matrix_store::tables::runs::Filter;
 pub use message::submitter_of;

@@ -38,6 +38,7 @@ pub async fn pause(engine: &Engine, request: &Authorised<RunPause>) -> Result<()
         payload: json!({ "reason": reason }),
         paused: WakePaused::No,
         action: RunPause::NAME,
+        letters: Vec::new(),
     };
     send(engine, request.caller(), mail).await
 }

@@ -19,6 +19,7 @@ use crate::error::{RequestError, RunError};
 use crate::history::{Ended, History};
 use crate::journal::{self, Fence, Journal};
 use crate::lease::Lease;
+use crate::lineage;
 use crate::run::{Execution, Run};
 use crate::wait::{Board, Nudge};
 use crate::worker::DurableFunction;
@@ -85,7 +86,7 @@ pub async fn replay(
         version: row.version.clone(),
     })?;
     let entries = journal::verify(database, &journal.blobs, run)?.entries;
-    let history = History::replay(&journal.read(run, -1)?);
+    let history = lineage::history(database, &journal.blobs, &row)?;
     let ended = history.ended.clone();
     let execution = execution(
         journal,
@@ -130,16 +131,19 @@ fn execution(
         .clone()
         .ok_or_else(|| StoreError::corrupt(format_args!("run {}", fence.run)))?;
     Ok(Arc::new(Execution {
+        engine: None,
         journal: journal.clone(),
         fence,
         believed: Arc::default(),
         lease: Arc::new(Lease::new("replay".into(), PATIENCE)),
         actor: "replay".into(),
         started,
+        placement: matrix_store::tables::queue::Placement::default(),
         cancelled: watch::Sender::new(history.cancel.is_some()),
         board: Board::new(history),
         draining: watch::channel(false).1,
         occurrences: Mutex::default(),
+        taken: Mutex::default(),
         is_replay: true,
     }))
 }
@@ -170,6 +174,10 @@ fn judge(ended: Option<&Ended>, outcome: Ending) -> Result<Verdict, RequestError
         Ending::Returned(Err(RunError::Failed(error))) => ("an error", json!(error)),
         Ending::Returned(Err(RunError::Cancelled(reason))) => ("its cancellation", json!(reason)),
         Ending::Returned(Err(RunError::Store(error))) => return Err(error.into()),
+        // What comes after it is another generation, of which nothing is recorded yet.
+        Ending::Returned(Err(RunError::ContinueAsNew(_))) => {
+            return Ok(beyond(recorded.as_ref(), "to start again".into()));
+        }
         Ending::Returned(Err(RunError::Unrecorded { path })) => {
             return Ok(beyond(recorded.as_ref(), path));
         }

@@ -38,6 +38,7 @@ pub async fn resume(engine: &Engine, request: &Authorised<RunResume>) -> Result<
         payload: json!({ "reason": reason }),
         paused: WakePaused::Yes,
         action: RunResume::NAME,
+        letters: Vec::new(),
     };
     send(engine, request.caller(), mail).await
 }

@@ -6,11 +6,11 @@ use matrix_store::tables::runs::{self, WakePaused};
 use serde_json::{Value, json};
 
 use super::message::{Mail, send, steering_facts};
-use super::show::read_history;
 use crate::engine::Engine;
 use crate::entry::EntryKind;
 use crate::error::RequestError;
-use crate::worker::is_terminal;
+use crate::lineage;
+use crate::worker::{Letter, is_terminal};
 
 /// Does a step, and everything after it, again.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<()
         });
     }
     let (database, blobs) = (engine.database().clone(), engine.blobs().clone());
-    let read = move || read_history(&database, &blobs, run);
+    let read = move || lineage::history(&database, &blobs, &row);
     let history = engine.storage().read::<_, StoreError, _>(read).await?;
     let steps = history.steps();
     let chosen = match &step {
@@ -61,6 +61,15 @@ pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<()
         let path = step.unwrap_or_else(|| "(one that failed or was interrupted)".into());
         RequestError::NoStep { run, path }
     })?;
+    // What was started from there on is started again.
+    let voided = history
+        .live_children()
+        .into_iter()
+        .filter(|(_, child)| child.seq >= from_seq);
+    let reason = format!("run {run}, which started it, does that part again");
+    let letters = voided
+        .map(|(_, child)| Letter::cancel(child.spawned.run, &reason))
+        .collect::<Result<Vec<_>, _>>()?;
     let mail = Mail {
         run,
         kind: EntryKind::Reset,
@@ -68,6 +77,7 @@ pub async fn retry(engine: &Engine, request: &Authorised<RunRetry>) -> Result<()
         payload: json!({ "from_seq": from_seq }),
         paused: WakePaused::Yes,
         action: RunRetry::NAME,
+        letters,
     };
     send(engine, request.caller(), mail).await
 }

@@ -10,6 +10,7 @@ use crate::entry::Entry;
 use crate::error::RequestError;
 use crate::history::History;
 use crate::journal;
+use crate::lineage;
 
 /// The most entries that [`entries`] gives at once.
 pub const ENTRIES_MAX: u32 = 1_000;
@@ -111,7 +112,7 @@ pub fn show(
     request: &Authorised<RunRead>,
 ) -> Result<RunView, RequestError> {
     let row = row(database, request)?;
-    let history = read_history(database, blobs, row.run)?;
+    let history = lineage::history(database, blobs, &row)?;
     Ok(RunView::new(row, &history))
 }
 
@@ -122,7 +123,7 @@ pub fn history(
     request: &Authorised<RunRead>,
 ) -> Result<History, RequestError> {
     let row = row(database, request)?;
-    Ok(read_history(database, blobs, row.run)?)
+    Ok(lineage::history(database, blobs, &row)?)
 }
 
 /// The entries of a run after a position (`-1` for the first), with their payloads, oldest first: at
@@ -149,12 +150,4 @@ pub(crate) fn row(
         .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
         .filter(|row| row.scope == request.caller().scope)
         .ok_or(RequestError::NotFound(run))
-}
-
-pub(super) fn read_history(
-    database: &Database,
-    blobs: &Blobs,
-    run: RunId,
-) -> Result<History, StoreError> {
-    Ok(History::replay(&journal::read(database, blobs, run, -1)?))
 }

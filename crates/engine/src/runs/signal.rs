@@ -42,6 +42,7 @@ pub async fn signal(engine: &Engine, request: &Authorised<RunSignal>) -> Result<
         payload: value,
         paused: WakePaused::No,
         action: RunSignal::NAME,
+        letters: Vec::new(),
     };
     send(engine, request.caller(), mail).await
 }

@@ -8,13 +8,26 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn payload(kind: EntryKind, number: i64, path: &str) -> Value {
-    let approval = ApprovalId::from_bytes([u8::try_from(number % 3).unwrap_or(0); 16]);
+    let some = [u8::try_from(number % 3).unwrap_or(0); 16];
+    let (approval, other) = (ApprovalId::from_bytes(some), RunId::from_bytes(some));
+    let fork = json!({ "fork_of": { "run": other, "seq": number, "hash": Digest::of("h") } });
+    let started = json!({
+        "kind": "test", "version": "1", "title": "t", "input": number, "trace": "0",
+        "caller": { "principal": { "kind": "user", "name": "ada" },
+            "scope": { "organisation": "local", "workspace": "default" },
+            "on_behalf_of": [] },
+        "origin": if number % 2 == 0 { json!("asked") } else { fork },
+    });
     match kind {
-        EntryKind::RunStarted => json!({
-            "kind": "test", "version": "1", "title": "t", "input": number, "trace": "0",
-            "caller": { "principal": { "kind": "user", "name": "ada" },
-                "scope": { "organisation": "local", "workspace": "default" },
-                "on_behalf_of": [] },
+        EntryKind::RunStarted => started,
+        EntryKind::StepBegun => json!({
+            "class": if number % 2 == 0 { "workspace" } else { "external" },
+        }),
+        EntryKind::ChildSpawned => json!({ "run": other, "kind": "test", "detached": false }),
+        EntryKind::ChildEnded => json!({ "run": other, "completed": number }),
+        EntryKind::Continued => json!({
+            "started": started, "started_at": number, "signals": { "go": [number] },
+            "generation": 100 + number,
         }),
         EntryKind::StepFailed => json!({
             "error": { "code": "c", "message": path, "retry": "never" },
@@ -67,7 +80,40 @@ fn entries(drafts: Vec<(EntryKind, &'static str, Option<Value>)>) -> Vec<Entry> 
     drafts.into_iter().enumerate().map(number).collect()
 }
 
+/// Whether what came before counts no more, or only as a fork's.
+fn begins_a_generation(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::RunStarted | EntryKind::Continued)
+}
+
 proptest! {
+    #[test]
+    fn a_fork_has_what_ended_and_nothing_that_belongs_to_the_other_run(
+        drafts in proptest::collection::vec(draft(), 0..40),
+    ) {
+        let mut entries = entries(drafts);
+        let before = History::replay(&entries);
+        let start = (EntryKind::RunStarted, "", Some(payload(EntryKind::RunStarted, 1, "")));
+        let mut start = self::entries(vec![start]);
+        start[0].seq = i64::try_from(entries.len()).unwrap();
+        entries.append(&mut start);
+        let fork = History::replay(&entries);
+        prop_assert!(fork.ended.is_none() && fork.paused.is_none() && fork.cancel.is_none());
+        prop_assert!(fork.live_children().is_empty());
+        for (path, step) in fork.steps() {
+            prop_assert!(step.is_shared(), "{} is shared", path);
+            prop_assert_eq!(&step.outcome, &before.step(path).unwrap().outcome);
+        }
+        for (path, step) in before.steps() {
+            let shared = step.is_shared();
+            prop_assert_eq!(fork.step(path).is_some(), shared, "{}", path);
+        }
+        for path in ["a#1", "a#2", "b/c#1", "go", ""] {
+            prop_assert!(fork.requested(path).is_none());
+            prop_assert!(fork.timer(path).is_none_or(|(_, fired)| fired));
+            prop_assert_eq!(fork.signals(path), before.signals(path));
+        }
+    }
+
     #[test]
     fn a_prefix_replayed_and_the_rest_applied_is_the_whole_replayed(
         drafts in proptest::collection::vec(draft(), 0..40),
@@ -96,6 +142,9 @@ proptest! {
         for (index, entry) in entries.iter().enumerate() {
             let history = History::replay(&entries[..=index]);
             prop_assert_eq!(history.seq, entry.seq);
+            if begins_a_generation(entry) {
+                resets = history.generation;
+            }
             if entry.kind == EntryKind::Reset {
                 resets += 1;
                 let from = reset_position(entry);
@@ -123,7 +172,9 @@ proptest! {
                 entry.path == path
                     && matches!(entry.kind, EntryKind::StepCompleted | EntryKind::StepFailed)
             });
-            let resets = entries.iter().any(|entry| entry.kind == EntryKind::Reset);
+            let resets = entries
+                .iter()
+                .any(|entry| entry.kind == EntryKind::Reset || begins_a_generation(entry));
             if let Some(last) = last && !resets && last.payload.is_none() {
                 prop_assert!(step.erased, "{} looks whole", path);
             }

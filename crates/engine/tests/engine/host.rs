@@ -13,7 +13,7 @@ use matrix_core::{
     Timestamp,
 };
 use matrix_engine::error::RequestError;
-use matrix_engine::runs::{self, Replay, RunRead, RunView};
+use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead, RunSignal, RunView};
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
 };
@@ -98,6 +98,7 @@ struct Function {
     kind: &'static str,
     version: &'static str,
     body: Body,
+    takes: bool,
 }
 
 #[async_trait]
@@ -110,6 +111,9 @@ impl DurableFunction for Function {
     }
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
         (self.body)(run, input).await
+    }
+    fn takes(&self, _: &Value) -> bool {
+        self.takes
     }
 }
 
@@ -224,22 +228,48 @@ impl Place {
         self.start(Self::options(worker), version, body)
     }
 
+    /// A host with functions of several kinds.
+    pub(crate) fn host_of(&self, worker: &str, functions: &[(&'static str, Body)]) -> Host {
+        self.start_all(Self::options(worker), "1", functions, false)
+    }
+
+    /// A host with a function whose forks may be given another input.
+    pub(crate) fn host_that_takes(&self, worker: &str, kind: &'static str, body: &Body) -> Host {
+        let functions = [(kind, Arc::clone(body))];
+        self.start_all(Self::options(worker), "1", &functions, true)
+    }
+
     fn start(&self, options: EngineOptions, version: &'static str, body: &Body) -> Host {
-        let test = Function {
-            kind: "test",
-            version,
-            body: Arc::clone(body),
-        };
+        self.start_all(options, version, &[("test", Arc::clone(body))], false)
+    }
+
+    fn start_all(
+        &self,
+        options: EngineOptions,
+        version: &'static str,
+        functions: &[(&'static str, Body)],
+        takes: bool,
+    ) -> Host {
         let ping = Function {
             kind: "ping",
             version: "1",
             body: self::body(|_, input| async move { Ok(input) }),
+            takes,
         };
-        let functions: Vec<Arc<dyn DurableFunction>> = vec![Arc::new(test), Arc::new(ping)];
-        let engine = Engine::new(self.journal(), functions, options);
+        let mut all: Vec<Arc<dyn DurableFunction>> = vec![Arc::new(ping)];
+        for (kind, body) in functions {
+            all.push(Arc::new(Function {
+                kind,
+                version,
+                body: Arc::clone(body),
+                takes,
+            }));
+        }
+        let engine = Engine::new(self.journal(), all.clone(), options);
         let working = engine.clone();
         Host {
             engine,
+            functions: all,
             task: tokio::spawn(async move { working.work().await }),
         }
     }
@@ -248,6 +278,7 @@ impl Place {
 /// A host of a data directory.
 pub(crate) struct Host {
     pub(crate) engine: Engine,
+    functions: Vec<Arc<dyn DurableFunction>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -335,6 +366,7 @@ impl Host {
             kind: "test",
             version: "1",
             body: Arc::clone(body),
+            takes: false,
         };
         let function: Arc<dyn DurableFunction> = Arc::new(function);
         let find = |kind: &str, version: &str| {
@@ -348,6 +380,62 @@ impl Host {
     pub(crate) fn result(&self, run: RunId) -> Value {
         let entries = self.engine.journal().read(run, -1).unwrap();
         entries.last().unwrap().payload.clone().unwrap()
+    }
+
+    /// Replays a run with this host's functions; `same`, `so_far`, or how it differs.
+    pub(crate) async fn replayed(&self, run: RunId) -> String {
+        let find = |kind: &str, version: &str| {
+            let mut all = self.functions.iter();
+            let found = all.find(|f| f.kind() == kind && f.version() == version);
+            found.cloned()
+        };
+        let request = may(RunRead { run });
+        let replay = runs::replay(self.engine.journal(), &request, find);
+        let replay = tokio::time::timeout(PATIENCE, replay).await.unwrap();
+        match replay.unwrap().verdict {
+            ReplayVerdict::Same { .. } => "same".into(),
+            ReplayVerdict::SoFar { .. } => "so_far".into(),
+            ReplayVerdict::Differs { recorded, now } => format!("{recorded}, now {now}"),
+        }
+    }
+
+    /// Every run, oldest first.
+    pub(crate) fn all(&self) -> Vec<RunRow> {
+        let (scope, filter) = (Scope::local(), runs::Filter::default());
+        let rows = self
+            .engine
+            .database()
+            .read_now::<_, StoreError, _>(|tx| table::list(tx, &scope, &filter, 500));
+        let mut rows = rows.unwrap();
+        rows.reverse();
+        rows
+    }
+
+    pub(crate) fn input(&self, run: RunId) -> Value {
+        let entries = self.engine.journal().read(run, -1).unwrap();
+        entries[0].payload.clone().unwrap()["input"].clone()
+    }
+
+    /// What the newest entry of an address says.
+    pub(crate) fn payload(&self, run: RunId, path: &str) -> Value {
+        let entries = self.engine.journal().read(run, -1).unwrap();
+        let newest = entries.iter().rev().find(|entry| entry.path == path);
+        newest.unwrap().payload.clone().unwrap()
+    }
+
+    /// Recomputes a run's chain.
+    pub(crate) fn verify(&self, run: RunId) {
+        matrix_engine::journal::verify(self.engine.database(), self.engine.blobs(), run).unwrap();
+    }
+
+    pub(crate) async fn signal(&self, run: RunId, name: &str, value: Value) {
+        let signal = RunSignal {
+            run,
+            submitter: "user:ada".into(),
+            name: name.into(),
+            value,
+        };
+        runs::signal(&self.engine, &may(signal)).await.unwrap();
     }
 
     /// Tells a run to look again, and returns when the engine has looked.

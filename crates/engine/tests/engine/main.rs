@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod chain;
+mod children;
 mod crash;
 mod external;
+mod fork;
 mod full_disk;
 mod history;
 mod host;
@@ -17,4 +19,5 @@ mod runfile;
 mod simulation;
 mod steering;
 mod steps;
+mod surface;
 mod timers;

@@ -17,8 +17,9 @@ const INSERT: Statement = Statement::new(
     "runs.insert",
     "INSERT INTO runs (run, organisation, workspace, kind, version, title, trace, state, epoch,
                        crashes, head_seq, head_hash, created_at, updated_at, flow,
-                       concurrency_key, queued_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $11, $12, $13, $14)",
+                       concurrency_key, queued_at, parent, forked_from, fork_seq, base_seq)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $11, $12, $13, $14, $15, $16, $17,
+             $18)",
 );
 const GET: Statement = Statement::new("runs.get", select!("WHERE run = $1"));
 const LIST: Statement = Statement::new(
@@ -114,6 +115,11 @@ const REQUEUE: Statement = Statement::new(
     "UPDATE runs SET state = 'ready', owner = NULL, epoch = epoch + 1, updated_at = $3
      WHERE run = $1 AND state = 'running' AND epoch = $2",
 );
+const CONTINUE: Statement = Statement::new(
+    "runs.continue_as_new",
+    "UPDATE runs SET base_seq = head_seq - 1, version = $2, waiting = NULL
+     WHERE run = $1 AND epoch = $3",
+);
 const OWNERS: Statement = Statement::new(
     "runs.owners",
     "SELECT DISTINCT owner FROM runs WHERE state = 'running' AND owner IS NOT NULL",
@@ -140,6 +146,7 @@ pub const STATEMENTS: &[Statement] = &[
     NEXT_WAKE,
     ORPHAN,
     REQUEUE,
+    CONTINUE,
     OWNERS,
     COUNT,
 ];
@@ -181,6 +188,32 @@ pub struct RunRow {
     pub updated_at: Timestamp,
     /// Where it queues.
     pub placement: Placement,
+    /// Where it comes from.
+    pub lineage: Lineage,
+}
+
+/// Where a run comes from, and how far back its journal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    /// The run that spawned it.
+    pub parent: Option<RunId>,
+    /// The run whose entries up to and with `fork_seq` are its own first ones.
+    pub forked_from: Option<RunId>,
+    /// See `forked_from`; `-1` for a run that is no fork. Its own entries begin behind it.
+    pub fork_seq: i64,
+    /// Entries up to and with this position do not count any more; `-1` when all count.
+    pub base_seq: i64,
+}
+
+impl Default for Lineage {
+    fn default() -> Self {
+        Self {
+            parent: None,
+            forked_from: None,
+            fork_seq: -1,
+            base_seq: -1,
+        }
+    }
 }
 
 /// Reads the columns of `run_columns`.
@@ -213,6 +246,12 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow, StoreError> {
             key: row.get(18)?,
             queued_at: row.get(19)?,
         },
+        lineage: Lineage {
+            parent: row.get(20)?,
+            forked_from: row.get(21)?,
+            fork_seq: row.get(22)?,
+            base_seq: row.get(23)?,
+        },
     })
 }
 
@@ -235,7 +274,11 @@ pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
             new.created_at,
             &new.placement.flow(&new.scope).name(),
             &new.placement.key,
-            new.placement.queued_at
+            new.placement.queued_at,
+            new.lineage.parent.as_ref(),
+            new.lineage.forked_from.as_ref(),
+            new.lineage.fork_seq,
+            new.lineage.base_seq
         ],
     )
     .map(drop)
@@ -434,6 +477,17 @@ pub fn orphan(tx: &Tx<'_>, owner: &str, at: Timestamp) -> Result<u64, StoreError
 pub fn requeue(tx: &Tx<'_>, id: RunId, epoch: i64, at: Timestamp) -> Result<bool, StoreError> {
     tx.require_engine("the queue")?;
     Ok(tx.execute(&REQUEUE, params![&id, epoch, at])? == 1)
+}
+
+/// Lets a run's journal count from its newest entry on, and pins the run to a version; false if the
+/// owner of this epoch lost it before.
+pub fn continue_as_new(
+    tx: &Tx<'_>,
+    id: RunId,
+    version: &str,
+    epoch: i64,
+) -> Result<bool, StoreError> {
+    Ok(tx.owns_run(id)? && tx.execute(&CONTINUE, params![&id, version, epoch])? == 1)
 }
 
 /// Everyone who owns a running run.

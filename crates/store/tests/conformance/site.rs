@@ -199,6 +199,7 @@ pub(crate) fn run_row(number: u8, scope: &Scope) -> RunRow {
             queued_at: at(1),
             ..Placement::default()
         },
+        lineage: matrix_store::tables::runs::Lineage::default(),
     }
 }
 

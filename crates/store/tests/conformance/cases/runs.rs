@@ -2,7 +2,7 @@
 
 use matrix_core::Digest;
 use matrix_store::StoreError;
-use matrix_store::tables::runs::{self, Filter, Head, HeadMove, Release, WakePaused};
+use matrix_store::tables::runs::{self, Filter, Head, HeadMove, Lineage, Release, WakePaused};
 
 use super::Row;
 use crate::site::{Site, at, conflicts, ours, refused, run_id, run_row, theirs};
@@ -38,6 +38,11 @@ pub(super) const CASES: &[Row] = &[
     ("runs::requeue", requeues, |s| {
         s.engine_only(|tx| runs::requeue(tx, run_id(1), 1, at(9)));
     }),
+    ("runs::continue_as_new", continues_as_new, |s| {
+        s.with_runs(&[1]);
+        let lost = |tx: &matrix_store::Tx<'_>| runs::continue_as_new(tx, run_id(1), "2", 0);
+        assert!(!s.theirs(lost));
+    }),
     ("runs::owners", knows_owners, |s| {
         s.engine_only(runs::owners);
     }),
@@ -59,6 +64,25 @@ fn inserts(site: &Site) {
     };
     conflicts(site.try_ours(move |tx| runs::insert(tx, &zero)));
     site.engine(|tx| runs::insert(tx, &run_row(3, &theirs())));
+}
+
+fn continues_as_new(site: &Site) {
+    let mut row = run_row(1, &ours());
+    row.lineage = Lineage {
+        parent: Some(run_id(7)),
+        forked_from: Some(run_id(8)),
+        fork_seq: 4,
+        base_seq: 2,
+    };
+    row.head_seq = 9;
+    let new = row.clone();
+    site.ours(move |tx| runs::insert(tx, &new));
+    assert!(!site.engine(|tx| runs::continue_as_new(tx, run_id(1), "2", 5)));
+    assert_eq!(site.see(|tx| runs::get(tx, run_id(1))), Some(row.clone()));
+    assert!(site.engine(|tx| runs::continue_as_new(tx, run_id(1), "2", 0)));
+    row.lineage.base_seq = 8;
+    row.version = "2".into();
+    assert_eq!(site.see(|tx| runs::get(tx, run_id(1))), Some(row));
 }
 
 fn keeps_inserts(site: &Site) {
