@@ -347,6 +347,23 @@ pub(crate) enum RunCommand {
         #[arg(long, value_name = "PATH")]
         step: Option<String>,
     },
+    /// Start a new run that shares what another one did before a step, and goes its own way.
+    Fork {
+        /// The run.
+        run: RunId,
+        /// The first step that the new run does itself; by default it goes on at the other one's end.
+        #[arg(long, value_name = "PATH")]
+        step: Option<String>,
+        /// Another input, JSON; only for kinds of runs that take one as it stands.
+        #[arg(long, value_name = "JSON")]
+        input: Option<String>,
+        /// Another version of its function.
+        #[arg(long, value_name = "VERSION")]
+        function_version: Option<String>,
+        /// One line for people.
+        #[arg(long)]
+        title: Option<String>,
+    },
     /// Send a named value to a run.
     Signal {
         /// The run.

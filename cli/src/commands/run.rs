@@ -45,11 +45,21 @@ pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, 
         RunCommand::Retry { run, step } => {
             steer(context, run, "retry", json!({ "step": step })).await
         }
+        RunCommand::Fork {
+            run,
+            step,
+            input,
+            function_version,
+            title,
+        } => {
+            let input = input.as_deref().map(json_of).transpose()?;
+            let body = json!({
+                "step": step, "input": input, "version": function_version, "title": title,
+            });
+            fork(context, run, body).await
+        }
         RunCommand::Signal { run, name, value } => {
-            let value: Value = serde_json::from_str(&value).map_err(|error| {
-                Problem::new(NOT_JSON, format!("`{value}` is not JSON: {error}"))
-                    .help("quote a text: '\"like this\"'")
-            })?;
+            let value = json_of(&value)?;
             steer(
                 context,
                 run,
@@ -182,6 +192,14 @@ pub(super) fn print_view(view: &RunView) {
         "journal ends at {} with {}",
         view.head_seq, view.head_hash
     ));
+    if let Some(parent) = view.parent {
+        output::line(format_args!("started by {parent}"));
+    }
+    if let Some(from) = view.forked_from {
+        output::line(format_args!(
+            "forked from {from}, whose entries before are shared"
+        ));
+    }
     for step in &view.steps {
         let error = step
             .error
@@ -189,6 +207,12 @@ pub(super) fn print_view(view: &RunView) {
             .map(|error| format!(": {error}"))
             .unwrap_or_default();
         output::line(format_args!("  {:<9} {}{error}", step.state, step.path));
+    }
+    for child in &view.children {
+        output::line(format_args!(
+            "  {:<9} {} {} ({})",
+            child.state, child.path, child.run, child.kind
+        ));
     }
 }
 
@@ -296,6 +320,34 @@ async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
     };
     change::show_end(context, &reader, &row)?;
     Ok(Exit::of_state(&row.state))
+}
+
+/// A value that was given on the command line.
+fn json_of(text: &str) -> Result<Value, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        Problem::new(NOT_JSON, format!("`{text}` is not JSON: {error}"))
+            .help("quote a text: '\"like this\"'")
+    })
+}
+
+/// Starts a fork and goes with it until it ends or waits.
+async fn fork(context: &Context, run: RunId, body: Value) -> Result<Exit, Failure> {
+    // A run that is not there is no reason to become host.
+    row(&Reader::open(&context.config)?, run)?;
+    let door = Door::open(&context.config, &context.environment).await?;
+    let answer = door
+        .post(&format!("/api/v1/runs/{run}/fork"), &body)
+        .await
+        .and_then(|answer| Ok(change::run_of(&answer)?));
+    let forked = match answer {
+        Ok(forked) => forked,
+        Err(problem) => {
+            door.close().await;
+            return Err(problem);
+        }
+    };
+    output::note(format_args!("forked {run} as {forked}"));
+    context.see_through(door, forked, BEGINNING).await
 }
 
 /// Asks the host for something; what follows from it happens before the command ends.

@@ -381,16 +381,21 @@ impl History {
         self.children.get(path)
     }
 
-    /// The runs that this one started and that have not ended, with the addresses they were started
-    /// at, oldest first.
-    pub fn live_children(&self) -> Vec<(&str, &Child)> {
-        let mut live: Vec<_> = self
+    /// The runs that this one started, with the addresses they were started at, oldest first.
+    pub fn children(&self) -> Vec<(&str, &Child)> {
+        let mut all: Vec<_> = self
             .children
             .iter()
-            .filter(|(_, child)| child.ended.is_none())
             .map(|(path, child)| (path.as_str(), child))
             .collect();
-        live.sort_by_key(|(_, child)| child.seq);
+        all.sort_by_key(|(_, child)| child.seq);
+        all
+    }
+
+    /// Those of [`Self::children`] that have not ended.
+    pub fn live_children(&self) -> Vec<(&str, &Child)> {
+        let mut live = self.children();
+        live.retain(|(_, child)| child.ended.is_none());
         live
     }
 

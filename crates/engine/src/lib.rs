@@ -42,6 +42,6 @@ pub use engine::{Beside, Engine, EngineOptions, NewRun, OnFullDisk, Scheduling};
 pub use entry::{Draft, Entry, EntryKind};
 pub use error::{RunError, StepError};
 pub use journal::Journal;
-pub use run::{Child, Decision, NewChild, Run, Verdict};
+pub use run::{Child, Decision, NewChild, Run, Saga, Verdict};
 pub use step::{EffectClass, RetryPolicy, Step, StepContext};
 pub use worker::DurableFunction;

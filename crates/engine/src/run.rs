@@ -14,6 +14,7 @@ mod child;
 mod choose;
 mod execute;
 mod recorded;
+mod saga;
 mod signal;
 mod sleep;
 
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 pub use self::approval::{Decision, Verdict, approval_id};
 pub use self::child::{Child, NewChild};
+pub use self::saga::Saga;
 use crate::engine::Engine;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Canonical, Entry, EntryKind, FORMAT};
 use crate::error::RequestError;
-use crate::history::{Ended, ForkPoint, History, Started};
+use crate::history::{ForkPoint, History, Started};
 use crate::lineage;
 use crate::runs::{self, RunRead, RunView};
 use crate::seal::{self, SealError};
@@ -296,9 +296,7 @@ pub fn open(from: impl BufRead) -> Result<RunFile, RunFileError> {
 fn view(head: &Head, entries: &[Entry]) -> RunView {
     let history = History::replay(entries);
     let state = match &history.ended {
-        Some(Ended::Completed(_)) => "succeeded",
-        Some(Ended::Failed(_)) => "failed",
-        Some(Ended::Cancelled(_)) => "cancelled",
+        Some(ended) => ended.state(),
         None if history.paused.is_some() => "paused",
         None => "unfinished",
     };

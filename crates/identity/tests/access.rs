@@ -73,12 +73,13 @@ const READ: [&str; 7] = [
     "user_read",
     "policy_read",
 ];
-const OPERATE: [&str; 5] = [
+const OPERATE: [&str; 6] = [
     "run_cancel",
     "run_pause",
     "run_resume",
     "run_signal",
     "run_retry",
+    "run_fork",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
 const ADMINISTER: [&str; 5] = [

@@ -140,3 +140,14 @@ pub enum Ended {
     /// By request.
     Cancelled(String),
 }
+
+impl Ended {
+    /// The state of a run that ended so.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "succeeded",
+            Self::Failed(_) => "failed",
+            Self::Cancelled(_) => "cancelled",
+        }
+    }
+}

@@ -38,7 +38,12 @@ impl Run {
         async move { run.execute(path, step, work).await }
     }
 
-    async fn execute<T, F, Fut>(self, path: String, step: Step, work: F) -> Result<T, RunError>
+    pub(super) async fn execute<T, F, Fut>(
+        self,
+        path: String,
+        step: Step,
+        work: F,
+    ) -> Result<T, RunError>
     where
         T: Serialize + DeserializeOwned + Send,
         F: Fn(StepContext) -> Fut + Send + Sync,

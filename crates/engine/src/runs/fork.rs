@@ -3,10 +3,10 @@
 use matrix_core::{Action, Authorised, RunId};
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, RunRow};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::message::steering_facts;
-use crate::engine::{Birth, Engine, NewRun, Parents};
+use crate::engine::{Beside, Birth, Engine, NewRun, Parents};
 use crate::error::RequestError;
 use crate::history::{History, Origin};
 use crate::lineage;
@@ -40,7 +40,12 @@ impl Action for RunFork {
 
 /// Creates the fork. It copies nothing: what ended before the fork point is read where it stands.
 /// Questions to people, what was under way, and files that the other run made are not shared.
-pub async fn fork(engine: &Engine, request: &Authorised<RunFork>) -> Result<RunId, RequestError> {
+/// `beside` is written in the same transaction.
+pub async fn fork(
+    engine: &Engine,
+    request: &Authorised<RunFork>,
+    beside: Beside,
+) -> Result<RunId, RequestError> {
     let asked = request.action().clone();
     let run = asked.run;
     let row = engine
@@ -95,9 +100,6 @@ pub async fn fork(engine: &Engine, request: &Authorised<RunFork>) -> Result<RunI
         base_seq: row.lineage.base_seq,
     };
     let birth = Birth::of(engine.journal(), new, parents)?;
-    let detail = json!({ "of": run, "after": cut });
-    tracing::info!(fork = %birth.run(), %detail, "a run is forked");
-    let beside = Box::new(|_: &matrix_store::Tx<'_>, _| Ok(()));
     engine.give_birth(birth, RunFork::NAME, beside).await
 }
 

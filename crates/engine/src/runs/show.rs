@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::entry::Entry;
 use crate::error::RequestError;
-use crate::history::History;
+use crate::history::{Ended, History};
 use crate::journal;
 use crate::lineage;
 
@@ -51,8 +51,30 @@ pub struct RunView {
     pub head_seq: i64,
     /// Hash of the newest entry.
     pub head_hash: Digest,
+    /// The run that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+    /// The run whose first entries it shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<RunId>,
     /// Its steps in order.
     pub steps: Vec<StepView>,
+    /// The runs that it started, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<ChildView>,
+}
+
+/// A run that another one started, as that one knows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChildView {
+    /// Where it was started.
+    pub path: String,
+    /// The run.
+    pub run: RunId,
+    /// Its function's kind.
+    pub kind: String,
+    /// `started`, `succeeded`, `failed` or `cancelled`.
+    pub state: &'static str,
 }
 
 /// A step for people and programs.
@@ -88,6 +110,15 @@ impl RunView {
                 _ => None,
             },
         });
+        let children = history
+            .children()
+            .into_iter()
+            .map(|(path, child)| ChildView {
+                path: path.to_owned(),
+                run: child.spawned.run,
+                kind: child.spawned.kind.clone(),
+                state: child.ended.as_ref().map_or("started", Ended::state),
+            });
         Self {
             run: row.run,
             kind: row.kind,
@@ -100,7 +131,10 @@ impl RunView {
             updated_at: row.updated_at,
             head_seq: row.head_seq,
             head_hash: row.head_hash,
+            parent: row.lineage.parent,
+            forked_from: row.lineage.forked_from,
             steps: steps.collect(),
+            children: children.collect(),
         }
     }
 }

@@ -152,17 +152,15 @@ impl Drive {
     /// Ends the run. Whoever started it hears so, and what it started and did not detach is asked to
     /// end as well.
     async fn end(&self, ended: Ended, history: &History) -> Result<(), LetGo> {
-        let (kind, payload, state) = match &ended {
-            Ended::Completed(value) => (EntryKind::RunCompleted, value.clone(), "succeeded"),
+        let (kind, payload) = match &ended {
+            Ended::Completed(value) => (EntryKind::RunCompleted, value.clone()),
             Ended::Failed(error) => {
                 let payload = serde_json::to_value(error).unwrap_or_default();
-                (EntryKind::RunFailed, payload, "failed")
+                (EntryKind::RunFailed, payload)
             }
-            Ended::Cancelled(reason) => {
-                let payload = json!({ "reason": reason });
-                (EntryKind::RunCancelled, payload, "cancelled")
-            }
+            Ended::Cancelled(reason) => (EntryKind::RunCancelled, json!({ "reason": reason })),
         };
+        let state = ended.state();
         let mut letters = Vec::new();
         for (_, child) in history.live_children() {
             if !child.spawned.detached {
@@ -327,10 +325,5 @@ pub(super) fn person(reason: &str) -> Waiting {
 }
 
 pub(super) fn state_of(history: &History) -> &'static str {
-    match history.ended {
-        Some(Ended::Completed(_)) => "succeeded",
-        Some(Ended::Failed(_)) => "failed",
-        Some(Ended::Cancelled(_)) => "cancelled",
-        None => "ready",
-    }
+    history.ended.as_ref().map_or("ready", Ended::state)
 }

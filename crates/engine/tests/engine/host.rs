@@ -1,8 +1,8 @@
 //! A data directory, a clock in our hands, and hosts that come and go.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,6 +121,7 @@ impl DurableFunction for Function {
 #[derive(Default)]
 pub(crate) struct World {
     effects: AtomicU32,
+    notes: Mutex<Vec<String>>,
     pub(crate) reached: Notify,
     pub(crate) open: Notify,
 }
@@ -128,6 +129,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn effects(&self) -> u32 {
         self.effects.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
+
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap().clone()
     }
 }
 

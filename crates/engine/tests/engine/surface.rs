@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_core::{Clock, Timestamp};
+use matrix_engine::runs::{self, RunCancel};
 use matrix_engine::{NewChild, RunError, Step, StepError};
 use serde_json::{Value, json};
 
-use super::host::{Place, World, add, body, until, with};
+use super::host::{Place, World, add, body, may, until, with};
 
 #[tokio::test]
 async fn the_winner_of_a_race_stays_the_winner_and_the_losers_children_end() {
@@ -210,4 +211,63 @@ async fn a_run_that_starts_again_has_its_new_input_and_its_signals_and_nothing_e
     assert_eq!(world.effects(), 4);
     host.verify(run);
     assert_eq!(host.replayed(run).await, "same");
+}
+
+#[tokio::test]
+async fn what_was_done_is_taken_back_in_reverse_once_when_the_run_is_cancelled() {
+    let place = Place::new();
+    let world = Arc::new(World::default());
+    let saga = || {
+        with(&world, |run, world, input| {
+            Box::pin(async move {
+                let saga = run.saga();
+                let undone = |name: &'static str| {
+                    let world = Arc::clone(&world);
+                    move |_, given: u32| {
+                        let world = Arc::clone(&world);
+                        async move {
+                            world.note(&format!("{name} {given}"));
+                            if world.notes().len() == 1 {
+                                // The first one is interrupted, and done again with its key.
+                                world.reached.notify_one();
+                                world.open.notified().await;
+                            }
+                            Ok(())
+                        }
+                    }
+                };
+                let body = async {
+                    for name in ["room", "seat"] {
+                        let step = Step::external(name);
+                        saga.step(step, |_| async { Ok(add(&world)) }, undone(name))
+                            .await?;
+                    }
+                    if input == json!("fails") {
+                        return Err(StepError::permanent("full", "the train is full").into());
+                    }
+                    run.signal::<Value>("go").await
+                };
+                let outcome = body.await;
+                saga.settle(outcome).await
+            })
+        })
+    };
+    let host = place.host("a", &saga());
+    let run = host.create(json!({})).await;
+    host.reaches(run, "waiting").await;
+    let cancel = RunCancel {
+        run,
+        submitter: "user:ada".into(),
+        reason: "enough".into(),
+    };
+    runs::cancel(&host.engine, &may(cancel)).await.unwrap();
+    world.reached.notified().await;
+    host.die().await;
+    let host = place.host("b", &saga());
+    host.reaches(run, "cancelled").await;
+    assert_eq!(world.notes(), ["seat 2", "seat 2", "room 1"]);
+    assert_eq!(host.replayed(run).await, "same");
+    let failed = host.create(json!("fails")).await;
+    host.reaches(failed, "failed").await;
+    assert_eq!(world.notes()[3..], ["seat 4", "room 3"]);
 }

@@ -45,6 +45,7 @@ pub use jobs::body::{Job, JobApprovals, JobEvidence, JobStage};
 pub use page::Page;
 pub use plan::{CheckedPlan, PlanText};
 pub use runs::body::{Entry, Run, Step};
+pub use runs::fork::Fork;
 pub use runs::retry::Retry;
 pub use runs::signal::Signal;
 pub use signing_keys::list::SigningKey;
@@ -67,6 +68,7 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(runs::cancel::cancel))
         .routes(routes!(runs::pause::pause))
         .routes(routes!(runs::resume::resume))
+        .routes(routes!(runs::fork::fork))
         .routes(routes!(runs::retry::retry))
         .routes(routes!(runs::signal::signal))
         .routes(routes!(plan::plan))

@@ -73,11 +73,36 @@ pub struct Run {
     /// SHA-256 of its newest entry and all before it.
     #[schema(value_type = String)]
     pub head_hash: Digest,
+    /// The run that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub parent: Option<RunId>,
+    /// The run whose first entries it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub forked_from: Option<RunId>,
     /// Its steps in order; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
+    /// The runs that it started, in order; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<Child>>,
     /// Where to look on.
     pub links: Links,
+}
+
+/// A run that another one started, as that one knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Child {
+    /// Where it was started.
+    pub path: String,
+    /// The run.
+    #[schema(value_type = String)]
+    pub run: RunId,
+    /// What it executes.
+    pub kind: String,
+    /// `started`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
 }
 
 /// One step of a run.
@@ -109,7 +134,10 @@ impl From<RunRow> for Run {
             updated_at: row.updated_at,
             head_seq: row.head_seq,
             head_hash: row.head_hash,
+            parent: row.lineage.parent,
+            forked_from: row.lineage.forked_from,
             steps: None,
+            children: None,
             links: run_links(row.run),
         }
     }
@@ -123,6 +151,12 @@ impl From<RunView> for Run {
             failures: step.failures,
             error: step.error,
         });
+        let children = view.children.into_iter().map(|child| Child {
+            path: child.path,
+            run: child.run,
+            kind: child.kind,
+            state: child.state.to_owned(),
+        });
         Self {
             run: view.run,
             kind: view.kind,
@@ -135,7 +169,10 @@ impl From<RunView> for Run {
             updated_at: view.updated_at,
             head_seq: view.head_seq,
             head_hash: view.head_hash,
+            parent: view.parent,
+            forked_from: view.forked_from,
             steps: Some(steps.collect()),
+            children: Some(children.collect()),
             links: run_links(view.run),
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod cancel;
 pub(crate) mod entries;
 pub(crate) mod events;
+pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod pause;
 pub(crate) mod resume;
