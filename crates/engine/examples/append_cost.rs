@@ -70,6 +70,23 @@ fn processor_time() -> Result<Duration, Box<dyn Error>> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+fn a_run() -> NewRun {
+    NewRun {
+        kind: "steps".into(),
+        title: "steps".into(),
+        input: json!({}),
+        placing: matrix_engine::queue::Placing::default(),
+        caller: Caller {
+            principal: Principal {
+                kind: PrincipalKind::User,
+                name: "measure".into(),
+            },
+            scope: Scope::local(),
+            on_behalf_of: Vec::new(),
+        },
+    }
+}
+
 async fn measure(
     directory: &std::path::Path,
     runs: usize,
@@ -94,22 +111,8 @@ async fn measure(
     };
     let journal = Journal::new(database, blobs, clock, Arc::new(SystemEntropy));
     let engine = Engine::new(journal, vec![Arc::new(function)], options);
-    let new = || NewRun {
-        kind: "steps".into(),
-        title: "steps".into(),
-        input: json!({}),
-        placing: matrix_engine::queue::Placing::default(),
-        caller: Caller {
-            principal: Principal {
-                kind: PrincipalKind::User,
-                name: "measure".into(),
-            },
-            scope: Scope::local(),
-            on_behalf_of: Vec::new(),
-        },
-    };
     let created =
-        futures::future::try_join_all((0..runs).map(|_| engine.create_run(new()))).await?;
+        futures::future::try_join_all((0..runs).map(|_| engine.create_run(a_run()))).await?;
     let before = engine.database().commits();
     let (begun, processor) = (Instant::now(), processor_time()?);
     let working = engine.clone();

@@ -22,7 +22,7 @@ pub(crate) use self::create::{Birth, Functions, Parents};
 use crate::error::RequestError;
 use crate::journal::Journal;
 use crate::lease::Lease;
-use crate::queue::{Placing, Queue, Rules};
+use crate::queue::{Queue, Rules};
 use crate::storage::Storage;
 use crate::worker::{DurableFunction, is_terminal};
 

@@ -10,6 +10,7 @@ use crate::engine::{Beside, Birth, Engine, NewRun, Parents};
 use crate::error::RequestError;
 use crate::history::{History, Origin};
 use crate::lineage;
+use crate::queue::Placing;
 use crate::worker::DurableFunction;
 
 /// Starts a new run that shares the first entries of another one.
@@ -92,12 +93,14 @@ pub async fn fork(
         title: asked.title.unwrap_or(started.title),
         input: asked.input.unwrap_or(started.input),
         caller: request.caller().clone(),
+        placing: Placing::default(),
     };
     let parents = Parents {
         version,
         origin: Origin::ForkOf(point),
         trace: String::new(),
         base_seq: row.lineage.base_seq,
+        placement: Some(row.placement),
     };
     let birth = Birth::of(engine.journal(), new, parents)?;
     engine.give_birth(birth, RunFork::NAME, beside).await
