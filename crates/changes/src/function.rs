@@ -64,7 +64,7 @@ impl DurableFunction for ChangeFunction {
             Ok(_) | Err(RunError::Failed(_) | RunError::Cancelled(_))
         );
         if is_over && !run.is_replay() {
-            let work = self.workshop.layout().work(run.id());
+            let work = self.workshop.layout().all_work(run.id());
             if let Err(error) = patch::remove(&work).await {
                 tracing::warn!(%error, "the work trees could not be removed");
             }

@@ -9,6 +9,8 @@ use matrix_core::{Digest, RunId};
 pub struct Layout {
     root: PathBuf,
     targets: PathBuf,
+    /// The process whose work trees these are, where several share the directory.
+    process: Option<String>,
 }
 
 impl Layout {
@@ -17,7 +19,19 @@ impl Layout {
     pub fn new(root: impl Into<PathBuf>, targets: Option<PathBuf>) -> Self {
         let root = root.into();
         let targets = targets.unwrap_or_else(|| root.join("targets"));
-        Self { root, targets }
+        Self {
+            root,
+            targets,
+            process: None,
+        }
+    }
+
+    /// The same places with work trees of this process's own: one that was thought dead and goes on
+    /// must not write into those of its successor.
+    #[must_use]
+    pub fn of_process(mut self, name: &str) -> Self {
+        self.process = Some(name.to_owned());
+        self
     }
 
     /// The data directory itself.
@@ -35,8 +49,17 @@ impl Layout {
         self.root.join("blobs")
     }
 
-    /// Work trees and throw-away copies of one run.
+    /// Work trees and throw-away copies of one run, of this process.
     pub fn work(&self, run: RunId) -> PathBuf {
+        let all = self.all_work(run);
+        match &self.process {
+            Some(process) => all.join(process),
+            None => all,
+        }
+    }
+
+    /// Work trees and throw-away copies of one run, of every process.
+    pub fn all_work(&self, run: RunId) -> PathBuf {
         self.root.join("work").join(run.to_string())
     }
 
@@ -88,9 +111,27 @@ impl Layout {
         self.targets.join(own).join(name)
     }
 
-    /// The host's socket.
+    /// The host's socket; of several processes each has its own.
     pub fn socket(&self) -> PathBuf {
-        self.root.join("matrix.sock")
+        match &self.process {
+            Some(process) => self.sockets().join(format!("{process}.sock")),
+            None => self.root.join("matrix.sock"),
+        }
+    }
+
+    /// The sockets of several processes.
+    pub fn sockets(&self) -> PathBuf {
+        self.root.join("sockets")
+    }
+
+    /// Held by one of several processes while it makes what all of them share.
+    pub fn starting(&self) -> PathBuf {
+        self.root.join("starting.lock")
+    }
+
+    /// The directory's own name, where its state is in a database that others reach, too.
+    pub fn identity(&self) -> PathBuf {
+        self.root.join("directory.id")
     }
 
     /// The host's lock.

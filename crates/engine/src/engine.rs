@@ -15,7 +15,7 @@ use std::time::Duration;
 use matrix_core::{Clock, Entropy, RunId};
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::{Blobs, Database, StoreError, Tx};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 pub use self::create::NewRun;
 pub(crate) use self::create::{Birth, Functions, Parents};
@@ -74,6 +74,9 @@ enum Tenure {
 /// How often a run that another host may drive is looked at.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
+/// How many wakes are kept for whoever tells others; more are told as "some".
+const NEWS_MAX: usize = 256;
+
 /// What is written in the transaction that creates a run.
 pub type Beside = Box<dyn FnOnce(&Tx<'_>, RunId) -> Result<(), StoreError> + Send>;
 
@@ -98,6 +101,8 @@ struct Shared {
     /// The runs that are driven now, by the epoch they are driven under and their mail.
     driving: Mutex<BTreeMap<RunId, (i64, Arc<Notify>)>>,
     failure: watch::Sender<Option<String>>,
+    /// Every run that is woken here, for telling other processes; without them nobody listens.
+    news: broadcast::Sender<RunId>,
     /// Who waits for runs to be let go of: the sender is dropped when one is.
     settling: Mutex<BTreeMap<RunId, watch::Sender<()>>>,
 }
@@ -157,6 +162,7 @@ impl Engine {
             driving: Mutex::default(),
             failure: watch::Sender::new(None),
             settling: Mutex::default(),
+            news: broadcast::Sender::new(NEWS_MAX),
         };
         Self {
             shared: Arc::new(shared),
@@ -199,14 +205,24 @@ impl Engine {
     }
 
     /// Tells the engine that there is a new run.
-    pub(crate) fn new_work(&self) {
-        self.shared.work.notify_one();
+    pub(crate) fn new_work(&self, run: RunId) {
+        self.wake(run);
     }
 
     /// Tells the engine that a run has mail or became ready.
     pub fn wake(&self, run: RunId) {
+        // Nobody may listen.
+        drop(self.shared.news.send(run));
+        self.hear(Some(run));
+    }
+
+    /// [`Self::wake`] for what another process has told: this run, or some. It is told no further.
+    pub fn hear(&self, run: Option<RunId>) {
         let driving = lock(&self.shared.driving);
-        if let Some((_, mail)) = driving.get(&run) {
+        let driven = driving
+            .iter()
+            .filter(|(driven, _)| run.is_none_or(|run| run == **driven));
+        for (_, (_, mail)) in driven {
             mail.notify_one();
         }
         drop(driving);
@@ -218,6 +234,16 @@ impl Engine {
         for run in runs {
             self.wake(run);
         }
+    }
+
+    /// Looks for work that nobody has told of.
+    pub fn look(&self) {
+        self.shared.work.notify_one();
+    }
+
+    /// Every run that is woken here from now on, for whoever tells other processes.
+    pub fn news(&self) -> broadcast::Receiver<RunId> {
+        self.shared.news.subscribe()
     }
 
     /// Lets go of every run at its next step boundary; [`Self::work`] returns when all are let go.

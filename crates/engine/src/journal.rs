@@ -81,6 +81,8 @@ pub struct Journal {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     newest: watch::Sender<i64>,
+    /// The same, without what other processes committed.
+    own: watch::Sender<i64>,
     #[cfg(debug_assertions)]
     crash: Option<CrashPoint>,
 }
@@ -99,6 +101,7 @@ impl Journal {
             clock,
             entropy,
             newest: watch::Sender::new(0),
+            own: watch::Sender::new(0),
             #[cfg(debug_assertions)]
             crash: None,
         }
@@ -135,7 +138,18 @@ impl Journal {
         self.newest.subscribe()
     }
 
+    /// Changes whenever this process committed something; for telling others.
+    pub fn subscribe_to_own(&self) -> watch::Receiver<i64> {
+        self.own.subscribe()
+    }
+
     pub(crate) fn announce(&self) {
+        self.own.send_modify(|counter| *counter += 1);
+        self.announce_others();
+    }
+
+    /// Another process committed something.
+    pub fn announce_others(&self) {
         self.newest.send_modify(|counter| *counter += 1);
     }
 

@@ -24,7 +24,7 @@ use futures::future::try_join_all;
 use matrix_core::clock::{Clock, Entropy};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Digest, RunId, Scope, Timestamp};
-use matrix_store::postgres::{PostgresOptions, migrate};
+use matrix_store::postgres::{Address, PostgresOptions, migrate};
 use matrix_store::tables::journal::{self, EntryRow};
 use matrix_store::tables::runs::{self, Head, HeadMove, RunRow};
 use matrix_store::{Database, OpenMode, StoreError};
@@ -139,9 +139,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Database::open(&Path::new(&directory).join("matrix.db"), OpenMode::Host)?
         }
         (Some(url), Some(owner)) => {
-            migrate(&owner, None)?;
+            migrate(&Address::parse(&owner)?, None)?;
+            let address = Address::parse(&url)?;
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-            Database::connect(&PostgresOptions { url, clock })?
+            Database::connect(&PostgresOptions { address, clock })?
         }
         _ => return Err("say where: DIRECTORY, or URL OWNER_URL".into()),
     };

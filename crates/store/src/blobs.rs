@@ -6,13 +6,12 @@
 //! What nobody refers to any more is removed by whoever knows what refers to what
 //! ([`Blobs::stored`], [`Blobs::remove_unused`]). A blob's file carries the time it was last put,
 //! also when the bytes were there already: bytes that are put while others are being removed are
-//! young, and young bytes are never removed. Putting and removing in one process exclude each
-//! other for the moment in which that is decided; a data directory has one process that writes.
+//! young, and young bytes are never removed. Putting and removing exclude each other for the moment
+//! in which that is decided, in one process and across those that share the directory.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use matrix_core::{Digest, Timestamp};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
@@ -25,8 +24,6 @@ const LEVEL: i32 = 3;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
-    /// Shared by those who put; held alone while one blob is removed.
-    removing: Arc<RwLock<()>>,
 }
 
 /// A blob as it lies on the disk.
@@ -50,10 +47,7 @@ impl Blobs {
 
     /// A store for reading only; the directory may be missing.
     pub fn open_read_only(root: impl Into<PathBuf>) -> Self {
-        Self {
-            root: root.into(),
-            removing: Arc::default(),
-        }
+        Self { root: root.into() }
     }
 
     fn place(&self, digest: &Digest) -> PathBuf {
@@ -71,24 +65,33 @@ impl Blobs {
     /// Keeps some bytes and gives their digest. The same bytes are kept once.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        let known = self.renew(&digest, &self.putting())?;
+        let known = self.renew(&digest, &self.putting()?)?;
         if !known {
             self.insert(bytes)?;
         }
         Ok(digest)
     }
 
-    fn putting(&self) -> RwLockReadGuard<'_, ()> {
-        self.removing.read().unwrap_or_else(PoisonError::into_inner)
+    /// The lock that those who put share, and that is held alone while one blob is removed. It
+    /// ends with the file.
+    fn removing(&self) -> Result<File, StoreError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.root.join("removing.lock"))?;
+        Ok(file)
+    }
+
+    fn putting(&self) -> Result<File, StoreError> {
+        let file = self.removing()?;
+        file.lock_shared()?;
+        Ok(file)
     }
 
     /// Gives bytes that are here the present time, so that a removal that began earlier leaves
     /// them; tells whether they are here.
-    fn renew(
-        &self,
-        digest: &Digest,
-        _putting: &RwLockReadGuard<'_, ()>,
-    ) -> Result<bool, StoreError> {
+    fn renew(&self, digest: &Digest, _putting: &File) -> Result<bool, StoreError> {
         let special = |nanoseconds| Timespec {
             tv_sec: 0,
             tv_nsec: nanoseconds,
@@ -119,7 +122,7 @@ impl Blobs {
         // Small bytes are written here and nowhere else; a full disk shows itself now or never.
         encoder.finish()?;
         incoming.as_file().sync_all()?;
-        let putting = self.putting();
+        let putting = self.putting()?;
         if self.renew(&digest, &putting)? {
             return Ok((digest, size));
         }
@@ -187,10 +190,8 @@ impl Blobs {
         digest: &Digest,
         since: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let alone = self
-            .removing
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let alone = self.removing()?;
+        alone.lock()?;
         let place = self.place(digest);
         let metadata = match fs::symlink_metadata(&place) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -204,13 +205,17 @@ impl Blobs {
         Ok(Some(metadata.len()))
     }
 
-    /// Removes what a killed process left half written; gives how many files that were. Only for a
-    /// new host, before anything is put.
-    pub fn clear_incoming(&self) -> Result<usize, StoreError> {
+    /// Removes what a killed process left half written before `until`; gives how many files that
+    /// were. What is written at this moment by anybody must be younger.
+    pub fn clear_incoming(&self, until: Timestamp) -> Result<usize, StoreError> {
         let mut cleared = 0;
         for file in entries(&self.root.join("incoming"))? {
-            fs::remove_file(file?.path())?;
-            cleared += 1;
+            let file = file?;
+            // Another process may have finished or removed it by now.
+            let left = file.metadata().is_ok_and(|data| put_at(&data) < until);
+            if left && fs::remove_file(file.path()).is_ok() {
+                cleared += 1;
+            }
         }
         Ok(cleared)
     }
@@ -331,8 +336,10 @@ mod tests {
         let blobs = Blobs::open(directory.path()).unwrap();
         let kept = blobs.put(b"kept").unwrap();
         fs::write(directory.path().join("incoming/.tmpAbC"), "half").unwrap();
-        assert_eq!(blobs.clear_incoming().unwrap(), 1);
-        assert_eq!(blobs.clear_incoming().unwrap(), 0);
+        let long_ago = Timestamp::from_micros(2_000_000_000);
+        assert_eq!(blobs.clear_incoming(long_ago).unwrap(), 0, "it is young");
+        assert_eq!(blobs.clear_incoming(END).unwrap(), 1);
+        assert_eq!(blobs.clear_incoming(END).unwrap(), 0);
         assert!(blobs.contains(&kept));
         let missing = Blobs::open_read_only(directory.path().join("nowhere"));
         assert!(missing.stored().unwrap().is_empty());

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::checkpoint::SqliteWriter;
 use crate::error::StoreError;
 #[cfg(feature = "postgres")]
-use crate::postgres::{PostgresOptions, PostgresSession, PostgresWriter, Readers};
+use crate::postgres::{Address, PostgresOptions, PostgresSession, PostgresWriter, Readers};
 use crate::session::{Session, Step};
 use crate::sqlite::SqliteSession;
 use crate::tx::{Reach, Tx};
@@ -58,7 +58,7 @@ enum Backend {
     },
     #[cfg(feature = "postgres")]
     Postgres {
-        writer: PostgresWriter,
+        writer: Option<PostgresWriter>,
         address: Box<Readers>,
         readers: Pool<PostgresSession>,
     },
@@ -110,11 +110,25 @@ impl Database {
     pub fn connect(options: &PostgresOptions) -> Result<Self, StoreError> {
         let commits = Arc::new(AtomicU64::new(0));
         let backend = Backend::Postgres {
-            writer: PostgresWriter::start(options, &commits)?,
-            address: Box::new(Readers::new(options)?),
+            writer: Some(PostgresWriter::start(options, &commits)?),
+            address: Box::new(Readers::new(&options.address)?),
             readers: Pool::new(),
         };
         Ok(Self::over(backend, commits))
+    }
+
+    /// [`Self::connect`] for reading only. Blocks until the server is reached.
+    #[cfg(feature = "postgres")]
+    pub fn connect_for_reading(address: &Address) -> Result<Self, StoreError> {
+        let address = Box::new(Readers::new(address)?);
+        let readers = Pool::new();
+        readers.put(address.open()?);
+        let backend = Backend::Postgres {
+            writer: None,
+            address,
+            readers,
+        };
+        Ok(Self::over(backend, Arc::default()))
     }
 
     fn over(backend: Backend, commits: Arc<AtomicU64>) -> Self {
@@ -220,13 +234,17 @@ impl Database {
 impl Backend {
     /// Queues a job; false means that the writer has ended.
     fn send(&self, job: Job) -> Result<bool, StoreError> {
+        let read_only = || StoreError::Unavailable("opened for reading only".into());
         match self {
-            Self::Sqlite { writer, .. } => match writer {
-                Some(writer) => Ok(writer.send(job)),
-                None => Err(StoreError::Unavailable("opened for reading only".into())),
-            },
+            Self::Sqlite { writer, .. } => {
+                let writer = writer.as_ref().ok_or_else(read_only)?;
+                Ok(writer.send(job))
+            }
             #[cfg(feature = "postgres")]
-            Self::Postgres { writer, .. } => Ok(writer.send(job)),
+            Self::Postgres { writer, .. } => {
+                let writer = writer.as_ref().ok_or_else(read_only)?;
+                Ok(writer.send(job))
+            }
         }
     }
 }

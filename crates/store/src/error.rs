@@ -14,6 +14,9 @@ pub const CONFLICT: Code = Code::new("STORE-0004", 409, 1, "conflicting change")
 /// A tenant's border was about to be crossed.
 pub const FORBIDDEN: Code = Code::new("STORE-0005", 500, 1, "across a tenant's border");
 
+/// The database is there, and is not one that this program may work on.
+pub const UNFIT: Code = Code::new("STORE-0006", 500, 1, "database refused");
+
 /// Why storage did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -33,6 +36,10 @@ pub enum StoreError {
     /// cannot cause this: somebody forgot a check.
     #[error("storage refuses to touch {0}")]
     Forbidden(String),
+    /// The database answers, and must not be used as it is: by its server's version, its tables',
+    /// its login or its address.
+    #[error("the database is refused: {0}")]
+    Unfit(String),
 }
 
 impl StoreError {
@@ -78,9 +85,12 @@ impl From<StoreError> for Problem {
             StoreError::Full(_) => Problem::new(FULL, text)
                 .help("free some space and run `matrix run resume`; nothing recorded was lost"),
             StoreError::Unavailable(_) => Problem::new(UNAVAILABLE, text)
-                .help("check that the data directory exists and can be written"),
+                .help("check that the data directory can be written, and that the database answers"),
             StoreError::Corrupt(_) => Problem::new(CORRUPT, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
+            StoreError::Unfit(_) => Problem::new(UNFIT, text).help(
+                "`matrix database migrate` prepares a database; `matrix doctor` says whether it is fit",
+            ),
             StoreError::Forbidden(_) => Problem::new(FORBIDDEN, text)
                 .help("this is a defect of the program; please report it with this text"),
         }

@@ -229,7 +229,7 @@ impl Engine {
         self.journal()
             .crash_if(crate::journal::CrashPoint::After(0));
         self.journal().announce();
-        self.new_work();
+        self.new_work(run);
         Ok(run)
     }
 }

@@ -76,7 +76,10 @@ impl Engine {
         let passes = match error {
             StoreError::Full(_) => self.shared.options.on_full_disk == OnFullDisk::Retry,
             StoreError::Unavailable(_) => self.shared.tenure == Tenure::Shared,
-            StoreError::Conflict(_) | StoreError::Corrupt(_) | StoreError::Forbidden(_) => false,
+            StoreError::Conflict(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Forbidden(_)
+            | StoreError::Unfit(_) => false,
         };
         if !passes {
             self.shared.failure.send_replace(Some(error.to_string()));

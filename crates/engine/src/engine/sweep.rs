@@ -9,6 +9,9 @@ use matrix_store::tables::{runs, workers};
 use super::{Engine, Tenure, lock};
 use crate::storage::Purpose;
 
+/// The longest time between two looks at the others.
+const OFTEN: Duration = Duration::from_millis(500);
+
 impl Engine {
     /// Takes what a dead predecessor left. The host may come from a full disk, so this is tried
     /// until there is room, or for ever not.
@@ -65,19 +68,40 @@ impl Engine {
         seen: &mut HashMap<String, (i64, Duration)>,
         owning: bool,
     ) -> Result<(), StoreError> {
-        let (own, lease) = (&self.shared.options.worker, self.shared.options.lease);
         if owning {
-            let (own, asked) = (own.clone(), self.shared.journal.clock.monotonic());
+            let own = self.shared.options.worker.clone();
+            let asked = self.shared.journal.clock.monotonic();
             self.storage()
                 .write::<_, StoreError, _>(Purpose::Beat, move |tx| workers::beat(tx, &own))
                 .await?;
             self.shared.lease.confirm(asked);
         }
+        self.observe(seen).await
+    }
+
+    /// Watches the owners beside this one, often enough that a dead one's runs are ready again
+    /// within a lease and a second. For as long as it is polled.
+    pub async fn watch_others(&self) {
+        let often = (self.shared.options.lease / 30).min(OFTEN);
+        let mut seen = HashMap::new();
+        loop {
+            tokio::time::sleep(often).await;
+            if let Err(error) = self.observe(&mut seen).await {
+                tracing::warn!(%error, "other owners cannot be watched now");
+            }
+        }
+    }
+
+    /// Looks at the others' counters, and returns the runs of those that stood still.
+    async fn observe(&self, seen: &mut HashMap<String, (i64, Duration)>) -> Result<(), StoreError> {
+        let (own, lease) = (&self.shared.options.worker, self.shared.options.lease);
+        // Taken before the look: a process that is stopped in between must not think that the
+        // others stood still meanwhile.
+        let now = self.shared.journal.clock.monotonic();
         let (owners, beats) = self
             .storage()
             .read_now::<_, StoreError, _>(|tx| Ok((runs::owners(tx)?, workers::list(tx)?)))?;
         let beats: HashMap<_, _> = beats.into_iter().collect();
-        let now = self.shared.journal.clock.monotonic();
         seen.retain(|owner, _| owners.contains(owner));
         for owner in owners.iter().filter(|owner| *owner != own) {
             let beat = beats.get(owner).copied().unwrap_or(0);

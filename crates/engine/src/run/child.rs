@@ -171,7 +171,7 @@ impl Run {
         };
         let beside: Beside = Box::new(move |tx| birth.write(tx, "run_spawn"));
         self.append(draft, Some(beside)).await?;
-        engine.new_work();
+        engine.new_work(run);
         Ok(run)
     }
 

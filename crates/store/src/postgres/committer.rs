@@ -13,10 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::error::StoreError;
 use crate::params;
-use crate::postgres::PostgresOptions;
-use crate::postgres::connect::Address;
 use crate::postgres::drive::Driver;
 use crate::postgres::session::PostgresSession;
+use crate::postgres::{Address, PostgresOptions};
 use crate::session::{Session, Step};
 use crate::sql::Statement;
 use crate::tx::Reach;
@@ -63,7 +62,7 @@ impl PostgresWriter {
         options: &PostgresOptions,
         commits: &Arc<AtomicU64>,
     ) -> Result<Self, StoreError> {
-        let address = Address::parse(&options.url)?;
+        let address = options.address.clone();
         let (clock, commits) = (Arc::clone(&options.clock), Arc::clone(commits));
         let (jobs, queue) = mpsc::unbounded_channel::<Job>();
         let (ready, opened) = std::sync::mpsc::channel();

@@ -1,72 +1,13 @@
-//! Reaching the server, and refusing a login that could see past its tenant.
+//! Refusing a server that is too old, tables of another version, and a login that could see past
+//! its tenant.
 
-use std::net::IpAddr;
-use std::time::Duration;
-
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 use crate::error::StoreError;
-use crate::postgres::drive::{ANSWER_MAX, Driver};
 use crate::postgres::migrate::newest_version;
 
 /// The oldest server we know to work, as `server_version_num` writes it.
 const VERSION_MIN: i32 = 15_00_00;
-
-/// Where the server is. Shown without its password.
-#[derive(Debug, Clone)]
-pub(crate) struct Address(Config);
-
-impl Address {
-    /// Reads a URL or a list of `key=value`.
-    pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            StoreError::Unavailable(format!("the address of the database is not one: {error}"))
-        })?;
-        if config.get_application_name().is_none() {
-            config.application_name("matrix");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(5));
-        }
-        config.keepalives_idle(Duration::from_secs(10));
-        config.tcp_user_timeout(Duration::from_secs(20));
-        if config.get_ssl_mode() != SslMode::Disable && config.get_hosts().iter().any(is_remote) {
-            return Err(StoreError::Unavailable(
-                "the database is on another machine and this build speaks no TLS; use a Unix \
-                 socket or a tunnel, or add `sslmode=disable` where the network itself is trusted"
-                    .into(),
-            ));
-        }
-        Ok(Self(config))
-    }
-
-    /// Connects and starts the connection's task.
-    pub(crate) fn connect(&self, driver: &Driver) -> Result<Client, StoreError> {
-        let late = || StoreError::Unavailable("the database does not answer".into());
-        let (client, connection) = driver
-            .wait(self.0.connect(NoTls), ANSWER_MAX)
-            .ok_or_else(late)??;
-        driver.start(async move {
-            if let Err(error) = connection.await {
-                tracing::warn!(%error, "a connection to the database was lost");
-            }
-        });
-        Ok(client)
-    }
-}
-
-fn is_remote(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => {
-            let loopback = name
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
-            !loopback && name != "localhost"
-        }
-        Host::Unix(_) => false,
-    }
-}
 
 const LOGIN: &str = "
     SELECT current_setting('server_version_num')::INT,
@@ -99,11 +40,7 @@ pub(crate) async fn admit(client: &Client) -> Result<(), StoreError> {
     let row = client.query_one(LOGIN, &[]).await?;
     check_version(row.try_get(0)?)?;
     let login: String = row.try_get(1)?;
-    let refuse = |why: &str| {
-        Err(StoreError::Unavailable(format!(
-            "the login `{login}` {why}"
-        )))
-    };
+    let refuse = |why: &str| Err(StoreError::Unfit(format!("the login `{login}` {why}")));
     if row.try_get::<_, bool>(2)? {
         return refuse(
             "is a superuser or bypasses row-level security, which keeps tenants apart; use one \
@@ -112,9 +49,9 @@ pub(crate) async fn admit(client: &Client) -> Result<(), StoreError> {
     }
     match row.try_get::<_, Option<bool>>(3)? {
         None => {
-            return Err(StoreError::Unavailable(
-                "the database was not prepared for Matrix: its roles are missing; migrate it \
-                 with an administrator's login first"
+            return Err(StoreError::Unfit(
+                "the database was not prepared for Matrix: its roles are missing; prepare it \
+                 with `matrix database migrate`"
                     .into(),
             ));
         }
@@ -130,7 +67,7 @@ pub(crate) async fn admit(client: &Client) -> Result<(), StoreError> {
         );
     }
     if row.try_get::<_, bool>(5)? {
-        return Err(StoreError::Unavailable(
+        return Err(StoreError::Unfit(
             "matrix_engine or matrix_app is a superuser or bypasses row-level security; take \
              that right from it"
                 .into(),
@@ -146,7 +83,7 @@ pub(super) fn check_version(version: i32) -> Result<(), StoreError> {
         return Ok(());
     }
     let (major, minor) = (version / 10_000, version % 10_000);
-    Err(StoreError::Unavailable(format!(
+    Err(StoreError::Unfit(format!(
         "the database is PostgreSQL {major}.{minor}; Matrix needs 15 or newer"
     )))
 }
@@ -172,11 +109,11 @@ async fn check_tables(client: &Client) -> Result<(), StoreError> {
         return Ok(());
     }
     let what = if found < wanted {
-        "migrate it with an administrator's login first"
+        "migrate it with `matrix database migrate`"
     } else {
         "a newer Matrix has migrated it; use that one"
     };
-    Err(StoreError::Unavailable(format!(
+    Err(StoreError::Unfit(format!(
         "the database's tables are of version {found}, this program's of version {wanted}; {what}"
     )))
 }
@@ -184,32 +121,6 @@ async fn check_tables(client: &Client) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_on_another_machine_needs_a_word_about_encryption() {
-        for good in [
-            "postgres://matrix@localhost/matrix",
-            "postgres://matrix@127.0.0.1:5433/matrix",
-            "host=/run/postgresql user=matrix",
-            "postgres://matrix@db.internal/matrix?sslmode=disable",
-        ] {
-            assert!(Address::parse(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "postgres://matrix@db.internal/matrix",
-            "postgres://matrix@db.internal/matrix?sslmode=require",
-            "postgres://matrix@db.internal/matrix?sslmode=prefer",
-            "nonsense",
-        ] {
-            assert!(Address::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_address_does_not_show_its_password() {
-        let address = Address::parse("postgres://matrix:hunter2@localhost/matrix").unwrap();
-        assert!(!format!("{address:?}").contains("hunter2"));
-    }
 
     #[test]
     fn old_servers_are_refused_by_their_version() {

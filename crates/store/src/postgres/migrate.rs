@@ -3,7 +3,8 @@
 use tokio_postgres::Client;
 
 use crate::error::StoreError;
-use crate::postgres::connect::{Address, check_version};
+use crate::postgres::Address;
+use crate::postgres::connect::check_version;
 use crate::postgres::drive::Driver;
 
 mod embedded {
@@ -25,10 +26,11 @@ const MIGRATION_MAX: std::time::Duration = std::time::Duration::from_hours(1);
 
 /// Brings a database to the tables of this program: makes the roles `matrix_owner`, `matrix_engine`
 /// and `matrix_app` and the schema `matrix` where they are missing, then migrates as the owner.
-/// The URL's login may be a superuser, or any that may make roles and schemas and is a member of
-/// `matrix_owner`. `login` is then granted what it needs at run time. Blocks.
-pub fn migrate(url: &str, login: Option<&str>) -> Result<(), StoreError> {
-    let address = Address::parse(url)?;
+/// The owner's login may be a superuser, or any that may make roles and schemas and is a member of
+/// `matrix_owner`. `login` is then granted what it needs at run time, and made where it is missing, without a
+/// password. Blocks.
+pub fn migrate(owner: &Address, login: Option<&str>) -> Result<(), StoreError> {
+    let address = owner.clone();
     let login = login.map(str::to_owned);
     // A thread of its own: the caller may be part of a runtime.
     let migration = std::thread::Builder::new()
@@ -89,6 +91,15 @@ async fn run(client: &mut Client, login: Option<&str>) -> Result<(), StoreError>
         .await
         .map_err(|error| failed("its roles", &StoreError::from(error)))?;
     if let Some(login) = login {
+        let make = "SELECT format('CREATE ROLE %I LOGIN', $1::TEXT)
+                    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::TEXT)";
+        if let Some(make) = client.query_opt(make, &[&login]).await? {
+            let make: String = make.try_get(0)?;
+            client
+                .batch_execute(&make)
+                .await
+                .map_err(|error| failed("the login", &StoreError::from(error)))?;
+        }
         let grant = "SELECT format('GRANT matrix_engine, matrix_app TO %I', $1::TEXT)";
         let grant: String = client.query_one(grant, &[&login]).await?.try_get(0)?;
         client

@@ -11,9 +11,12 @@
 //!   yet are sent with the next one ([`session`]).
 //! * **Several processes.** Each committer takes a shard of positions for itself; the head of a run
 //!   is locked by whoever appends to it; claims pass over each other.
+//! * **Wakes.** What one process commits the others hear of ([`Bell`]), outside the write path.
 //! * **A lost connection** ends the transaction: everything in flight is answered as unavailable,
 //!   outcome unknown, and the next write connects again.
 
+mod address;
+mod bell;
 mod committer;
 mod connect;
 mod drive;
@@ -29,19 +32,20 @@ use matrix_core::Clock;
 use crate::error::StoreError;
 use crate::session::Session;
 
+pub use address::Address;
+pub use bell::{Bell, News};
 pub(crate) use committer::PostgresWriter;
 pub use migrate::migrate;
 pub(crate) use session::PostgresSession;
 
-use connect::Address;
 use drive::Shared;
 
 /// How PostgreSQL is reached at run time.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// `postgres://login@host/database`, or `host=… user=… dbname=…`. The login is a member of
-    /// `matrix_engine` and `matrix_app` and of nothing more.
-    pub url: String,
+    /// Where the server is. The login is a member of `matrix_engine` and `matrix_app` and of
+    /// nothing more.
+    pub address: Address,
     /// What months of the journal are made ahead by.
     pub clock: Arc<dyn Clock>,
 }
@@ -54,9 +58,9 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub(crate) fn new(address: &Address) -> Result<Self, StoreError> {
         Ok(Self {
-            address: Address::parse(&options.url)?,
+            address: address.clone(),
             shared: Shared::start()?,
         })
     }

@@ -17,7 +17,8 @@ use matrix_core::Scope;
 use tokio_postgres::{Client, Error};
 
 use crate::error::StoreError;
-use crate::postgres::connect::{Address, admit};
+use crate::postgres::Address;
+use crate::postgres::connect::admit;
 use crate::postgres::drive::{ANSWER_MAX, Driver};
 use crate::postgres::value::{self, Kept};
 use crate::session::{Place, Session, Step, Walls};

@@ -12,6 +12,7 @@ macro_rules! run_columns {
 pub mod approvals;
 pub mod audit;
 pub mod checkpoints;
+pub mod directory;
 pub mod idempotency;
 pub mod inbox;
 pub mod journal;
@@ -30,6 +31,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         approvals::STATEMENTS,
         audit::STATEMENTS,
         checkpoints::STATEMENTS,
+        directory::STATEMENTS,
         idempotency::STATEMENTS,
         inbox::STATEMENTS,
         journal::STATEMENTS,

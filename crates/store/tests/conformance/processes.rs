@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use futures::executor::block_on;
+use matrix_store::postgres::{Bell, News};
 use matrix_store::tables::runs::{self, Head, HeadMove};
 use matrix_store::tables::{audit, journal, queue, workers};
 use matrix_store::{Database, Statement, StoreError};
 
-use crate::server::Server;
+use crate::server::{LOGIN, Server};
 use crate::site::{Site, at, caller, entry, ours, run_id, run_row};
 
 fn append(database: &Database, run: u8, seq: i64) -> Result<(), StoreError> {
@@ -304,4 +306,55 @@ fn a_closure_that_fails_is_undone_alone() {
     });
     let listed = site.see(|tx| runs::list(tx, &ours(), &runs::Filter::default(), 99));
     assert_eq!(listed.len(), 10);
+}
+
+/// A process that tells and hears: what it was told so far, from a runtime of its own.
+fn bell(
+    server: &Server,
+    name: &str,
+    runtime: &tokio::runtime::Runtime,
+) -> (
+    tokio::sync::mpsc::UnboundedSender<News>,
+    mpsc::Receiver<News>,
+) {
+    let (bell, sender) = Bell::new(server.address(LOGIN, name));
+    let (heard, hears) = mpsc::channel();
+    runtime.spawn(bell.keep(move |news| heard.send(news).unwrap_or_default()));
+    // It says by itself that there may be something, once it hears.
+    for news in [News::Runs, News::Entries] {
+        assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), news);
+    }
+    (sender, hears)
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_one_process_tells_the_others_hear_and_it_does_not_hear_itself() {
+    let server = Server::start();
+    let name = server.database();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let [(one, to_one), (two, to_two)] = [(); 2].map(|()| bell(&server, &name, &runtime));
+    one.send(News::Run(run_id(1))).unwrap();
+    assert_eq!(to_two.recv_timeout(PATIENCE).unwrap(), News::Run(run_id(1)));
+    two.send(News::Entries).unwrap();
+    assert_eq!(to_one.recv_timeout(PATIENCE).unwrap(), News::Entries);
+
+    // A connection that is lost is made again, and then there may be something.
+    let ours = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE query LIKE '%pg_%' AND usename = 'matrix_login'";
+    server.admin(&name, ours);
+    for to in [&to_one, &to_two] {
+        assert_eq!(to.recv_timeout(PATIENCE).unwrap(), News::Runs);
+        assert_eq!(to.recv_timeout(PATIENCE).unwrap(), News::Entries);
+    }
+
+    // Whoever ends has told what it was sent.
+    one.send(News::Run(run_id(2))).unwrap();
+    drop(one);
+    assert_eq!(to_two.recv_timeout(PATIENCE).unwrap(), News::Run(run_id(2)));
 }

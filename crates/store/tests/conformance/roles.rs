@@ -9,7 +9,7 @@ use crate::site::{Site, caller, ours, principal, refused, run_row, theirs};
 
 fn refusal(server: &Server, login: &str, database: &str) -> String {
     match Database::connect(&server.options(login, database)) {
-        Err(StoreError::Unavailable(text)) => text,
+        Err(StoreError::Unfit(text)) => text,
         other => panic!("{login} is not refused: {other:?}"),
     }
 }
@@ -39,15 +39,15 @@ fn a_login_that_could_see_past_its_tenant_is_refused() {
         text.contains("of version 0") && text.contains("migrate it"),
         "{text}"
     );
-    migrate(&server.url("admin", "bare"), None).unwrap();
-    migrate(&server.url("admin", "bare"), Some(LOGIN)).unwrap();
+    migrate(&server.address("admin", "bare"), None).unwrap();
+    migrate(&server.address("admin", "bare"), Some(LOGIN)).unwrap();
     drop(server.connect("bare"));
     server.admin(
         "bare",
         "INSERT INTO matrix.refinery_schema_history VALUES (999, 'later', '', '')",
     );
     assert!(refusal(&server, LOGIN, "bare").contains("a newer Matrix"));
-    let refused = migrate(&server.url(LOGIN, &name), None).unwrap_err();
+    let refused = migrate(&server.address(LOGIN, &name), None).unwrap_err();
     assert!(
         refused.to_string().contains("could not be migrated"),
         "{refused}"
@@ -61,12 +61,20 @@ const TABLES: &str = "
           AND relname <> 'refinery_schema_history' ORDER BY relname";
 
 /// Tables whose rows are nobody's in particular.
-const SHARED: [&str; 5] = ["checkpoints", "shards", "throttles", "tree", "workers"];
+const SHARED: [&str; 6] = [
+    "checkpoints",
+    "directory",
+    "shards",
+    "throttles",
+    "tree",
+    "workers",
+];
 
 /// Tables of the engine.
-const ENGINES: [&str; 9] = [
+const ENGINES: [&str; 10] = [
     "approvals",
     "checkpoints",
+    "directory",
     "inbox",
     "journal",
     "runs",
@@ -79,8 +87,8 @@ const ENGINES: [&str; 9] = [
 /// One row of ours in every table.
 fn fill(site: &Site) {
     use matrix_store::tables::{
-        approvals, audit, checkpoints, idempotency, inbox, journal, principals, queue, releases,
-        workers,
+        approvals, audit, checkpoints, directory, idempotency, inbox, journal, principals, queue,
+        releases, workers,
     };
     site.with_runs(&[1]);
     site.engine(|tx| {
@@ -114,6 +122,7 @@ fn fill(site: &Site) {
             at: at(1),
         };
         checkpoints::insert(tx, &head)?;
+        directory::claim(tx, "d")?;
         audit::insert(tx, &caller(&ours()), at(1), "a", "s", "d")
     });
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use matrix_core::Clock;
 use matrix_core::system::SystemClock;
 use matrix_store::Database;
-use matrix_store::postgres::{PostgresOptions, migrate};
+use matrix_store::postgres::{Address, PostgresOptions, migrate};
 
 /// The login that the program uses.
 pub(crate) const LOGIN: &str = "matrix_login";
@@ -64,7 +64,7 @@ impl Server {
         server.begin();
         server.admin("postgres", &format!("CREATE ROLE {LOGIN} LOGIN"));
         server.admin("postgres", "CREATE DATABASE pattern");
-        migrate(&server.url("admin", "pattern"), Some(LOGIN)).unwrap();
+        migrate(&server.address("admin", "pattern"), Some(LOGIN)).unwrap();
         server
     }
 
@@ -115,6 +115,10 @@ impl Server {
             "host={} user={login} dbname={database}",
             self.path().display()
         )
+    }
+
+    pub(crate) fn address(&self, login: &str, database: &str) -> Address {
+        Address::parse(&self.url(login, database)).unwrap()
     }
 
     /// Runs SQL as the administrator and gives what it prints.
@@ -171,7 +175,7 @@ impl Server {
     pub(crate) fn options(&self, login: &str, database: &str) -> PostgresOptions {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         PostgresOptions {
-            url: self.url(login, database),
+            address: self.address(login, database),
             clock,
         }
     }

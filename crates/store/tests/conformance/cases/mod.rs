@@ -2,6 +2,7 @@
 
 mod approvals;
 mod checkpoints;
+mod directory;
 mod inbox;
 mod journal;
 mod principals;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     [
         approvals::CASES,
         checkpoints::CASES,
+        directory::CASES,
         inbox::CASES,
         journal::CASES,
         principals::CASES,
