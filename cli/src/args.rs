@@ -31,6 +31,9 @@ pub(crate) struct Global {
     /// Where everything is kept.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Keep the state in this PostgreSQL database instead, which several processes may use.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) database: Option<String>,
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -84,6 +87,11 @@ pub(crate) enum Command {
     Policy(PolicyCommand),
     /// Stay, and answer HTTP on loopback.
     Serve(ServeArgs),
+    /// Drive runs of the configured database beside other processes, and answer nobody.
+    Worker(WorkerArgs),
+    /// The PostgreSQL database.
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// What this machine can do.
     Doctor {
         /// Try every way out of the sandbox.
@@ -170,6 +178,29 @@ pub(crate) struct ServeArgs {
     /// once.
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<Origin>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WorkerArgs {
+    /// Where to tell supervisors of this machine how it does; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatabaseCommand {
+    /// Make roles and tables, or bring them to this program's version.
+    Migrate {
+        /// The database with an administrator's login, which is used for this alone; without one,
+        /// that of the variable `MATRIX_DATABASE_OWNER`.
+        #[arg(long, value_name = "ADDRESS")]
+        owner: Option<String>,
+        /// The login to give what the program needs; without one, that of the configured database.
+        #[arg(long, value_name = "NAME")]
+        login: Option<String>,
+    },
+    /// Whether the database can be used, and which data directory belongs to it.
+    Show,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Global;
+use crate::database::DatabaseAddress;
 use crate::environment::Environment;
 use crate::scheduling::{LimitFile, QueueFile, QueueTables};
 
@@ -71,6 +72,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct Config {
     /// Where everything is kept.
     pub(crate) data_dir: Sourced<PathBuf>,
+    /// Where the state is kept, if not in the data directory.
+    pub(crate) database: Sourced<Option<DatabaseAddress>>,
     /// The configuration file that was read, if there is one.
     pub(crate) file: Sourced<Option<PathBuf>>,
     /// Where `serve` listens.
@@ -116,6 +119,7 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
     data_dir: Option<PathBuf>,
+    database: Option<DatabaseAddress>,
     listen: Option<SocketAddr>,
     allowed_hosts: Option<Vec<HostName>>,
     allowed_origins: Option<Vec<ServedOrigin>>,
@@ -182,6 +186,7 @@ impl Config {
             .map_err(|why| refused(format!("{}: {why}", from_file())))?;
         Ok(Self {
             data_dir: data_dir(&pick, global, environment, file.data_dir)?,
+            database: database(&pick, global, environment, file.database)?,
             listen: listen.unwrap_or_else(|| by_default(LISTEN)),
             allowed_hosts: names.unwrap_or_else(|| by_default(Vec::new())),
             allowed_origins: origins.unwrap_or_else(|| by_default(Vec::new())),
@@ -225,6 +230,8 @@ fn flags(global: &Global) -> Vec<OsString> {
         .as_ref()
         .and_then(|path| std::path::absolute(path).ok());
     add("--config", file.map(Into::into));
+    // It has no password: such a flag is refused.
+    add("--database", global.database.clone().map(Into::into));
     add("--log", global.log.clone().map(Into::into));
     let format = global.log_format.map(|format| match format {
         LogFormat::Human => "human",
@@ -320,6 +327,31 @@ fn data_dir(
             .help("name a data directory with --data-dir"));
     };
     let value = std::path::absolute(value).map_err(|error| refused(error.to_string()))?;
+    Ok(Sourced { value, origin })
+}
+
+/// Where the state is kept. What was written is not quoted: it may have a password in it.
+fn database(
+    pick: &Pick<'_>,
+    global: &Global,
+    environment: &Environment,
+    file: Option<DatabaseAddress>,
+) -> Result<Sourced<Option<DatabaseAddress>>, Problem> {
+    let read = |text: &str, name: &str| {
+        let parsed = text.parse::<DatabaseAddress>();
+        parsed.map_err(|error| refused(format!("{name}: {error}")))
+    };
+    let flag = global.database.as_deref();
+    let flag = flag.map(|text| Ok::<_, Problem>((read(text, "--database")?, "--database")));
+    let flag = flag.transpose()?;
+    let variable = environment.get("MATRIX_DATABASE");
+    let variable = variable.map(|text| Ok((read(text, "MATRIX_DATABASE")?, "MATRIX_DATABASE")));
+    let flag = flag.map(|(address, name)| (address, Origin::Flag(name)));
+    let found = pick.value(flag, variable, file)?;
+    let Some(Sourced { value, origin }) = found else {
+        return Ok(by_default(None));
+    };
+    let value = Some(value.settle(&origin, environment)?);
     Ok(Sourced { value, origin })
 }
 

@@ -1,5 +1,8 @@
 //! How a command reaches the host: through the data directory's socket, whether the host is
 //! another process or, when there is none, this one.
+//!
+//! On a database that several processes share every command carries its own request to the
+//! database; it drives what follows from it only when no other process stands by.
 
 use std::fs::File;
 use std::time::Duration;
@@ -12,7 +15,8 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::failure::{Failure, told};
-use crate::host::{BUSY, Host, socket, try_lock, unusable};
+use crate::host::{Duty, Host, socket};
+use crate::place::{self, BUSY, try_lock, unusable};
 use crate::reader;
 
 /// How long a host may take to open its socket after it has the lock.
@@ -26,6 +30,8 @@ pub(crate) struct Door {
     client: Client,
     /// The host, if this process became it.
     pub(crate) host: Option<Host>,
+    /// What carries the requests of a process that is no host.
+    desk: Option<Host>,
 }
 
 impl Door {
@@ -33,34 +39,66 @@ impl Door {
     pub(crate) async fn open(config: &Config, environment: &Environment) -> Result<Self, Problem> {
         match lock_or_client(config).await? {
             Found::Lock(lock) => {
-                let host = Host::start(config, environment, HostMode::Oneshot, lock).await?;
+                let as_host = (HostMode::Oneshot, Duty::Drive);
+                let host = Host::start(config, environment, as_host, lock).await?;
                 Ok(Self {
-                    client: connect(config).await?,
+                    client: connect(host.layout()).await?,
                     host: Some(host),
+                    desk: None,
                 })
             }
-            Found::Host(client) => Ok(Self { client, host: None }),
+            Found::Host(client) => Ok(Self::to(client)),
+            Found::Others(lock) => Self::desk(config, environment, lock).await,
         }
     }
 
+    fn to(client: Client) -> Self {
+        Self {
+            client,
+            host: None,
+            desk: None,
+        }
+    }
+
+    async fn desk(config: &Config, environment: &Environment, lock: File) -> Result<Self, Problem> {
+        let as_desk = (HostMode::Oneshot, Duty::Ask);
+        let desk = Host::start(config, environment, as_desk, lock).await?;
+        Ok(Self {
+            client: connect(desk.layout()).await?,
+            host: None,
+            desk: Some(desk),
+        })
+    }
+
     /// Connects to the host, starting one in the background when there is none.
-    pub(crate) async fn background(config: &Config) -> Result<Self, Problem> {
-        let client = match lock_or_client(config).await? {
+    pub(crate) async fn background(
+        config: &Config,
+        environment: &Environment,
+    ) -> Result<Self, Problem> {
+        match lock_or_client(config).await? {
             Found::Lock(lock) => {
                 drop(lock);
                 crate::commands::background::spawn(config)?;
-                connect(config).await?
+                if config.database.value.is_none() {
+                    return Ok(Self::to(connect(&reader::layout(config)).await?));
+                }
+                let layout = reader::layout(config);
+                let lock = place::open(&layout, &layout.lock())?;
+                Self::desk(config, environment, lock).await
             }
-            Found::Host(client) => client,
-        };
-        Ok(Self { client, host: None })
+            Found::Host(client) => Ok(Self::to(client)),
+            Found::Others(lock) => Self::desk(config, environment, lock).await,
+        }
     }
 
     /// Connects to whoever took the directory over from this process; when nobody did, becomes host
     /// again.
     pub(crate) async fn after(config: &Config, environment: &Environment) -> Result<Self, Problem> {
-        match connect(config).await {
-            Ok(client) => Ok(Self { client, host: None }),
+        if config.database.value.is_some() {
+            return Self::open(config, environment).await;
+        }
+        match connect(&reader::layout(config)).await {
+            Ok(client) => Ok(Self::to(client)),
             Err(_) => Self::open(config, environment).await,
         }
     }
@@ -73,9 +111,9 @@ impl Door {
             .map_err(|error| told(&error))
     }
 
-    /// Ends the host, if this process is it.
+    /// Ends what of the host this process is.
     pub(crate) async fn close(self) {
-        if let Some(host) = self.host {
+        for host in [self.host, self.desk].into_iter().flatten() {
             host.end().await;
         }
     }
@@ -87,12 +125,20 @@ pub(crate) enum Found {
     Lock(File),
     /// A process that answers.
     Host(Client),
+    /// Other processes on the same database; the lock's file, without its lock.
+    Others(File),
 }
 
 /// Takes the lock, or finds the host that has it. The lock is tried again and again: whoever looks
 /// whether there is a host holds it for a moment, and a host may end at this very moment.
 pub(crate) async fn lock_or_client(config: &Config) -> Result<Found, Problem> {
     let layout = reader::layout(config);
+    if config.database.value.is_some() {
+        return match place::share_if_first(&layout).await? {
+            Some(lock) => Ok(Found::Lock(lock)),
+            None => place::open(&layout, &layout.lock()).map(Found::Others),
+        };
+    }
     let search = async {
         loop {
             if let Some(lock) = try_lock(&layout)? {
@@ -119,9 +165,8 @@ fn silent(layout: &Layout) -> Problem {
 }
 
 /// Connects to the socket, which a host opens shortly after it takes the lock.
-pub(crate) async fn connect(config: &Config) -> Result<Client, Problem> {
-    let layout = reader::layout(config);
-    let path = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
+async fn connect(layout: &Layout) -> Result<Client, Problem> {
+    let path = socket(layout).map_err(|error| unusable(&layout.socket(), &error))?;
     let search = async {
         loop {
             match Client::connect(&path).await {
@@ -132,5 +177,5 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, Problem> {
     };
     tokio::time::timeout(SOCKET_PATIENCE, search)
         .await
-        .map_err(|_| silent(&layout))
+        .map_err(|_| silent(layout))
 }

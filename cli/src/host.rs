@@ -1,44 +1,37 @@
-//! Owning a data directory: one process at a time holds its lock, does its work, and answers on
-//! its socket.
+//! Hosting a data directory: doing its work and answering on its socket. A directory that keeps
+//! its state in itself has one host; on a database that others reach, too, there may be several,
+//! each with an engine and a socket of its own.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use matrix_changes::retention::{Retention, keep_up};
+use matrix_changes::retention::{GRACE, Retention, keep_up};
 use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
-use matrix_core::{Authorizer, Caller, Clock, Code, Entropy, Problem, Scope};
-use matrix_engine::{Engine, EngineOptions, Journal, OnFullDisk, Scheduling};
+use matrix_core::{Caller, Clock, Entropy, Problem, Scope, Timestamp};
+use matrix_engine::{DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling};
 use matrix_identity::principals::Accounts;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
-use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server, bind_socket};
-use matrix_store::{Blobs, Database, OpenMode};
+use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server, bind_socket, serve_socket};
+use matrix_store::{Blobs, Database};
 use matrix_worktree::Git;
+use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::authority::Authority;
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::environment::Environment;
-use crate::reader;
+use crate::place::{self, Place, unusable};
 use crate::sealing::Sealing;
-
-/// The data directory cannot be used.
-pub(crate) const UNUSABLE: Code = Code::new("HOST-0002", 500, 1, "data directory cannot be used");
-/// Another process holds the data directory and does not let go.
-pub(crate) const BUSY: Code = Code::new("HOST-0003", 409, 1, "data directory is in use");
-/// The data directory was removed or replaced while a process was its host.
-pub(crate) const GONE: Code = Code::new("HOST-0004", 500, 1, "data directory is gone");
-
-/// How often a host looks whether its data directory is still there.
-const GONE_CHECK: Duration = Duration::from_secs(1);
+use crate::{database, reader};
 
 /// How long an owner may show no heartbeat.
 const LEASE: Duration = Duration::from_secs(15);
@@ -64,112 +57,57 @@ pub(crate) struct Host {
     pub(crate) owner: Caller,
     /// The stages' tools.
     pub(crate) workshop: Workshop,
-    working: JoinHandle<()>,
+    /// The engine's work; a host that only asks has none.
+    working: Option<Working>,
+    beside: Option<Beside>,
     answering: JoinHandle<()>,
-    keeping: JoinHandle<()>,
-    sealing: Sealing,
-    sealer: JoinHandle<()>,
     closing: watch::Sender<bool>,
     layout: Layout,
     place: Place,
     lock: File,
 }
 
-/// The place where a host's lock lies: a path, and the file that was behind it.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    layout: Layout,
-    device: u64,
-    inode: u64,
+/// What a host does by itself.
+struct Working {
+    engine: JoinHandle<()>,
+    keeping: JoinHandle<()>,
+    sealing: Sealing,
+    sealer: JoinHandle<()>,
 }
 
-impl Place {
-    fn of(layout: &Layout, lock: &File) -> io::Result<Self> {
-        let data = lock.metadata()?;
-        Ok(Self {
-            layout: layout.clone(),
-            device: data.dev(),
-            inode: data.ino(),
-        })
-    }
-
-    /// Whether the path still leads to the lock that is held.
-    fn stands(&self) -> bool {
-        match fs::metadata(self.layout.lock()) {
-            Ok(data) => (data.dev(), data.ino()) == (self.device, self.inode),
-            // Only what is certain counts: a file system may fail for a while.
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
-    }
-
-    /// Ready when the data directory is not there any more, or is another one; whatever this
-    /// process still wrote would be lost.
-    pub(crate) async fn lost(&self) -> Problem {
-        while self.stands() {
-            tokio::time::sleep(GONE_CHECK).await;
-        }
-        let text = format!(
-            "{} was removed or replaced while this process was its host",
-            self.layout.root().display()
-        );
-        Problem::new(GONE, text).help("what was recorded in it is gone with it; restore a copy")
-    }
-}
-
-/// Takes the lock of a data directory, or gives nothing when another process has it.
-pub(crate) fn try_lock(layout: &Layout) -> Result<Option<File>, Problem> {
-    let open = || -> io::Result<Option<File>> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(layout.root())?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(layout.lock())?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
-        }
-    };
-    open().map_err(|error| unusable(layout.root(), &error))
-}
-
-/// Whether some process hosts the data directory now.
-pub(crate) fn is_hosted(layout: &Layout) -> bool {
-    File::options()
-        .write(true)
-        .open(layout.lock())
-        .is_ok_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
-}
-
-/// A place of the data directory that cannot be used.
-pub(crate) fn unusable(path: &Path, error: &io::Error) -> Problem {
-    let text = format!("{} cannot be used: {error}", path.display());
-    let code = match error.kind() {
-        io::ErrorKind::StorageFull => matrix_store::error::FULL,
-        _ => UNUSABLE,
-    };
-    Problem::new(code, text).help("name a directory that you may write with --data-dir")
+/// Whether a host drives runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// It does, and holds the lock.
+    Drive,
+    /// It only carries requests to the database; other hosts drive what follows from them.
+    Ask,
 }
 
 impl Host {
-    /// Becomes host with a lock that was taken, and begins to work.
+    /// Becomes host with a lock that was taken, and begins to work; a host that only asks needs no
+    /// lock on the file.
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
-        mode: HostMode,
+        (mode, duty): (HostMode, Duty),
         lock: File,
     ) -> Result<Self, Problem> {
-        let layout = reader::layout(config);
-        let place = Place::of(&layout, &lock).map_err(|error| unusable(&layout.lock(), &error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let database = Database::open(&layout.database(), OpenMode::Host)?;
-        let blobs = Blobs::open(layout.blobs())?;
-        blobs.clear_incoming()?;
+        let options = options(mode, environment, &*entropy, config.scheduling.clone());
+        let mut layout = reader::layout(config);
+        let place = Place::of(&layout, &lock).map_err(|error| unusable(&layout.lock(), &error))?;
+        let shared = config.database.value.as_ref();
+        let alone = match shared {
+            Some(_) => {
+                layout = layout.of_process(&options.worker);
+                Some(place::begin_alone(&layout).await?)
+            }
+            None => None,
+        };
+        let database = database::for_host(config, &layout, &clock, &*entropy).await?;
+        let blobs = open_blobs(&layout, alone.as_ref().map(|_| clock.now()))?;
         let git = Git::find(environment.path()).await?;
         let accounts = Accounts::new(
             database.clone(),
@@ -181,17 +119,18 @@ impl Host {
         let journal = journal(environment, (&database, &blobs), &clock, &entropy);
         let settings = settings(config, environment, layout.clone());
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
-        let options = options(mode, &workshop, config.scheduling.clone());
-        let function = Arc::new(ChangeFunction::new(workshop.clone()));
-        let engine = Engine::new(journal, vec![function], options.clone());
-        let sealing = Sealing::new(engine.clone(), Keyring::at(layout.keys()));
+        let functions: Vec<Arc<dyn DurableFunction>> =
+            vec![Arc::new(ChangeFunction::new(workshop.clone()))];
+        let engine = match shared {
+            Some(_) => Engine::beside_others(journal, functions, options.clone()),
+            None => Engine::new(journal, functions, options.clone()),
+        };
         let authority = Authority::new(layout.policy(), accounts.clone());
-        let authorizer: Arc<dyn Authorizer> = Arc::new(authority);
         let rooms = Rooms {
             engine: engine.clone(),
             workshop: workshop.clone(),
             accounts: accounts.clone(),
-            authorizer,
+            authorizer: Arc::new(authority),
             owner: owner.clone(),
         };
         let facts = HostFacts {
@@ -201,19 +140,13 @@ impl Host {
             data_directory: layout.root().to_owned(),
         };
         let server = Server::new(rooms, facts, Limits::default());
-        let path = socket(&layout).map_err(|error| unusable(&layout.socket(), &error))?;
-        let listener = bind_socket(&path)?;
+        let listener = listen(&layout)?;
         let (closing, closes) = watch::channel(false);
-        let answering = tokio::spawn({
-            let server = server.clone();
-            async move { matrix_server::serve_socket(listener, server, closed(closes)).await }
-        });
-        let working = tokio::spawn({
-            let engine = engine.clone();
-            async move { engine.work().await }
-        });
-        let sealer = tokio::spawn(sealing.clone().keep_up());
-        let keeping = tokio::spawn(keep_up(workshop.clone(), owner.clone()));
+        let answering = serve_socket(listener, server.clone(), closed(closes));
+        let answering = tokio::spawn(answering);
+        let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
+        let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
+        drop(alone);
         Ok(Self {
             engine,
             server,
@@ -221,15 +154,18 @@ impl Host {
             owner,
             workshop,
             working,
+            beside,
             answering,
-            keeping,
-            sealing,
-            sealer,
             closing,
             layout,
             place,
             lock,
         })
+    }
+
+    /// Where its things lie.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Where it is host.
@@ -240,25 +176,86 @@ impl Host {
     /// Lets go of every run at its next step boundary, answers who still asks, and gives the
     /// directory up. Steps that take longer than patience allows are cut off; they are done again.
     pub(crate) async fn end(self) {
-        self.keeping.abort();
         self.engine.drain();
-        drop(tokio::time::timeout(FAREWELL, self.working).await);
-        self.sealer.abort();
-        self.sealing.seal().await;
+        if let Some(working) = self.working {
+            working.end().await;
+        }
         self.closing.send_replace(true);
         drop(self.answering.await);
+        if let Some(beside) = self.beside {
+            beside.end().await;
+        }
         remove_socket(&self.layout, &self.place);
         drop(self.lock);
     }
 
     /// Ends at once; what was under way is done again by the next host.
     pub(crate) fn abandon(self) {
-        self.working.abort();
-        self.sealer.abort();
-        self.keeping.abort();
+        if let Some(working) = self.working {
+            working.abandon();
+        }
+        if let Some(beside) = self.beside {
+            beside.abandon();
+        }
         self.answering.abort();
         remove_socket(&self.layout, &self.place);
     }
+}
+
+impl Working {
+    fn start(engine: &Engine, workshop: &Workshop, owner: &Caller) -> Self {
+        let layout = workshop.layout();
+        let name = database::named(layout).ok().flatten();
+        let sealing = Sealing::new(engine.clone(), Keyring::at(layout.keys()), name);
+        let driving = engine.clone();
+        Self {
+            engine: tokio::spawn(async move { driving.work().await }),
+            keeping: tokio::spawn(keep_up(workshop.clone(), owner.clone())),
+            sealer: tokio::spawn(sealing.clone().keep_up()),
+            sealing,
+        }
+    }
+
+    /// After the engine was told to let go.
+    async fn end(self) {
+        self.keeping.abort();
+        drop(tokio::time::timeout(FAREWELL, self.engine).await);
+        self.sealer.abort();
+        self.sealing.seal().await;
+    }
+
+    fn abandon(self) {
+        self.engine.abort();
+        self.sealer.abort();
+        self.keeping.abort();
+    }
+}
+
+/// Opens the blobs, and takes away what was left half written. Where others may be writing now that
+/// is what is older than anybody takes.
+fn open_blobs(layout: &Layout, others: Option<Timestamp>) -> Result<Blobs, Problem> {
+    let blobs = Blobs::open(layout.blobs())?;
+    let left = others.map_or(Timestamp::from_micros(i64::MAX), |now| now.before(GRACE));
+    blobs.clear_incoming(left)?;
+    Ok(blobs)
+}
+
+/// Opens the host's socket. Of several hosts each has its own, and takes away those of hosts that
+/// were killed.
+fn listen(layout: &Layout) -> Result<UnixListener, Problem> {
+    let path = layout.socket();
+    let failed = |error: io::Error| unusable(&path, &error);
+    if path.starts_with(layout.sockets()) {
+        fs::create_dir_all(layout.sockets()).map_err(failed)?;
+        for left in fs::read_dir(layout.sockets()).map_err(failed)?.flatten() {
+            let dead = std::os::unix::net::UnixStream::connect(left.path())
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            if dead {
+                drop(fs::remove_file(left.path()));
+            }
+        }
+    }
+    Ok(bind_socket(&socket(layout).map_err(failed)?)?)
 }
 
 /// The journal over a database and its blobs.
@@ -304,16 +301,16 @@ pub(crate) fn socket(layout: &Layout) -> io::Result<PathBuf> {
     if path.as_os_str().len() <= SOCKET_PATH_MAX {
         return Ok(path);
     }
+    let inside = path.strip_prefix(layout.root()).unwrap_or(&path);
     let directory = if let Some(directory) = DIRECTORY.get() {
         directory
     } else {
         let opened = File::open(layout.root())?;
         DIRECTORY.get_or_init(|| opened)
     };
-    let name = path.file_name().unwrap_or_default();
     Ok(Path::new("/proc/self/fd")
         .join(directory.as_raw_fd().to_string())
-        .join(name))
+        .join(inside))
 }
 
 /// What the operator's configuration means for changes.
@@ -380,15 +377,34 @@ fn upstream(environment: &Environment) -> Option<Upstream> {
     })
 }
 
-fn options(mode: HostMode, workshop: &Workshop, scheduling: Scheduling) -> EngineOptions {
+#[cfg_attr(
+    not(debug_assertions),
+    expect(
+        unused_variables,
+        reason = "builds for testing can be told another lease"
+    )
+)]
+fn options(
+    mode: HostMode,
+    environment: &Environment,
+    entropy: &dyn Entropy,
+    scheduling: Scheduling,
+) -> EngineOptions {
     let mut random = [0_u8; 8];
-    workshop.entropy().fill(&mut random);
+    entropy.fill(&mut random);
+    let lease = LEASE;
+    // Every process must have the same lease, so it is nothing to configure.
+    #[cfg(debug_assertions)]
+    let lease = environment
+        .get("MATRIX_LEASE_MS")
+        .and_then(|text| text.parse().ok())
+        .map_or(lease, Duration::from_millis);
     EngineOptions {
         worker: format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random)),
         concurrency: CONCURRENCY,
-        lease: LEASE,
+        lease,
         on_full_disk: match mode {
-            HostMode::Serve => OnFullDisk::Retry,
+            HostMode::Serve | HostMode::Worker => OnFullDisk::Retry,
             HostMode::Oneshot | HostMode::Background => OnFullDisk::Stop,
         },
         scheduling,

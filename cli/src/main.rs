@@ -3,7 +3,9 @@
 //!
 //! * [`environment`], [`config`] — what the operator decides, each value with its origin.
 //! * [`args`] — the command line.
-//! * [`host`] — owning a data directory: lock, socket, engine.
+//! * [`place`], [`host`], [`beside`] — hosting a data directory: its lock; socket and engine; the
+//!   other hosts of a database that several share.
+//! * [`database`] — where the state is.
 //! * [`door`] — how a command reaches the host, in this process or in another.
 //! * [`reader`] — commands that only read never become host.
 //! * [`watch`] — following a run through its journal.
@@ -12,8 +14,10 @@
 
 mod args;
 mod authority;
+mod beside;
 mod commands;
 mod config;
+mod database;
 mod door;
 mod environment;
 mod exit;
@@ -21,6 +25,7 @@ mod failure;
 mod host;
 mod logging;
 mod output;
+mod place;
 mod reader;
 mod scheduling;
 mod sealing;

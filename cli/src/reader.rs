@@ -7,13 +7,14 @@ use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, RunId, Scope};
 use matrix_identity::principals::Accounts;
 use matrix_store::tables::principals;
-use matrix_store::{Blobs, Database, OpenMode, StoreError};
+use matrix_store::{Blobs, Database, StoreError};
 
 use crate::authority::Authority;
 use crate::config::Config;
+use crate::database;
 use crate::environment::Environment;
-use crate::host::is_hosted;
 use crate::host::settings;
+use crate::place::is_hosted;
 
 /// There is no data directory yet.
 pub(crate) const NO_DATA: Code = Code::new("HOST-0001", 404, 6, "no data directory");
@@ -70,12 +71,7 @@ impl Reader {
     /// Opens the configured data directory.
     pub(crate) fn open(config: &Config) -> Result<Self, Problem> {
         let layout = layout(config);
-        if !layout.database().is_file() {
-            let text = format!("there is nothing in {}", layout.root().display());
-            return Err(Problem::new(NO_DATA, text)
-                .help("`matrix change run` makes it, or name another with --data-dir"));
-        }
-        let database = Database::open(&layout.database(), OpenMode::ReadOnly)?;
+        let database = database::for_reading(config, &layout)?;
         let accounts = accounts(&database);
         // A host makes tables and owner right after the file; in between there is nothing to read.
         let users = database.read_now::<_, StoreError, _>(|tx| {

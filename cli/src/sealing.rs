@@ -20,16 +20,21 @@ pub(crate) struct Sealing {
 impl Sealing {
     /// Over an engine's journal, with the keys of its data directory. The key is made here if there
     /// is none, before anybody else can need it.
-    pub(crate) fn new(engine: Engine, keyring: Keyring) -> Self {
-        let mut name = [0_u8; 16];
-        engine.entropy().fill(&mut name);
+    ///
+    /// `name` is the data directory's; several processes that seal one journal call it the same.
+    pub(crate) fn new(engine: Engine, keyring: Keyring, name: Option<String>) -> Self {
+        let name = name.unwrap_or_else(|| {
+            let mut name = [0_u8; 16];
+            engine.entropy().fill(&mut name);
+            format!("{:032x}", u128::from_be_bytes(name))
+        });
         if let Err(error) = keyring.signer(&**engine.entropy()) {
             tracing::warn!(%error, "the journal cannot be sealed");
         }
         Self {
             engine,
             keyring,
-            origin: format!("matrix-journal/{:032x}", u128::from_be_bytes(name)),
+            origin: format!("matrix-journal/{name}"),
         }
     }
 
@@ -49,13 +54,16 @@ impl Sealing {
     /// journal does not need its heads.
     pub(crate) async fn seal(&self) {
         match self.try_seal().await {
-            Ok(Some(head)) => tracing::debug!(size = head.size, "the journal is sealed"),
-            Ok(None) => {}
+            Ok(heads) => {
+                for head in heads {
+                    tracing::debug!(head.origin, head.size, "the journal is sealed");
+                }
+            }
             Err(problem) => tracing::warn!(%problem, "the journal was not sealed"),
         }
     }
 
-    async fn try_seal(&self) -> Result<Option<matrix_evidence::tlog::Checkpoint>, Problem> {
+    async fn try_seal(&self) -> Result<Vec<matrix_evidence::tlog::Checkpoint>, Problem> {
         let (engine, entropy): (_, &dyn Entropy) = (&self.engine, &**self.engine.entropy());
         let key = self.keyring.signer(entropy)?;
         let (database, clock) = (engine.database(), &**engine.clock());

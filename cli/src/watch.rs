@@ -11,8 +11,8 @@ use matrix_engine::journal;
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, RunRow};
 
-use crate::host::is_hosted;
 use crate::output;
+use crate::place::is_hosted;
 use crate::reader::Reader;
 
 /// How often the journal is read.

@@ -11,10 +11,11 @@ use matrix_store::tables::runs;
 
 use super::{Context, Signals};
 use crate::config::Config;
+use crate::door::{Found, lock_or_client};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::host::{Host, UNUSABLE, try_lock};
-use crate::reader;
+use crate::host::{Duty, Host};
+use crate::place::UNUSABLE;
 
 /// How long a host with nothing to do waits for the command that started it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,14 +53,13 @@ pub(super) async fn host(context: &Context) -> Result<Exit, Failure> {
         tracing::debug!(%error, "this process leads its session already");
     }
     let mut signals = Signals::listen();
-    let layout = reader::layout(&context.config);
-    let Some(lock) = try_lock(&layout)? else {
+    let Found::Lock(lock) = lock_or_client(&context.config).await? else {
         return Ok(Exit::Done);
     };
     let host = Host::start(
         &context.config,
         &context.environment,
-        HostMode::Background,
+        (HostMode::Background, Duty::Drive),
         lock,
     )
     .await?;

@@ -81,7 +81,7 @@ async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failu
         "placing": arguments.placing.placing(),
     });
     let door = if arguments.detach {
-        Door::background(&context.config).await?
+        Door::background(&context.config, &context.environment).await?
     } else {
         Door::open(&context.config, &context.environment).await?
     };
@@ -137,7 +137,7 @@ async fn decide(context: &Context, arguments: &DecideArgs, verb: &str) -> Result
     let seen = row(&reader, run)?.head_seq;
     drop(reader);
     let door = if arguments.detach {
-        Door::background(&context.config).await?
+        Door::background(&context.config, &context.environment).await?
     } else {
         Door::open(&context.config, &context.environment).await?
     };

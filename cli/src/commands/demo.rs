@@ -62,6 +62,11 @@ pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exi
     ));
     output::note("");
     let mut config = context.config.clone();
+    // Its data directory is its own, and so is what it records.
+    config.database = Sourced {
+        value: None,
+        origin: Origin::Default,
+    };
     config.data_dir = Sourced {
         value: named.unwrap_or_else(|| place.join("data")),
         origin: Origin::Default,

@@ -4,17 +4,19 @@ use matrix_changes::verify::toolchain::{Search, Toolchains};
 use matrix_core::Problem;
 use matrix_sandbox::Sandbox;
 use matrix_sandbox::spec::{ProbeSet, Profile};
+use matrix_store::Database;
 use serde_json::{Value, json};
 
 use super::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::host::is_hosted;
+use crate::place::is_hosted;
 use crate::{output, reader};
 
 pub(super) async fn doctor(context: &Context, full: bool) -> Result<Exit, Failure> {
     let mut report = serde_json::Map::new();
     let mut good = place(context, &mut report);
+    good &= database(context, &mut report);
     match matrix_worktree::Git::find(context.environment.path()).await {
         Ok(git) => say(context, &mut report, "git", true, git.version()),
         Err(error) => {
@@ -53,7 +55,9 @@ fn place(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool
     };
     let (good, state) = match std::fs::metadata(layout.root()) {
         Ok(data) if !data.is_dir() => (false, "it is not a directory".to_owned()),
-        Ok(_) if layout.database().is_file() => (true, format!("in use{hosted}")),
+        Ok(_) if layout.database().is_file() || layout.identity().is_file() => {
+            (true, format!("in use{hosted}"))
+        }
         Ok(_) => (true, "empty".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             (true, "made by the first change".to_owned())
@@ -69,6 +73,21 @@ fn place(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool
         None => "no file; variables and defaults only".to_owned(),
     };
     say(context, report, "config", true, &detail);
+    good
+}
+
+/// Whether the database can be used, where one is configured.
+fn database(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool {
+    let Some(configured) = &context.config.database.value else {
+        return true;
+    };
+    let origin = &context.config.database.origin;
+    let (good, state) = match Database::connect_for_reading(configured.address()) {
+        Ok(_) => (true, "it can be used".to_owned()),
+        Err(error) => (false, error.to_string()),
+    };
+    let detail = format!("{configured} ({origin}; {state})");
+    say(context, report, "database", good, &detail);
     good
 }
 

@@ -50,14 +50,16 @@ fn verify(
         erased += check.erased;
     }
     let sealed = match run {
-        Some(_) if checkpoint.is_none() => None,
+        Some(_) if checkpoint.is_none() => Vec::new(),
         _ => sealed(context, &reader, checkpoint)?,
     };
     if context.json {
-        output::json(
-            &json!({ "runs": runs.len(), "entries": entries, "erased": erased,
-            "checkpoint": sealed }),
-        );
+        let mut found = json!({ "runs": runs.len(), "entries": entries, "erased": erased,
+            "checkpoint": sealed.first() });
+        if sealed.len() > 1 {
+            found["checkpoints"] = sealed.into();
+        }
+        output::json(&found);
         return Ok(Exit::Done);
     }
     output::line(format_args!(
@@ -66,14 +68,13 @@ fn verify(
         count_of(entries, ("entry", "entries")),
         count_of(erased, ("payload was", "payloads were"))
     ));
-    match sealed {
-        Some(sealed) => {
-            let size = sealed["size"].as_u64().unwrap_or_default();
-            let first = count_of(size, ("entry", "entries"));
-            output::line(format_args!("the checkpoint over the first {first} holds"));
-        }
-        None if run.is_none() => output::line("no checkpoint was made yet"),
-        None => {}
+    for sealed in &sealed {
+        let size = sealed["size"].as_u64().unwrap_or_default();
+        let first = count_of(size, ("entry", "entries"));
+        output::line(format_args!("the checkpoint over the first {first} holds"));
+    }
+    if sealed.is_empty() && run.is_none() {
+        output::line("no checkpoint was made yet");
     }
     Ok(Exit::Done)
 }
@@ -98,18 +99,22 @@ fn every_run(reader: &Reader) -> Result<Vec<RunId>, Failure> {
     }
 }
 
-/// The head that holds: a given one, or the newest where there is one.
+/// The heads that hold: given ones, or the newest where there are any.
 fn sealed(
     context: &Context,
     reader: &Reader,
     checkpoint: Option<&Path>,
-) -> Result<Option<Value>, Failure> {
+) -> Result<Vec<Value>, Failure> {
     let note = checkpoint.map(text).transpose()?;
     match seal::verify(&reader.database, note.as_deref(), &keys(context, &[])?) {
-        Ok(check) => Ok(Some(json!({ "origin": check.checkpoint.origin,
-            "size": check.checkpoint.size, "root": check.checkpoint.root,
-            "length": check.length }))),
-        Err(SealError::NoCheckpoint) if note.is_none() => Ok(None),
+        Ok(checks) => Ok(checks
+            .iter()
+            .map(|check| {
+                json!({ "origin": check.checkpoint.origin, "size": check.checkpoint.size,
+                    "root": check.checkpoint.root, "length": check.length })
+            })
+            .collect()),
+        Err(SealError::NoCheckpoint) if note.is_none() => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
 }
@@ -117,11 +122,15 @@ fn sealed(
 fn checkpoint(context: &Context) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     reader.may(RunList::default())?;
-    let note = seal::newest(&reader.database)?;
+    let notes = seal::newest(&reader.database)?;
     if context.json {
-        output::json(&json!({ "checkpoint": note }));
+        let mut found = json!({ "checkpoint": notes.first() });
+        if notes.len() > 1 {
+            found["checkpoints"] = notes.into();
+        }
+        output::json(&found);
     } else {
-        output::bytes(note.as_bytes());
+        output::bytes(notes.join("\n").as_bytes());
     }
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ mod artifact;
 pub(crate) mod background;
 mod change;
 mod config;
+mod database;
 mod demo;
 mod deployment;
 mod doctor;
@@ -17,6 +18,7 @@ mod serve;
 mod signing_key;
 mod user;
 mod verify;
+mod worker;
 
 use std::sync::Arc;
 
@@ -33,7 +35,8 @@ use crate::door::Door;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::host::{Host, Place};
+use crate::host::Host;
+use crate::place::Place;
 use crate::reader::Reader;
 use crate::watch::{Followed, Show, follow};
 use crate::{logging, output};
@@ -70,11 +73,16 @@ pub(crate) fn run(args: Args, environment: Environment) -> Result<Exit, Failure>
         json,
         clock,
     };
+    // A look at a database that others reach, too, may take its time, and blocks a thread.
+    let threads = match context.config.database.value {
+        Some(_) => 8,
+        None => 2,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|error| Problem::new(crate::host::UNUSABLE, error.to_string()))?;
+        .map_err(|error| Problem::new(crate::place::UNUSABLE, error.to_string()))?;
     let exit = runtime.block_on(dispatch(&context, args.command));
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     exit
@@ -104,6 +112,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::User(command) => user::user(context, command).await,
         Command::Policy(command) => policy::policy(context, &command),
         Command::Serve(arguments) => serve::serve(context, arguments).await,
+        Command::Worker(arguments) => worker::worker(context, &arguments).await,
+        Command::Database(command) => database::database(context, command),
         Command::Doctor { sandbox } => doctor::doctor(context, sandbox).await,
         Command::Config(command) => config::config(context, &command),
         Command::Host => background::host(context).await,

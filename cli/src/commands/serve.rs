@@ -16,7 +16,8 @@ use crate::args::ServeArgs;
 use crate::door::{Found, lock_or_client};
 use crate::exit::Exit;
 use crate::failure::{Failure, told};
-use crate::host::{BUSY, Host, closed, try_lock};
+use crate::host::{Duty, Host, closed};
+use crate::place::{self, BUSY, try_lock};
 use crate::{output, reader};
 
 /// How long another host may take to let go.
@@ -38,12 +39,18 @@ pub(super) async fn serve(context: &Context, arguments: ServeArgs) -> Result<Exi
     let listener = bind(address, exposure).await?;
     let address = listener.local_addr().unwrap_or(address);
     let names = names(context, &arguments, address);
-    let lock = take_over(context).await?;
-    let host = Host::start(&context.config, &context.environment, HostMode::Serve, lock).await?;
+    let lock = match context.config.database.value {
+        Some(_) => place::share(&layout).await?,
+        None => take_over(context).await?,
+    };
+    let as_host = (HostMode::Serve, Duty::Drive);
+    let host = Host::start(&context.config, &context.environment, as_host, lock).await?;
     let token = layout.root().join("token");
+    let alone = place::begin_alone(&layout).await?;
     host.accounts
         .ensure_service_token(&host.owner, "api", &token)
         .await?;
+    drop(alone);
     output::note(format_args!("listening on http://{address}"));
     output::note(format_args!("token in {}", token.display()));
     if !address.ip().is_loopback() {
@@ -89,7 +96,7 @@ pub(super) async fn serve(context: &Context, arguments: ServeArgs) -> Result<Exi
 }
 
 /// Lets the sandbox test itself, and reports how that went.
-async fn self_test(workshop: Workshop, server: Server) {
+pub(super) async fn self_test(workshop: Workshop, server: Server) {
     let (state, detail) = match workshop.self_test(Profile::Check).await {
         Ok(test) if test.held() => (HealthState::Ok, "it holds its own test".to_owned()),
         Ok(_) => {
@@ -120,7 +127,7 @@ fn names(context: &Context, arguments: &ServeArgs, address: SocketAddr) -> Allow
 async fn take_over(context: &Context) -> Result<std::fs::File, Failure> {
     let layout = reader::layout(&context.config);
     let client = match lock_or_client(&context.config).await? {
-        Found::Lock(lock) => return Ok(lock),
+        Found::Lock(lock) | Found::Others(lock) => return Ok(lock),
         Found::Host(client) => client,
     };
     let drained = client

@@ -16,6 +16,8 @@
 //! * [`replay`] — a change over its journal again.
 //! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
 //! * [`hosts`] — hosts that die, are asked by others, or lose their directory; `serve` and its names.
+//! * [`postgres`] — state in PostgreSQL instead of the data directory, and what is refused there.
+//! * [`processes`] — several processes on one database, which die, stop and lose it.
 //! * [`lists`] — lists that are narrowed.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
 //! * [`faces`] — help, configuration, JSON everywhere.
@@ -37,6 +39,15 @@ mod journal;
 mod lists;
 mod machine;
 mod portable;
+mod postgres;
+#[path = "../../../crates/store/tests/conformance/server.rs"]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    reason = "the store's own tests use more of it, and expect"
+)]
+mod postgresql;
+mod processes;
 mod refusals;
 mod replay;
 mod serving;

@@ -50,6 +50,7 @@ pub(crate) fn is_root() -> bool {
 /// A repository, a data directory, and nothing of the person's own configuration.
 pub(crate) struct Site {
     directory: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Site {
@@ -60,7 +61,16 @@ impl Site {
             .tempdir()
             .unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { directory }
+        Self {
+            directory,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The same with a variable of the environment for every command.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
     }
 
     /// A small repository with these checks.
@@ -142,6 +152,9 @@ impl Site {
             .collect();
         for name in own {
             command.env_remove(name);
+        }
+        for (name, value) in &self.variables {
+            command.env(name, value);
         }
         command
     }

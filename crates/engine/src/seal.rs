@@ -7,6 +7,9 @@
 //!
 //! Heads are made beside the journal, not in its way ([`seal`]): whoever appends never waits for
 //! them, and an entry has its proof from the next head on.
+//!
+//! On a database that several processes write there are several shards, each with positions, a tree
+//! and heads of its own. A head's origin says which.
 
 use matrix_core::{Clock, Code, Digest, Problem, RunId, canonical};
 use matrix_evidence::keys::{PublicKey, Signer};
@@ -27,9 +30,6 @@ pub const UNSEALED: Code = Code::new("PROOF-0004", 409, 1, "entry not sealed yet
 pub const REWRITTEN: Code = Code::new("PROOF-0005", 500, 1, "journal differs from checkpoint");
 /// There is nothing to prove or to show.
 pub const NOTHING: Code = Code::new("PROOF-0006", 404, 6, "no such entry or checkpoint");
-
-/// The shard that a data directory has.
-const SHARD: i64 = 0;
 
 /// Entries that one head grows by at most; a longer journal gets several, one after the other.
 const GROWTH_MAX: u64 = 256 * TILE_WIDTH;
@@ -121,26 +121,45 @@ impl Growth {
     }
 }
 
-/// Makes the next heads, until every entry is under one; gives the newest if any was made.
-/// `origin` names the log when it has no head yet.
+/// Makes the next heads of every shard, until every entry is under one; gives the newest of each
+/// shard for which any was made. `origin` names the logs that have no head yet.
 pub async fn seal(
     database: &Database,
     clock: &dyn Clock,
     origin: &str,
     signer: &(dyn Signer + Sync),
     public: &PublicKey,
+) -> Result<Vec<Checkpoint>, SealError> {
+    let shards = database.read::<_, StoreError, _>(table::shards).await?;
+    let mut newest = Vec::new();
+    for shard in shards {
+        let origin = match shard {
+            0 => origin.to_owned(),
+            shard => format!("{origin}/{shard}"),
+        };
+        let sealed = seal_shard(database, clock, (shard, &origin), (signer, public)).await?;
+        newest.extend(sealed);
+    }
+    Ok(newest)
+}
+
+async fn seal_shard(
+    database: &Database,
+    clock: &dyn Clock,
+    (shard, origin): (i64, &str),
+    (signer, public): (&(dyn Signer + Sync), &PublicKey),
 ) -> Result<Option<Checkpoint>, SealError> {
     let mut newest = None;
     loop {
         let fallback = origin.to_owned();
         let grown = database
-            .read::<_, SealError, _>(move |tx| grow(tx, &fallback))
+            .read::<_, SealError, _>(move |tx| grow(tx, shard, &fallback))
             .await?;
         let Some((checkpoint, growth)) = grown else {
             return Ok(newest);
         };
         let row = CheckpointRow {
-            shard: SHARD,
+            shard,
             size: signed(checkpoint.size),
             origin: checkpoint.origin.clone(),
             root: checkpoint.root,
@@ -155,17 +174,22 @@ pub async fn seal(
 }
 
 /// The next head and the nodes that are new under it.
-fn grow(tx: &Tx<'_>, origin: &str) -> Result<Option<(Checkpoint, Growth)>, SealError> {
-    let newest = table::newest(tx, SHARD)?;
+fn grow(tx: &Tx<'_>, shard: i64, origin: &str) -> Result<Option<(Checkpoint, Growth)>, SealError> {
+    let newest = table::newest(tx, shard)?;
     let before = newest.as_ref().map_or(0, |row| unsigned(row.size));
-    let length = unsigned(table::length(tx, SHARD)?);
+    let length = unsigned(table::length(tx, shard)?);
     let size = length.min(before - before % TILE_WIDTH + GROWTH_MAX);
     if size <= before {
         return Ok(None);
     }
     let mut fresh = Vec::new();
     for tile in before / TILE_WIDTH..size / TILE_WIDTH {
-        fresh.push(merkle::fold(leaves(tx, tile * TILE_WIDTH, TILE_WIDTH)?));
+        fresh.push(merkle::fold(leaves(
+            tx,
+            shard,
+            tile * TILE_WIDTH,
+            TILE_WIDTH,
+        )?));
     }
     let (mut level, mut first) = (1_u32, before / TILE_WIDTH);
     let mut growth = Growth::default();
@@ -173,7 +197,7 @@ fn grow(tx: &Tx<'_>, origin: &str) -> Result<Option<(Checkpoint, Growth)>, SealE
         growth.levels.push((first, fresh.clone()));
         let above = first / TILE_WIDTH;
         let older = first - above * TILE_WIDTH;
-        let mut nodes = stored(tx, level, above * TILE_WIDTH, older)?;
+        let mut nodes = stored(tx, shard, level, above * TILE_WIDTH, older)?;
         nodes.append(&mut fresh);
         let width = usize::try_from(TILE_WIDTH).unwrap_or(usize::MAX);
         fresh = nodes
@@ -182,7 +206,7 @@ fn grow(tx: &Tx<'_>, origin: &str) -> Result<Option<(Checkpoint, Growth)>, SealE
             .collect();
         (level, first) = (level + 1, above);
     }
-    let root = merkle::root(0, size, &mut |nodes| read(tx, nodes, &growth))?;
+    let root = merkle::root(0, size, &mut |nodes| read(tx, shard, nodes, &growth))?;
     let origin = newest.map_or_else(|| origin.to_owned(), |row| row.origin);
     let checkpoint = Checkpoint { origin, size, root };
     Ok(Some((checkpoint, growth)))
@@ -191,15 +215,15 @@ fn grow(tx: &Tx<'_>, origin: &str) -> Result<Option<(Checkpoint, Growth)>, SealE
 fn keep(tx: &Tx<'_>, growth: &Growth, row: &CheckpointRow) -> Result<(), StoreError> {
     for (level, (first, nodes)) in (1_i64..).zip(&growth.levels) {
         for (position, hash) in (*first..).zip(nodes) {
-            table::keep_node(tx, SHARD, level, signed(position), hash)?;
+            table::keep_node(tx, row.shard, level, signed(position), hash)?;
         }
     }
     table::insert(tx, row).map(drop)
 }
 
-fn read(tx: &Tx<'_>, nodes: Nodes, growth: &Growth) -> Result<Vec<Digest>, SealError> {
+fn read(tx: &Tx<'_>, shard: i64, nodes: Nodes, growth: &Growth) -> Result<Vec<Digest>, SealError> {
     if nodes.level == 0 {
-        return leaves(tx, nodes.first, nodes.count);
+        return leaves(tx, shard, nodes.first, nodes.count);
     }
     let end = nodes.first + nodes.count;
     let (from, fresh) = match growth.level(nodes.level) {
@@ -207,7 +231,7 @@ fn read(tx: &Tx<'_>, nodes: Nodes, growth: &Growth) -> Result<Vec<Digest>, SealE
         None => (end, &[][..]),
     };
     let older = from.clamp(nodes.first, end);
-    let mut hashes = stored(tx, nodes.level, nodes.first, older - nodes.first)?;
+    let mut hashes = stored(tx, shard, nodes.level, nodes.first, older - nodes.first)?;
     let skipped = usize::try_from(older.saturating_sub(from)).unwrap_or(usize::MAX);
     let count = usize::try_from(end - older).unwrap_or(usize::MAX);
     hashes.extend(fresh.iter().skip(skipped).take(count));
@@ -217,11 +241,17 @@ fn read(tx: &Tx<'_>, nodes: Nodes, growth: &Growth) -> Result<Vec<Digest>, SealE
     Err(StoreError::corrupt(format_args!("the journal's tree at level {}", nodes.level)).into())
 }
 
-fn stored(tx: &Tx<'_>, level: u32, first: u64, count: u64) -> Result<Vec<Digest>, SealError> {
+fn stored(
+    tx: &Tx<'_>,
+    shard: i64,
+    level: u32,
+    first: u64,
+    count: u64,
+) -> Result<Vec<Digest>, SealError> {
     if count == 0 {
         return Ok(Vec::new());
     }
-    let nodes = table::nodes(tx, SHARD, i64::from(level), signed(first), signed(count))?;
+    let nodes = table::nodes(tx, shard, i64::from(level), signed(first), signed(count))?;
     if nodes.len() as u64 == count {
         return Ok(nodes);
     }
@@ -229,8 +259,8 @@ fn stored(tx: &Tx<'_>, level: u32, first: u64, count: u64) -> Result<Vec<Digest>
 }
 
 /// The leaves' hashes from a place on, without gaps.
-fn leaves(tx: &Tx<'_>, first: u64, count: u64) -> Result<Vec<Digest>, SealError> {
-    let rows = table::leaves(tx, SHARD, signed(first), signed(count))?;
+fn leaves(tx: &Tx<'_>, shard: i64, first: u64, count: u64) -> Result<Vec<Digest>, SealError> {
+    let rows = table::leaves(tx, shard, signed(first), signed(count))?;
     let mut hashes = Vec::with_capacity(rows.len());
     for (place, (lsn, hash)) in (first..).zip(&rows) {
         if unsigned(*lsn) != place + 1 {
@@ -244,42 +274,94 @@ fn leaves(tx: &Tx<'_>, first: u64, count: u64) -> Result<Vec<Digest>, SealError>
     Err(SealError::Gap(first + hashes.len() as u64 + 1))
 }
 
-/// The newest head, as its signed text.
-pub fn newest(database: &Database) -> Result<String, SealError> {
-    let row = database.read_now::<_, StoreError, _>(|tx| table::newest(tx, SHARD))?;
-    row.map(|row| row.note).ok_or(SealError::NoCheckpoint)
+/// The newest head of every shard that has one, as signed texts.
+pub fn newest(database: &Database) -> Result<Vec<String>, SealError> {
+    let notes: Vec<String> = heads(database)?.into_iter().map(|row| row.note).collect();
+    if notes.is_empty() {
+        return Err(SealError::NoCheckpoint);
+    }
+    Ok(notes)
 }
 
-/// What a check of the whole journal against a head found.
+fn heads(database: &Database) -> Result<Vec<CheckpointRow>, StoreError> {
+    database.read_now::<_, StoreError, _>(|tx| {
+        let shards = table::shards(tx)?.into_iter();
+        let heads = shards.map(|shard| table::newest(tx, shard));
+        heads.filter_map(Result::transpose).collect()
+    })
+}
+
+/// What a check of a shard's journal against a head found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealCheck {
     /// The head.
     pub checkpoint: Checkpoint,
-    /// Entries in the journal.
+    /// Entries in the shard.
     pub length: u64,
 }
 
-/// Recomputes the tree from the journal's hashes alone and compares it with a signed head: the
-/// given one, or the newest.
+/// Recomputes the trees from the journal's hashes alone and compares them with signed heads: the
+/// given ones, one after the other in a text, or the newest of every shard.
 pub fn verify(
     database: &Database,
-    note: Option<&str>,
+    notes: Option<&str>,
     keys: &[PublicKey],
-) -> Result<SealCheck, SealError> {
-    let note = match note {
-        Some(note) => note.to_owned(),
+) -> Result<Vec<SealCheck>, SealError> {
+    let notes = match notes {
+        Some(text) => several(text),
         None => newest(database)?,
     };
-    let checkpoint = Checkpoint::open(&SignedNote::parse(&note)?, keys)?;
+    let heads = heads(database)?;
+    let checks = notes.iter().map(|note| {
+        let checkpoint = Checkpoint::open(&SignedNote::parse(note)?, keys)?;
+        let head = heads.iter().find(|row| row.origin == checkpoint.origin);
+        // A head of a log that is not here is compared with the first, of which it is none.
+        let shard = head.map_or(0, |row| row.shard);
+        verify_shard(database, shard, checkpoint)
+    });
+    checks.collect()
+}
+
+/// The signed notes of a text: each ends with lines of signatures.
+fn several(text: &str) -> Vec<String> {
+    let mut notes = vec![String::new()];
+    let mut signed = false;
+    for line in text.split_inclusive('\n') {
+        let signature = line.starts_with('\u{2014}');
+        if signed && !signature {
+            notes.push(String::new());
+        }
+        signed = signature;
+        if let Some(note) = notes.last_mut() {
+            note.push_str(line);
+        }
+    }
+    // Empty lines between two notes belong to neither.
+    let whole = notes
+        .into_iter()
+        .map(|note| note.trim_start_matches('\n').to_owned());
+    let some: Vec<String> = whole.filter(|note| !note.is_empty()).collect();
+    if some.is_empty() {
+        vec![String::new()]
+    } else {
+        some
+    }
+}
+
+fn verify_shard(
+    database: &Database,
+    shard: i64,
+    checkpoint: Checkpoint,
+) -> Result<SealCheck, SealError> {
     let size = checkpoint.size;
-    let length = unsigned(database.read_now::<_, StoreError, _>(|tx| table::length(tx, SHARD))?);
+    let length = unsigned(database.read_now::<_, StoreError, _>(|tx| table::length(tx, shard))?);
     if length < size {
         return Err(SealError::Shortened { size, length });
     }
     let mut tree = Frontier::default();
     while tree.size() < size {
         let (first, count) = (tree.size(), (size - tree.size()).min(16 * TILE_WIDTH));
-        let hashes = database.read_now::<_, SealError, _>(|tx| leaves(tx, first, count))?;
+        let hashes = database.read_now::<_, SealError, _>(|tx| leaves(tx, shard, first, count))?;
         for leaf in hashes {
             tree.push(leaf);
         }
@@ -305,7 +387,7 @@ pub fn prove(database: &Database, run: RunId, seq: i64) -> Result<Proof, SealErr
     database.read_now::<_, SealError, _>(|tx| {
         let missing = || SealError::NoEntry { run, seq };
         let row = runs::get(tx, run)?.ok_or_else(missing)?;
-        let (_, lsn) = table::position(tx, run, seq)?.ok_or_else(missing)?;
+        let (shard, lsn) = table::position(tx, run, seq)?.ok_or_else(missing)?;
         let entries = journal::list(tx, run, seq.saturating_sub(2), 2)?;
         let entry = entries
             .iter()
@@ -318,13 +400,13 @@ pub fn prove(database: &Database, run: RunId, seq: i64) -> Result<Proof, SealErr
             let fork = lineage::fork_point(tx, &row)?;
             lineage::before_first(run, &row.scope, fork.as_ref())?
         };
-        let newest = table::newest(tx, SHARD)?;
+        let newest = table::newest(tx, shard)?;
         let newest = newest
             .filter(|head| head.size >= lsn)
             .ok_or(SealError::Unsealed { run, seq })?;
         let (index, size) = (unsigned(lsn) - 1, unsigned(newest.size));
         let none = Growth::default();
-        let path = merkle::inclusion(index, size, &mut |nodes| read(tx, nodes, &none))?;
+        let path = merkle::inclusion(index, size, &mut |nodes| read(tx, shard, nodes, &none))?;
         let description = Description {
             previous,
             entry: serde_json::to_value(crate::journal::canonical(entry))
@@ -385,4 +467,22 @@ fn unsigned(number: i64) -> u64 {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_one_after_the_other_are_told_apart() {
+        let (one, two) = (
+            "a\n1\nx\n\n\u{2014} k abc\n\u{2014} l def\n",
+            "b\n2\ny\n\n\u{2014} k ghi\n",
+        );
+        assert_eq!(several(one), [one]);
+        assert_eq!(several(&format!("{one}{two}")), [one, two]);
+        assert_eq!(several(&format!("{one}\n{two}\n")), [one, two]);
+        assert_eq!(several("nonsense"), ["nonsense"]);
+        assert_eq!(several(""), [""]);
+    }
 }

@@ -28,7 +28,7 @@ pub mod server;
 
 pub use client::{Client, ClientError};
 pub use edge::guard::{AllowedNames, HostName, InvalidName, Origin};
-pub use edge::listen::{Exposure, bind, bind_socket, serve_socket, serve_tcp};
+pub use edge::listen::{Exposure, bind, bind_socket, serve_probes, serve_socket, serve_tcp};
 pub use events::Event;
 pub use openapi::openapi;
 pub use server::{HostFacts, HostMode, Limits, Rooms, Server};

@@ -42,6 +42,8 @@ pub enum HostMode {
     Background,
     /// Until it is told to end.
     Serve,
+    /// Until it is told to end, driving runs and answering nobody.
+    Worker,
 }
 
 /// The process that hosts the data directory.

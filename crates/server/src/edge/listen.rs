@@ -91,9 +91,31 @@ pub async fn serve_tcp(
     server: Server,
     shutdown: impl Future<Output = ()>,
 ) {
+    let router = rest::router(&server, Door::Tcp(names));
+    serve_routes(listener, router, server.limits(), shutdown).await;
+}
+
+/// [`serve_tcp`] with nothing but how the process does: the health addresses and, for whoever has
+/// a token, the metrics.
+pub async fn serve_probes(
+    listener: TcpListener,
+    names: AllowedNames,
+    server: Server,
+    shutdown: impl Future<Output = ()>,
+) {
+    let router = rest::probes(&server, Door::Tcp(names));
+    serve_routes(listener, router, server.limits(), shutdown).await;
+}
+
+async fn serve_routes(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    shutdown: impl Future<Output = ()>,
+) {
     let (closing, closes) = watch::channel(false);
-    let router = rest::router(&server, Door::Tcp(names)).layer(Extension(Closing(closes)));
-    let mut connections = Connections::new(router, server.limits(), closing);
+    let router = router.layer(Extension(Closing(closes)));
+    let mut connections = Connections::new(router, limits, closing);
     let accept = async {
         loop {
             let permit = connections.permit().await;

@@ -53,14 +53,19 @@ pub use signing_keys::rotate::Rotated;
 pub use users::add::{NewUser, UserWithToken};
 pub use users::list::User;
 
-/// Every endpoint that is part of the API, with its description.
-pub(crate) fn endpoints() -> OpenApiRouter<Server> {
+/// The endpoints that say how the process does.
+fn probing() -> OpenApiRouter<Server> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::health))
         .routes(routes!(health::detailed))
         .routes(routes!(metrics::metrics))
+}
+
+/// Every endpoint that is part of the API, with its description.
+pub(crate) fn endpoints() -> OpenApiRouter<Server> {
+    probing()
         .routes(routes!(runs::list::list))
         .routes(routes!(runs::show::show))
         .routes(routes!(runs::entries::entries))
@@ -95,6 +100,16 @@ pub(crate) fn router(server: &Server, door: Door) -> Router {
     if matches!(door, Door::Socket) {
         router = router.merge(host::router());
     }
+    framed(router, server, door)
+}
+
+/// What a listener serves that is for supervisors only.
+pub(crate) fn probes(server: &Server, door: Door) -> Router {
+    let (router, _) = probing().split_for_parts();
+    framed(router, server, door)
+}
+
+fn framed(router: Router<Server>, server: &Server, door: Door) -> Router {
     router
         .fallback(no_address)
         .method_not_allowed_fallback(no_method)

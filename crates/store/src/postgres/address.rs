@@ -88,13 +88,27 @@ impl Address {
         let late = || StoreError::Unavailable("the database does not answer".into());
         let (client, connection) = driver
             .wait(self.0.connect(NoTls), ANSWER_MAX)
-            .ok_or_else(late)??;
+            .ok_or_else(late)?
+            .map_err(|error| self.failed(error))?;
         driver.start(async move {
             if let Err(error) = connection.await {
                 tracing::warn!(%error, "a connection to the database was lost");
             }
         });
         Ok(client)
+    }
+
+    /// Why a connection was not made.
+    pub(super) fn failed(&self, error: tokio_postgres::Error) -> StoreError {
+        let asked = error.as_db_error().is_none() && error.to_string().contains("configuration");
+        if asked && !self.has_password() {
+            let login = self.login().unwrap_or_default();
+            return StoreError::Unfit(format!(
+                "the login `{login}` needs a password; put it into PGPASSWORD or a password file \
+                 (~/.pgpass)"
+            ));
+        }
+        error.into()
     }
 
     /// What it is without its form.

@@ -146,7 +146,8 @@ impl Bell {
         let connect = self.address.config().connect(NoTls);
         let (client, connection) = tokio::time::timeout(PATIENCE, connect)
             .await
-            .map_err(late)??;
+            .map_err(late)?
+            .map_err(|error| self.address.failed(error))?;
         let (calls, mut called) = mpsc::unbounded_channel();
         let listening = listen(connection, calls);
         tokio::pin!(listening);

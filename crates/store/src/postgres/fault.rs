@@ -21,6 +21,8 @@ impl From<tokio_postgres::Error> for StoreError {
 fn classify(code: &SqlState, text: String) -> StoreError {
     match code.code() {
         "42501" => StoreError::Forbidden(format!("what the database keeps from it: {text}")),
+        // The login itself: a wrong password, or one that may not come from here.
+        code if code.starts_with("28") => StoreError::Unfit(text),
         "53100" => StoreError::Full(text),
         "XX001" | "XX002" => StoreError::Corrupt(text),
         // A constraint, or a value that no column takes.
@@ -57,6 +59,7 @@ mod tests {
         for code in ["08006", "57P01", "40P01", "53300", "25006", "42P01"] {
             assert!(matches!(class(code), StoreError::Unavailable(_)), "{code}");
         }
+        assert!(matches!(class("28P01"), StoreError::Unfit(_)));
         assert!(matches!(class("53100"), StoreError::Full(_)));
         assert!(matches!(class("XX001"), StoreError::Corrupt(_)));
         assert!(matches!(class("42501"), StoreError::Forbidden(_)));

@@ -31,6 +31,10 @@ const LEAVES: Statement = Statement::new(
     "journal.hashes",
     "SELECT lsn, hash FROM journal WHERE shard = $1 AND lsn > $2 ORDER BY lsn LIMIT $3",
 );
+const SHARDS: Statement = Statement::new(
+    "checkpoints.shards",
+    "SELECT shard FROM shards ORDER BY shard",
+);
 const LENGTH: Statement = Statement::new(
     "journal.length",
     "SELECT lsn FROM journal WHERE shard = $1 ORDER BY lsn DESC LIMIT 1",
@@ -41,7 +45,9 @@ const POSITION: Statement = Statement::new(
 );
 
 /// Every statement of these tables.
-pub const STATEMENTS: &[Statement] = &[NEWEST, INSERT, NODE, NODES, LEAVES, LENGTH, POSITION];
+pub const STATEMENTS: &[Statement] = &[
+    NEWEST, INSERT, NODE, NODES, LEAVES, SHARDS, LENGTH, POSITION,
+];
 
 /// A signed head of a shard's tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +66,16 @@ pub struct CheckpointRow {
     pub at: Timestamp,
 }
 
-/// The newest head.
+/// Every shard, in their order.
+pub fn shards(tx: &Tx<'_>) -> Result<Vec<i64>, StoreError> {
+    tx.require_engine("the journal's heads")?;
+    tx.query(&SHARDS, params![])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// The newest head of a shard.
 pub fn newest(tx: &Tx<'_>, shard: i64) -> Result<Option<CheckpointRow>, StoreError> {
     tx.require_engine("the journal's heads")?;
     tx.query_one(&NEWEST, params![shard])?

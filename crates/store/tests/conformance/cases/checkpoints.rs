@@ -23,6 +23,9 @@ pub(super) const CASES: &[Row] = &[
     ("checkpoints::leaves", gives_leaves, |s| {
         s.engine_only(|tx| checkpoints::leaves(tx, 0, 0, 9));
     }),
+    ("checkpoints::shards", gives_shards, |s| {
+        s.engine_only(checkpoints::shards);
+    }),
     ("checkpoints::length", gives_leaves, |s| {
         s.engine_only(|tx| checkpoints::length(tx, 0));
     }),
@@ -41,6 +44,10 @@ fn head(size: i64) -> CheckpointRow {
         note: "a\nnote\n".into(),
         at: at(size),
     }
+}
+
+fn gives_shards(site: &Site) {
+    assert_eq!(site.look(checkpoints::shards), [0]);
 }
 
 fn heads(site: &Site) {
