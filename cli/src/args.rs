@@ -1,5 +1,7 @@
 //! The command line.
 
+mod task;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use matrix_engine::queue::{Placing, Priority};
 use matrix_identity::Role;
 use matrix_server::{HostName, Origin};
 
+pub(crate) use self::task::{TaskCommand, TaskRunArgs};
 use crate::config::LogFormat;
 
 /// Takes a change from a plan to a signed release, and keeps the proof.
@@ -65,6 +68,9 @@ pub(crate) enum Command {
     /// Runs: look at, steer, resume.
     #[command(subcommand)]
     Run(RunCommand),
+    /// Steps that workers outside do.
+    #[command(subcommand)]
+    Task(TaskCommand),
     /// Check a bundle offline.
     Verify(VerifyArgs),
     /// The journal.
@@ -521,11 +527,11 @@ pub(crate) enum SigningKeyCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add a user and show their token once.
+    /// Add a user, or a worker, and show the token once.
     Add {
         /// The name.
         name: String,
-        /// What they may do, `submitter` or `approver`; may be given more than once.
+        /// What they may do: `submitter` and `approver`, which may be given both, or `worker`.
         #[arg(long, value_name = "ROLE", default_values = ["submitter", "approver"])]
         role: Vec<Role>,
     },

@@ -14,7 +14,9 @@ use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Caller, Clock, Entropy, Problem, Scope, Timestamp};
-use matrix_engine::{DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling};
+use matrix_engine::{
+    DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling, TaskFunction,
+};
 use matrix_identity::principals::Accounts;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
@@ -119,8 +121,7 @@ impl Host {
         let journal = journal(environment, (&database, &blobs), &clock, &entropy);
         let settings = settings(config, environment, layout.clone());
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
-        let functions: Vec<Arc<dyn DurableFunction>> =
-            vec![Arc::new(ChangeFunction::new(workshop.clone()))];
+        let functions = functions(workshop.clone());
         let engine = match shared {
             Some(_) => Engine::beside_others(journal, functions, options.clone()),
             None => Engine::new(journal, functions, options.clone()),
@@ -256,6 +257,14 @@ fn listen(layout: &Layout) -> Result<UnixListener, Problem> {
         }
     }
     Ok(bind_socket(&socket(layout).map_err(failed)?)?)
+}
+
+/// Every kind of run that this program executes.
+pub(crate) fn functions(workshop: Workshop) -> Vec<Arc<dyn DurableFunction>> {
+    vec![
+        Arc::new(ChangeFunction::new(workshop)),
+        Arc::new(TaskFunction),
+    ]
 }
 
 /// The journal over a database and its blobs.

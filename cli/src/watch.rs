@@ -42,6 +42,24 @@ pub(crate) enum Show {
     Nothing,
 }
 
+/// What a run may wait for without that being the end of following it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// Nothing.
+    NoWait,
+    /// A worker outside, for which a server is there.
+    Workers,
+}
+
+impl Through {
+    fn goes_on(self, row: &RunRow) -> bool {
+        let waiting = || serde_json::from_str::<serde_json::Value>(row.waiting.as_deref()?).ok();
+        self == Self::Workers
+            && row.state == "waiting"
+            && waiting().is_some_and(|waiting| waiting["for"] == "task")
+    }
+}
+
 /// A place before the first entry of a journal.
 pub(crate) const BEGINNING: i64 = -1;
 
@@ -51,7 +69,7 @@ pub(crate) async fn follow(
     reader: &Reader,
     run: RunId,
     seen: &mut i64,
-    show: Show,
+    (show, through): (Show, Through),
     clock: &dyn Clock,
 ) -> Result<Followed, Problem> {
     let mut progress = Progress::new(show, row(reader, run)?.created_at);
@@ -62,7 +80,7 @@ pub(crate) async fn follow(
             *seen = entry.seq;
             progress.entry(&entry);
         }
-        let settled = !matches!(&*row.state, "ready" | "running");
+        let settled = !matches!(&*row.state, "ready" | "running") && !through.goes_on(&row);
         // The row was read before the entries, so a settled row has all of them behind it.
         if settled && *seen >= row.head_seq {
             progress.end();

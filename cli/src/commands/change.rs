@@ -9,7 +9,7 @@ use matrix_changes::view::ChangeView;
 use matrix_core::id::ApprovalId;
 use matrix_core::{Authorised, Code, Problem, RunId};
 use matrix_engine::error::RequestError;
-use matrix_engine::runs::Filter;
+use matrix_engine::runs::{self, Filter, RunRead};
 use matrix_evidence::Status;
 use matrix_store::StoreError;
 use matrix_store::tables::approvals;
@@ -213,10 +213,17 @@ fn present(context: &Context, view: &ChangeView) {
 /// Shows how a followed run ended; a run of another kind in one line.
 pub(super) fn show_end(context: &Context, reader: &Reader, row: &RunRow) -> Result<(), Problem> {
     if row.kind != matrix_changes::function::KIND {
+        let request = reader.may(RunRead { run: row.run })?;
+        let view = runs::show(&reader.database, &reader.blobs, &request)?;
         if context.json {
-            output::json(&json!({ "run": row.run, "state": row.state }));
+            output::json(
+                &json!({ "run": row.run, "state": row.state, "waiting": view.waiting,
+                "result": view.result, "error": view.error }),
+            );
         } else {
             output::line(format_args!("{} {}", row.run, row.state));
+            let end = view.result.map(|result| result.to_string()).or(view.error);
+            end.iter().for_each(output::line);
         }
         return Ok(());
     }

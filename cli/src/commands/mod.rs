@@ -16,6 +16,7 @@ mod replay;
 mod run;
 mod serve;
 mod signing_key;
+mod task;
 mod user;
 mod verify;
 mod worker;
@@ -38,7 +39,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::place::Place;
 use crate::reader::Reader;
-use crate::watch::{Followed, Show, follow};
+use crate::watch::{Followed, Show, Through, follow};
 use crate::{logging, output};
 
 /// What every command is given.
@@ -104,6 +105,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Demo { keep } => demo::demo(context, keep).await,
         Command::Change(command) => change::change(context, command).await,
         Command::Run(command) => run::run(context, command).await,
+        Command::Task(command) => task::task(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),
         Command::Artifact(command) => artifact::artifact(context, command).await,
@@ -147,8 +149,13 @@ impl Context {
         loop {
             let engine = door.host.as_ref().map(|host| host.engine.clone());
             let place = door.host.as_ref().map(Host::place);
+            // Nobody but a server of another process has workers.
+            let through = match engine {
+                Some(_) => Through::NoWait,
+                None => Through::Workers,
+            };
             let followed = tokio::select! {
-                followed = follow(reader, run, &mut seen, Show::Progress, &*self.clock) => {
+                followed = follow(reader, run, &mut seen, (Show::Progress, through), &*self.clock) => {
                     Some(followed?)
                 }
                 () = stopped(engine.as_ref()) => None,

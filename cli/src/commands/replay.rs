@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use matrix_changes::function::ChangeFunction;
 use matrix_core::RunId;
 use matrix_core::system::{SystemClock, SystemEntropy};
+use matrix_engine::Journal;
 use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead};
-use matrix_engine::{DurableFunction, Journal};
 use matrix_store::StoreError;
 
 use super::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::host::functions;
 use crate::output;
 use crate::reader::Reader;
 
@@ -22,7 +22,7 @@ pub(super) async fn replay(context: &Context, run: RunId) -> Result<Exit, Failur
     let workshop = reader
         .workshop(&context.config, &context.environment)
         .await?;
-    let function: Arc<dyn DurableFunction> = Arc::new(ChangeFunction::new(workshop));
+    let functions = functions(workshop);
     let journal = Journal::new(
         reader.database.clone(),
         reader.blobs.clone(),
@@ -30,8 +30,10 @@ pub(super) async fn replay(context: &Context, run: RunId) -> Result<Exit, Failur
         Arc::new(SystemEntropy),
     );
     let find = |kind: &str, version: &str| {
-        let known = function.kind() == kind && function.version() == version;
-        known.then(|| Arc::clone(&function))
+        let mut known = functions.iter();
+        known
+            .find(|function| function.kind() == kind && function.version() == version)
+            .cloned()
     };
     let replay = runs::replay(&journal, &request, find).await?;
     let exit = match &replay.verdict {

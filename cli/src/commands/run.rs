@@ -6,23 +6,24 @@ use matrix_core::clock::Clock;
 use matrix_core::system::SystemClock;
 use matrix_core::{Authorised, Code, Problem, RunId};
 use matrix_engine::runs::{self, Filter, RunList, RunRead, RunView};
+use matrix_engine::tasks::KIND;
 use matrix_engine::{Entry, EntryKind};
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self as table, RunRow};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, Signals, change, part};
-use super::{portable, replay};
+use super::{portable, replay, task};
 use crate::args::{RunCommand, RunListArgs, Since};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::{Forsaken, Reader};
-use crate::watch::{BEGINNING, Followed, Show, follow, row};
+use crate::watch::{BEGINNING, Followed, Show, Through, follow, row};
 
 /// A value on the command line is not JSON.
-const NOT_JSON: Code = Code::new("CLI-0003", 422, 2, "not JSON");
+pub(super) const NOT_JSON: Code = Code::new("CLI-0003", 422, 2, "not JSON");
 
 /// The most runs that one `resume` takes up.
 const RESUME_MAX: i64 = 10_000;
@@ -214,6 +215,9 @@ pub(super) fn print_view(view: &RunView) {
             child.state, child.path, child.run, child.kind
         ));
     }
+    if let Some(result) = view.result.as_ref().filter(|_| view.kind == KIND) {
+        output::line(format_args!("result {result}"));
+    }
 }
 
 pub(super) fn print_entries(entries: &[Entry]) {
@@ -258,10 +262,11 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
     } else {
         None
     };
+    let tasks = task::open(&reader, run)?;
     if context.json {
         output::json(
             &json!({ "run": run, "state": row.state, "since": row.updated_at,
-            "waiting": waiting, "owner": row.owner, "stale": stale }),
+            "waiting": waiting, "owner": row.owner, "stale": stale, "tasks": tasks }),
         );
         return Ok(exit);
     }
@@ -289,6 +294,7 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
         (state, _) => format!("it does not wait: {state} since {}", row.updated_at),
     };
     output::line(text);
+    task::print_holders(&tasks);
     if let Some(stale) = stale {
         output::line(format_args!(
             "an earlier question went stale: {}",
@@ -303,7 +309,7 @@ async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
     reader.may(RunRead { run })?;
     let (mut seen, mut signals) = (BEGINNING, Signals::listen());
     let row = tokio::select! {
-        followed = follow(&reader, run, &mut seen, Show::Progress, &*context.clock) => {
+        followed = follow(&reader, run, &mut seen, (Show::Progress, Through::Workers), &*context.clock) => {
             match followed? {
                 Followed::Settled(row) => row,
                 Followed::Unhosted(row) => {

@@ -76,6 +76,8 @@ pub(super) async fn serve(context: &Context, arguments: ServeArgs) -> Result<Exi
     if let Ok(why) = ended {
         output::note(format_args!("{why}: ending"));
     }
+    // Workers that wait for something to do go away empty-handed.
+    host.engine.drain();
     closing.send_replace(true);
     drop(serving.await);
     tested.abort();

@@ -19,6 +19,7 @@
 //! * [`postgres`] — state in PostgreSQL instead of the data directory, and what is refused there.
 //! * [`processes`] — several processes on one database, which die, stop and lose it.
 //! * [`lists`] — lists that are narrowed.
+//! * [`remote`] — workers outside, which do steps, die, hang, and speak twice.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
 //! * [`faces`] — help, configuration, JSON everywhere.
 
@@ -49,6 +50,7 @@ mod postgres;
 mod postgresql;
 mod processes;
 mod refusals;
+mod remote;
 mod replay;
 mod serving;
 mod site;

@@ -93,6 +93,12 @@ impl Serving {
         self.started.end().expect(0);
     }
 
+    /// Kills it.
+    pub(crate) fn kill(self) {
+        self.started.signal(Signal::KILL);
+        self.started.end_killed();
+    }
+
     /// Waits for an end that nobody asked for.
     pub(crate) fn ended(self) -> Done {
         let mut done = self.started.end();

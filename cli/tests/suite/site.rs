@@ -357,6 +357,12 @@ impl Started {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
+    /// Waits for the end of one that was killed.
+    pub(crate) fn end_killed(mut self) {
+        let mut child = self.child.take().unwrap();
+        drop(child.wait());
+    }
+
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Done {
         let child = self.child.take().unwrap();

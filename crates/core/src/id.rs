@@ -140,6 +140,10 @@ id!(
     ReleaseId, "rel"
 );
 id!(
+    /// One offer of a step to the workers outside.
+    TaskId, "tsk"
+);
+id!(
     /// A person or a service account that can sign in.
     PrincipalId, "usr"
 );

@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::queue::{Queue, Rules};
 use crate::storage::Storage;
+use crate::tasks::Exchange;
 use crate::worker::{DurableFunction, is_terminal};
 
 use self::claim::Desk;
@@ -96,6 +97,7 @@ struct Shared {
     desk: Arc<Mutex<Desk>>,
     /// How long the queue was left alone the last time.
     poll: Mutex<Duration>,
+    exchange: Arc<Exchange>,
     draining: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     /// The runs that are driven now, by the epoch they are driven under and their mail.
@@ -157,6 +159,7 @@ impl Engine {
             poll: Mutex::default(),
             options,
             work: Notify::new(),
+            exchange: Arc::default(),
             draining: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             driving: Mutex::default(),
@@ -182,6 +185,23 @@ impl Engine {
     /// The way to it.
     pub(crate) fn storage(&self) -> &Storage {
         &self.shared.journal.storage
+    }
+
+    /// Where owners of runs wait for what workers outside report.
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.shared.exchange
+    }
+
+    /// Whether other hosts work on the same database.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.tenure == Tenure::Shared
+    }
+
+    /// Ready when the engine is told to let go of its runs.
+    pub(crate) async fn draining(&self) {
+        let mut draining = self.shared.draining.subscribe();
+        // The sender lives as long as this engine.
+        drop(draining.wait_for(|draining| *draining).await);
     }
 
     /// The blobs under it.

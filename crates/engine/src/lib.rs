@@ -15,6 +15,7 @@
 //! * [`seal`] — a tree over all entries, its signed heads, and proofs for those outside.
 //! * [`runfile`] — one run as a file, to be opened elsewhere.
 //! * [`storage`] — the way to the database, which a test can make long and bad.
+//! * [`tasks`] — steps that workers outside do: offers, leases, reports.
 //! * [`runs`] — what callers may do with runs, one file for each verb.
 //!
 //! Two rules hold everywhere. One owner: every append names the epoch it was claimed under, and an
@@ -35,6 +36,7 @@ pub mod runs;
 pub mod seal;
 pub mod step;
 pub mod storage;
+pub mod tasks;
 mod wait;
 pub mod worker;
 
@@ -44,4 +46,5 @@ pub use error::{RunError, StepError};
 pub use journal::Journal;
 pub use run::{Child, Decision, NewChild, Run, Saga, Verdict};
 pub use step::{EffectClass, RetryPolicy, Step, StepContext};
+pub use tasks::{Task, TaskFunction};
 pub use worker::DurableFunction;

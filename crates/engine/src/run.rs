@@ -4,16 +4,17 @@
 //! (`verify/lint.base/run#1`). A function must create its steps in an order that depends only on
 //! its input and on what earlier steps gave.
 //!
-//! Here is the run itself with its branches and boundaries; `execute` does a step once, `sleep` and
-//! `signal` wait for time and for a value from outside, `approval` asks a person, `child` starts other
-//! runs, `choose` takes the first of several branches, `recorded` remembers what replay must find
-//! again: times, random numbers, versions.
+//! Here is the run itself with its branches and boundaries; `execute` does a step once, `remote` lets
+//! a worker outside do it, `sleep` and `signal` wait for time and for a value from outside,
+//! `approval` asks a person, `child` starts other runs, `choose` takes the first of several branches,
+//! `recorded` remembers what replay must find again: times, random numbers, versions.
 
 mod approval;
 mod child;
 mod choose;
 mod execute;
 mod recorded;
+mod remote;
 mod saga;
 mod signal;
 mod sleep;
@@ -40,6 +41,7 @@ use crate::history::Started;
 use crate::journal::{AppendError, BelievedHead, Beside, Fence, Journal};
 use crate::lease::Lease;
 use crate::storage::Purpose;
+use crate::tasks::Exchange;
 use crate::wait::{Board, Waiting};
 
 /// What the parts of one execution share.
@@ -52,6 +54,8 @@ pub(crate) struct Execution {
     pub(crate) fence: Fence,
     pub(crate) believed: Arc<BelievedHead>,
     pub(crate) lease: Arc<Lease>,
+    /// Where this owner waits for what workers outside report.
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) actor: String,
     pub(crate) started: Started,
     /// Where it queues.
@@ -272,11 +276,20 @@ impl Run {
     }
 
     async fn append(&self, draft: Draft, beside: Option<Beside>) -> Result<(), RunError> {
+        self.append_as(&self.execution.actor, draft, beside).await
+    }
+
+    /// Appends what somebody else is the author of.
+    async fn append_as(
+        &self,
+        actor: &str,
+        draft: Draft,
+        beside: Option<Beside>,
+    ) -> Result<(), RunError> {
         let Execution {
             journal,
             fence,
             believed,
-            actor,
             board,
             ..
         } = &*self.execution;

@@ -7,15 +7,16 @@ use futures::future::BoxFuture;
 use matrix_core::canonical::{self, NotCanonical};
 use matrix_core::{Digest, RunId, Timestamp};
 use matrix_store::{StoreError, Tx};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::error::StepError;
 
 /// What a crash between a step's beginning and its result means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EffectClass {
     /// Changes nothing outside: runs again.
     Read,

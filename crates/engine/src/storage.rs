@@ -32,6 +32,8 @@ pub enum Purpose {
     Leave,
     /// Somebody has something to say to a run.
     Message(RunId),
+    /// A worker outside leases, beats or reports, or is lost.
+    Task,
 }
 
 /// The content of a write: what it gives is kept by whoever made it.

@@ -16,6 +16,9 @@ use tokio::sync::Notify;
 
 use crate::history::History;
 
+/// What a wait for a worker outside is for.
+pub(crate) const TASK: &str = "task";
+
 /// What a run waits for, for people and for the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {

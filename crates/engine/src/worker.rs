@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use matrix_core::Timestamp;
-use matrix_store::tables::inbox;
 use matrix_store::tables::runs::RunRow;
+use matrix_store::tables::{inbox, tasks};
 use matrix_store::{StoreError, Tx};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -27,6 +27,7 @@ use crate::lease::Lease;
 use crate::lineage;
 use crate::run::{Execution, Run};
 use crate::storage::Purpose;
+use crate::tasks::Exchange;
 use crate::wait::{Board, Nudge};
 
 /// A run whose owners died this often without coming to rest is left to a person.
@@ -81,6 +82,7 @@ pub(crate) struct Drive {
     pub(crate) lease: Arc<Lease>,
     /// The run's row, as it was claimed.
     pub(crate) row: RunRow,
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) fence: Fence,
     pub(crate) mail: Arc<Notify>,
     pub(crate) draining: watch::Receiver<bool>,
@@ -127,6 +129,9 @@ impl Drive {
     async fn try_drive(&self) -> Result<(), LetGo> {
         self.collect_mail().await?;
         let history = self.history().await?;
+        if history.generation > 0 {
+            self.withdraw_stale(&history).await?;
+        }
         if history.ended.is_some() {
             return self.let_go(state_of(&history), None).await;
         }
@@ -159,6 +164,7 @@ impl Drive {
             fence: self.fence,
             believed: Arc::default(),
             lease: Arc::clone(&self.lease),
+            exchange: Arc::clone(&self.exchange),
             actor: format!("worker:{}", self.lease.worker),
             started,
             placement: self.row.placement.clone(),
@@ -170,6 +176,27 @@ impl Drive {
         });
         let outcome = self.execute(&*function, &execution, input).await?;
         self.finish(outcome, &execution).await
+    }
+
+    /// Takes back what was offered of steps that a reset made undone. What is still at work on them
+    /// works for nothing, and is told so at its next heartbeat.
+    async fn withdraw_stale(&self, history: &History) -> Result<(), StoreError> {
+        let run = self.fence.run;
+        let offered = self.journal.storage.look(move |tx| tasks::of_run(tx, run));
+        let stale: Vec<_> = offered
+            .await?
+            .into_iter()
+            .filter(|row| !history.step(&row.path).is_some_and(|step| step.open))
+            .map(|row| row.task)
+            .collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let work = move |tx: &Tx<'_>| {
+            let removed = stale.into_iter().map(|task| tasks::remove(tx, task));
+            removed.collect::<Result<Vec<_>, _>>().map(drop)
+        };
+        self.journal.storage.write(Purpose::Task, work).await
     }
 
     async fn history(&self) -> Result<History, StoreError> {

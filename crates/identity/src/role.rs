@@ -12,11 +12,16 @@ pub enum Role {
     Approver,
     /// May submit changes.
     Submitter,
+    /// Does steps of runs from outside, and nothing else.
+    Worker,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 3] = [Self::Owner, Self::Approver, Self::Submitter];
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Approver, Self::Submitter, Self::Worker];
+
+    /// What the owner of a data directory is: everything that a person can be.
+    pub const OWNERS: [Self; 3] = [Self::Owner, Self::Approver, Self::Submitter];
 
     /// The name used in policies, on the command line and in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -24,6 +29,7 @@ impl Role {
             Self::Owner => "owner",
             Self::Approver => "approver",
             Self::Submitter => "submitter",
+            Self::Worker => "worker",
         }
     }
 }
@@ -36,7 +42,7 @@ impl std::fmt::Display for Role {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a role; roles are owner, approver and submitter")]
+#[error("`{0}` is not a role; roles are owner, approver, submitter and worker")]
 pub struct UnknownRole(String);
 
 impl std::str::FromStr for Role {

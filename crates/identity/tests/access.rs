@@ -29,6 +29,8 @@ fn access() -> Access {
         ("user:nobody", vec![]),
         ("service:api", vec![Role::Submitter]),
         ("service:loud", Role::ALL.to_vec()),
+        ("service:hand", vec![Role::Worker]),
+        ("user:hand", vec![Role::Worker]),
     ];
     let people = people
         .into_iter()
@@ -93,25 +95,38 @@ const ADMINISTER: [&str; 5] = [
 #[test]
 fn the_table_of_roles() {
     let submit = ["change_submit"];
-    let groups: [(&str, &[&'static str]); 5] = [
+    let (steps, work) = (["task_submit"], ["task_work"]);
+    let groups: [(&str, &[&'static str]); 7] = [
         ("read", &READ),
         ("submit", &submit),
+        ("steps", &steps),
+        ("work", &work),
         ("operate", &OPERATE),
         ("decide", &DECIDE),
         ("administer", &ADMINISTER),
     ];
-    let table: [(&str, &[&str], &[&str]); 9] = [
+    let table: [(&str, &[&str], &[&str]); 11] = [
         (
             "user:owner",
             &[],
-            &["read", "submit", "operate", "decide", "administer"],
+            &[
+                "read",
+                "submit",
+                "steps",
+                "work",
+                "operate",
+                "decide",
+                "administer",
+            ],
         ),
         ("user:approver", &[], &["read", "decide"]),
-        ("user:submitter", &[], &["read", "submit"]),
+        ("user:submitter", &[], &["read", "submit", "steps"]),
         ("user:nobody", &[], &[]),
         ("user:stranger", &[], &[]),
-        ("service:api", &[], &["read", "submit"]),
-        ("service:loud", &[], &["read", "submit"]),
+        ("service:api", &[], &["read", "submit", "steps"]),
+        ("service:hand", &[], &["work"]),
+        ("user:hand", &[], &[]),
+        ("service:loud", &[], &["read", "submit", "steps", "work"]),
         ("agent:coder", &["user:owner"], &["read", "submit"]),
         ("node:builder", &["user:owner"], &[]),
     ];

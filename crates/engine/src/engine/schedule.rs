@@ -17,10 +17,14 @@ use super::claim::Claimed;
 use super::{Engine, OnFullDisk, Tenure, lock};
 use crate::journal::Fence;
 use crate::storage::Purpose;
+use crate::tasks::Watched;
 use crate::worker::{Drive, LetGo};
 
 /// The longest time the scheduler sleeps, so that a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
+
+/// How often tasks that workers outside have are looked after.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// How long a run waits after storage failed before it is tried again.
 const STORAGE_RETRY: Duration = Duration::from_secs(1);
@@ -42,6 +46,8 @@ impl Engine {
         let mut sweep = tokio::time::interval(self.shared.options.lease / 3);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = HashMap::new();
+        let (mut watch, mut watched) = (tokio::time::interval(WATCH), Watched::new());
+        watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.begin().await;
         while !(self.is_draining() && driven.is_empty()) {
             let next = self.claim(&mut driven).await;
@@ -49,6 +55,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 _ = sweep.tick() => self.sweep(&mut seen, !driven.is_empty()).await,
+                _ = watch.tick() => self.watch_tasks(&mut watched).await,
                 Some(ended) = driven.join_next(), if !driven.is_empty() => {
                     self.let_go(ended, &mut driven).await;
                 }
@@ -155,6 +162,7 @@ impl Engine {
             journal: self.shared.journal.clone(),
             lease: Arc::clone(&self.shared.lease),
             row: row.clone(),
+            exchange: Arc::clone(&self.shared.exchange),
             fence,
             mail: Arc::clone(&mail),
             draining: self.shared.draining.subscribe(),

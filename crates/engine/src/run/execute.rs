@@ -55,14 +55,7 @@ impl Run {
             let record = board
                 .look(|history| history.step(&path).cloned())
                 .unwrap_or_default();
-            recognise(&path, &record, &fingerprint, &step)?;
-            if record.erased {
-                return Err(RunError::NeedsPerson(format!(
-                    "what step `{path}` gave was erased, so the run cannot go on from it \
-                     (`matrix run retry` does the step again)"
-                )));
-            }
-            if let Some(outcome) = record.outcome {
+            if let Some(outcome) = known(&path, &record, &fingerprint, &step)? {
                 return decode(&path, outcome?, &fingerprint);
             }
             if let Some(due) = record.retry_at {
@@ -101,7 +94,9 @@ impl Run {
                     if !self.shielded && *self.execution.cancelled.borrow() {
                         return Err(self.cancellation());
                     }
-                    self.failed(&path, &fingerprint, &step, record.failures + 1, error)
+                    let failures = record.failures + 1;
+                    let actor = &self.execution.actor;
+                    self.failed((&path, &fingerprint, &step), failures, error, (actor, None))
                         .await?;
                 }
             }
@@ -109,7 +104,7 @@ impl Run {
         }
     }
 
-    fn context(&self, path: &str, record: &StepRecord) -> StepContext {
+    pub(super) fn context(&self, path: &str, record: &StepRecord) -> StepContext {
         let Fence { run, epoch } = self.execution.fence;
         // What began before a reset of something else is the same effect as before, to everyone who
         // knows its key.
@@ -135,7 +130,7 @@ impl Run {
 
     /// What to do about a beginning without a result, and about an error that leaves open whether
     /// the effect happened.
-    async fn settle_doubt(
+    pub(super) async fn settle_doubt(
         &self,
         step: &Step,
         record: &StepRecord,
@@ -176,13 +171,13 @@ impl Run {
         }
     }
 
-    async fn failed(
+    /// Records that an attempt failed, with its author and what is written beside it.
+    pub(super) async fn failed(
         &self,
-        path: &str,
-        fingerprint: &str,
-        step: &Step,
+        (path, fingerprint, step): (&str, &str, &Step),
         failures: u32,
         error: StepError,
+        (actor, beside): (&str, Option<Beside>),
     ) -> Result<(), RunError> {
         let exhausted = failures >= step.retry.attempts;
         let is_final = error.retry == Retry::Never;
@@ -206,8 +201,13 @@ impl Run {
         };
         let payload = serde_json::to_value(&failed)
             .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
-        self.record(EntryKind::StepFailed, path, fingerprint, payload)
-            .await?;
+        let draft = Draft {
+            kind: EntryKind::StepFailed,
+            path: path.into(),
+            fingerprint: fingerprint.into(),
+            payload,
+        };
+        self.append_as(actor, draft, beside).await?;
         if exhausted && !is_final {
             return Err(RunError::NeedsPerson(format!(
                 "step `{path}` failed {failures} times; last: {message}"
@@ -252,6 +252,23 @@ pub(super) fn decode<T: DeserializeOwned>(
         recorded: format!("a result that does not fit ({error})"),
         now: short(print),
     })
+}
+
+/// What is recorded of a step as its end, unless nobody can know it any more.
+pub(super) fn known(
+    path: &str,
+    record: &StepRecord,
+    fingerprint: &str,
+    step: &Step,
+) -> Result<Option<Result<Value, StepError>>, RunError> {
+    recognise(path, record, fingerprint, step)?;
+    if record.erased {
+        return Err(RunError::NeedsPerson(format!(
+            "what step `{path}` gave was erased, so the run cannot go on from it \
+             (`matrix run retry` does the step again)"
+        )));
+    }
+    Ok(record.outcome.clone())
 }
 
 fn recognise(

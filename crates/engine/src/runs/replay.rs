@@ -136,6 +136,7 @@ fn execution(
         fence,
         believed: Arc::default(),
         lease: Arc::new(Lease::new("replay".into(), PATIENCE)),
+        exchange: Arc::default(),
         actor: "replay".into(),
         started,
         placement: matrix_store::tables::queue::Placement::default(),

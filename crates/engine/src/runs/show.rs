@@ -57,6 +57,10 @@ pub struct RunView {
     /// The run whose first entries it shares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<RunId>,
+    /// Its result, once it has one.
+    pub result: Option<Value>,
+    /// The error it ended with, or why it was cancelled.
+    pub error: Option<String>,
     /// Its steps in order.
     pub steps: Vec<StepView>,
     /// The runs that it started, in order.
@@ -133,6 +137,15 @@ impl RunView {
             head_hash: row.head_hash,
             parent: row.lineage.parent,
             forked_from: row.lineage.forked_from,
+            result: match &history.ended {
+                Some(Ended::Completed(value)) => Some(value.clone()),
+                _ => None,
+            },
+            error: match &history.ended {
+                Some(Ended::Failed(error)) => Some(error.message.clone()),
+                Some(Ended::Cancelled(reason)) => Some(reason.clone()),
+                _ => None,
+            },
             steps: steps.collect(),
             children: children.collect(),
         }

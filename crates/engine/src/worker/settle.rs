@@ -6,9 +6,9 @@
 use std::sync::PoisonError;
 
 use matrix_core::{RunId, Timestamp};
-use matrix_store::tables::approvals;
 use matrix_store::tables::inbox::{self, Message};
 use matrix_store::tables::runs::{self, Release, WakePaused};
+use matrix_store::tables::{approvals, tasks};
 use matrix_store::{StoreError, Tx};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::error::RunError;
 use crate::history::{ChildEnd, Continued, Ended, History, Origin};
 use crate::journal::{Beside, Fence};
 use crate::run::Execution;
-use crate::wait::Waiting;
+use crate::wait::{TASK, Waiting};
 
 /// How an execution of the function came to its end.
 pub(super) enum Outcome {
@@ -47,6 +47,8 @@ struct Farewell {
     letters: Vec<Letter>,
     /// The version that it goes on with from its newest entry on, if it continues as new.
     continues_with: Option<String>,
+    /// The addresses of the tasks that it waits for.
+    awaited: Vec<String>,
 }
 
 impl Farewell {
@@ -58,6 +60,7 @@ impl Farewell {
             mail: Mail::Heard,
             letters: Vec::new(),
             continues_with: None,
+            awaited: Vec::new(),
         }
     }
 }
@@ -254,7 +257,14 @@ impl Drive {
         let first = waits
             .iter()
             .min_by_key(|w| w.until.unwrap_or(Timestamp::from_micros(i64::MAX)));
-        self.let_go("waiting", first.cloned()).await
+        let tasks = waits.iter().filter(|wait| wait.what == TASK);
+        let awaited = tasks.map(|wait| wait.name.clone()).collect();
+        let farewell = Farewell::new("waiting", first.cloned());
+        self.give_up(Farewell {
+            awaited,
+            ..farewell
+        })
+        .await
     }
 
     pub(super) async fn let_go(
@@ -276,6 +286,7 @@ impl Drive {
             mail,
             letters,
             continues_with,
+            awaited,
         } = farewell;
         let Fence { run, epoch } = self.fence;
         let at = self.journal.clock.now();
@@ -287,7 +298,7 @@ impl Drive {
                 runs::continue_as_new(tx, run, &version, epoch)?;
             }
             let woken = match state {
-                "waiting" => inbox::waiting(tx, run)?,
+                "waiting" => part_with_tasks(tx, run, &awaited)? || inbox::waiting(tx, run)?,
                 "paused" => mail == Mail::Heard && inbox::steering(tx, run)?,
                 _ => false,
             };
@@ -295,6 +306,7 @@ impl Drive {
             let text = if woken { None } else { text.as_deref() };
             if is_terminal(state) {
                 approvals::close_others(tx, run, None, "closed", at)?;
+                tasks::withdraw(tx, run)?;
             }
             for letter in letters {
                 letter.post(tx, run, at)?;
@@ -313,6 +325,20 @@ impl Drive {
         self.engine.wake_all(told);
         Ok(())
     }
+}
+
+/// Whether a worker has reported a task that a run waits for. Tasks of branches that it waits for no
+/// more are taken back, or their workers asked to stop.
+fn part_with_tasks(tx: &Tx<'_>, run: RunId, awaited: &[String]) -> Result<bool, StoreError> {
+    let mut reported = false;
+    for row in tasks::of_run(tx, run)? {
+        match (awaited.contains(&row.path), &*row.state) {
+            (true, state) => reported |= state == "reported",
+            (false, "offered") => drop(tasks::remove(tx, row.task)?),
+            (false, _) => drop(tasks::cancel(tx, row.task)?),
+        }
+    }
+    Ok(reported)
 }
 
 pub(super) fn person(reason: &str) -> Waiting {

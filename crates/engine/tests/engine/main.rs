@@ -13,6 +13,7 @@ mod history;
 mod host;
 mod owners;
 mod people;
+mod remote;
 mod replay;
 mod retry;
 mod runfile;

@@ -98,7 +98,7 @@ impl Accounts {
                     let account = Account {
                         id,
                         principal: acting.principal.clone(),
-                        roles: Role::ALL.into(),
+                        roles: Role::OWNERS.into(),
                         state: AccountState::Active,
                         created_at: at,
                     };

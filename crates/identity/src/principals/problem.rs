@@ -41,7 +41,9 @@ pub enum UserError {
         asked: String,
     },
     /// There is one owner, and a user without any role could do nothing.
-    #[error("a user can be given the roles approver and submitter, at least one of them")]
+    #[error(
+        "a user can be given the roles approver and submitter, at least one of them; a worker has the role worker and no other"
+    )]
     BadRoles,
     /// The token's file failed.
     #[error("the token file {path} cannot be used")]
@@ -66,9 +68,8 @@ impl From<UserError> for Problem {
             UserError::OtherOwner { owner, .. } => Problem::new(OTHER_OWNER, text).help(format!(
                 "run the command as `{owner}`, or use a data directory of your own"
             )),
-            UserError::BadRoles => {
-                Problem::new(BAD_ROLES, text).help("name approver, submitter or both")
-            }
+            UserError::BadRoles => Problem::new(BAD_ROLES, text)
+                .help("name approver, submitter or both, or worker alone"),
             UserError::TokenFile { source, .. } => {
                 Problem::new(TOKEN_FILE, format!("{text}: {source}"))
                     .help("let the owner of the data directory write it")

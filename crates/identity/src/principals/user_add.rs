@@ -1,4 +1,4 @@
-//! Adding a user, with a token that is shown once.
+//! Adding a user or a worker, with a token that is shown once.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ use crate::role::Role;
 /// The most characters in a name.
 const NAME_MAX: usize = 64;
 
-/// Adds a user who signs in with a token.
+/// Adds a user who signs in with a token, or a worker: a service account that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserAdd {
     /// How the user is called.
     pub name: String,
-    /// What the user may be here: approver, submitter or both.
+    /// What the user may be here: approver, submitter or both; or worker alone.
     pub roles: BTreeSet<Role>,
 }
 
@@ -36,22 +36,17 @@ pub struct NewUser {
 }
 
 impl Accounts {
-    /// Adds a user. The user, the token's digest and the audit row are one transaction.
+    /// Adds a user, or a service account for a worker. The account, the token's digest and the audit row are one transaction.
     pub async fn user_add(&self, request: Authorised<UserAdd>) -> Result<NewUser, UserError> {
         let (caller, UserAdd { name, roles }) = request.into_parts();
         if !is_name(&name) {
             return Err(UserError::BadName(name.chars().take(80).collect()));
         }
-        if roles.is_empty() || roles.contains(&Role::Owner) {
-            return Err(UserError::BadRoles);
-        }
+        let kind = kind_of(&roles)?;
         let token = Token::generate(self.entropy.as_ref());
         let account = Account {
             id: self.new_id(),
-            principal: Principal {
-                kind: PrincipalKind::User,
-                name,
-            },
+            principal: Principal { kind, name },
             roles,
             state: AccountState::Active,
             created_at: self.clock.now(),
@@ -65,6 +60,17 @@ impl Accounts {
             })
             .await?;
         Ok(NewUser { account, token })
+    }
+}
+
+/// A worker is a program: it never counts as a person, and its token is good for nothing else.
+fn kind_of(roles: &BTreeSet<Role>) -> Result<PrincipalKind, UserError> {
+    let worker = roles.contains(&Role::Worker);
+    match roles.len() {
+        0 => Err(UserError::BadRoles),
+        1 if worker => Ok(PrincipalKind::ServiceAccount),
+        _ if worker || roles.contains(&Role::Owner) => Err(UserError::BadRoles),
+        _ => Ok(PrincipalKind::User),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use matrix_core::Problem;
+use matrix_engine::tasks::WAIT_MAX;
 use serde_json::Value;
 use tracing::Instrument;
 
@@ -87,10 +88,15 @@ const ACTS: [&str; 2] = [
     "/api/v1/deployments/{deployment}/stop",
 ];
 
+/// The route whose answer waits for something to do.
+const WAITS: &str = "/api/v1/worker/lease";
+
 /// How long a route may take until its answer begins.
 fn time_for(route: &str, limits: &Limits) -> Duration {
     if ACTS.contains(&route) {
         limits.act
+    } else if route == WAITS {
+        limits.answer + WAIT_MAX
     } else {
         limits.answer
     }
@@ -189,6 +195,8 @@ mod tests {
         let limits = Limits::default();
         assert_eq!(time_for("/api/v1/runs", &limits), limits.answer);
         let served = serde_json::to_value(crate::openapi()).unwrap();
+        assert!(served["paths"][WAITS].is_object());
+        assert_eq!(time_for(WAITS, &limits), limits.answer + WAIT_MAX);
         for route in ACTS {
             assert!(served["paths"][route].is_object(), "{route} is not served");
             assert_eq!(time_for(route, &limits), limits.act);

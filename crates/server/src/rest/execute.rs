@@ -40,7 +40,7 @@ pub struct Execution {
     pub placing: Placing,
 }
 
-fn is_default(placing: &Placing) -> bool {
+pub(crate) fn is_default(placing: &Placing) -> bool {
     *placing == Placing::default()
 }
 

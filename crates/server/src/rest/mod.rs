@@ -19,7 +19,9 @@ mod page;
 mod plan;
 mod runs;
 mod signing_keys;
+mod tasks;
 mod users;
+mod worker;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -50,8 +52,15 @@ pub use runs::retry::Retry;
 pub use runs::signal::Signal;
 pub use signing_keys::list::SigningKey;
 pub use signing_keys::rotate::Rotated;
+pub use tasks::list::OpenTasks;
+pub use tasks::logs::TaskLogs;
+pub use tasks::submit::Tasks;
 pub use users::add::{NewUser, UserWithToken};
 pub use users::list::User;
+pub use worker::heartbeat::{TaskBeat, TaskBeats, TaskStanding, TaskStandings};
+pub use worker::lease::{LeasedTask, LeasedTasks, TaskLeasing};
+pub use worker::log::{TaskLines, TaskLogged};
+pub use worker::report::{TaskFailure, TaskReception, TaskReceptions, TaskReport, TaskReports};
 
 /// The endpoints that say how the process does.
 fn probing() -> OpenApiRouter<Server> {
@@ -76,6 +85,13 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(runs::fork::fork))
         .routes(routes!(runs::retry::retry))
         .routes(routes!(runs::signal::signal))
+        .routes(routes!(tasks::list::list))
+        .routes(routes!(tasks::logs::logs))
+        .routes(routes!(tasks::submit::submit))
+        .routes(routes!(worker::lease::lease))
+        .routes(routes!(worker::heartbeat::heartbeat))
+        .routes(routes!(worker::report::report))
+        .routes(routes!(worker::log::log))
         .routes(routes!(plan::plan))
         .routes(routes!(execute::execute))
         .routes(routes!(jobs::list::list))

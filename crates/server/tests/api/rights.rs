@@ -46,12 +46,39 @@ fn table() -> Vec<Row> {
         .collect();
     let plan = json!({ "plan": "nonsense" });
     let change = json!({ "repository": "/missing", "plan": "nonsense" });
+    let none = "tsk_00000000000000000000000000";
+    let lines = json!({ "task": none, "lease": "", "lines": [] });
     let user = json!({ "name": "x", "roles": ["approver"] });
     rows.extend([
         row("GET", "/health/detailed", 200, 200),
         row("GET", "/metrics", 200, 200),
         row("GET", "/api/v1/runs", 200, 200),
         row("GET", "/api/v1/runs/{run}", 404, 404),
+        row("GET", "/api/v1/runs/{run}/tasks", 404, 404),
+        row("GET", "/api/v1/runs/{run}/logs", 404, 404),
+        with("POST", "/api/v1/worker/log", lines, 403, 403),
+        with("POST", "/api/v1/tasks", json!({ "steps": [] }), 422, 422),
+        with(
+            "POST",
+            "/api/v1/worker/lease",
+            json!({ "worker": "w" }),
+            403,
+            403,
+        ),
+        with(
+            "POST",
+            "/api/v1/worker/heartbeat",
+            json!({ "tasks": [] }),
+            403,
+            403,
+        ),
+        with(
+            "POST",
+            "/api/v1/worker/report",
+            json!({ "reports": [] }),
+            403,
+            403,
+        ),
         row("GET", "/api/v1/runs/{run}/entries", 404, 404),
         row("GET", "/api/v1/runs/{run}/events", 404, 404),
         row("POST", "/api/v1/runs/{run}/cancel", 403, 403),
@@ -112,6 +139,7 @@ async fn every_endpoint_answers_every_caller_as_the_policy_says() {
     for row in table() {
         let ask = || {
             let ask = site.ask(row.method, &address(row.path));
+            let ask = ask.header("matrix-worker-protocol", "1");
             if row.body.is_null() {
                 ask
             } else {

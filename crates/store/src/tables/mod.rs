@@ -21,6 +21,8 @@ pub mod queue;
 pub mod releases;
 pub mod retention;
 pub mod runs;
+pub mod task_logs;
+pub mod tasks;
 pub mod workers;
 
 use crate::sql::Statement;
@@ -40,6 +42,8 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         releases::STATEMENTS,
         retention::STATEMENTS,
         runs::STATEMENTS,
+        task_logs::STATEMENTS,
+        tasks::STATEMENTS,
         workers::STATEMENTS,
         crate::session::STATEMENTS,
         crate::tx::STATEMENTS,

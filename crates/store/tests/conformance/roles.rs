@@ -71,7 +71,7 @@ const SHARED: [&str; 6] = [
 ];
 
 /// Tables of the engine.
-const ENGINES: [&str; 10] = [
+const ENGINES: [&str; 12] = [
     "approvals",
     "checkpoints",
     "directory",
@@ -79,6 +79,8 @@ const ENGINES: [&str; 10] = [
     "journal",
     "runs",
     "shards",
+    "task_logs",
+    "tasks",
     "throttles",
     "tree",
     "workers",
@@ -88,16 +90,21 @@ const ENGINES: [&str; 10] = [
 fn fill(site: &Site) {
     use matrix_store::tables::{
         approvals, audit, checkpoints, directory, idempotency, inbox, journal, principals, queue,
-        releases, workers,
+        releases, task_logs, tasks, workers,
     };
     site.with_runs(&[1]);
     site.engine(|tx| {
-        use crate::site::{approval, artifact, at, deployment, entry, message, release, run_id};
+        use crate::site::log;
+        use crate::site::{
+            approval, artifact, at, deployment, entry, message, release, run_id, task,
+        };
         journal::insert(tx, &entry(1, 0))?;
         inbox::insert(tx, &message(1, "signal"))?;
         approvals::open(tx, &approval(1, 1))?;
         workers::beat(tx, "w")?;
         queue::pause(tx, &queue::Slot::Lane("l".into()), at(1), "b")?;
+        tasks::offer(tx, &task(1, 1, "a#1"))?;
+        task_logs::add(tx, &log(1, 1), 9)?;
         releases::put_artifact(tx, &artifact(1, "a"))?;
         releases::put_deployment(tx, &deployment(1, 1, &ours(), "active"))?;
         releases::put_release(tx, &release(1, 1, &ours()))?;

@@ -1,7 +1,7 @@
 //! A fresh database with two tenants that know nothing of each other.
 
 use futures::executor::block_on;
-use matrix_core::id::{ApprovalId, DeploymentId, PrincipalId, ReleaseId};
+use matrix_core::id::{ApprovalId, DeploymentId, PrincipalId, ReleaseId, TaskId};
 use matrix_core::{Caller, Digest, Principal, PrincipalKind, RunId, Scope, Timestamp};
 use matrix_store::tables::approvals::ApprovalRow;
 use matrix_store::tables::inbox::Message;
@@ -10,6 +10,8 @@ use matrix_store::tables::principals::PrincipalRow;
 use matrix_store::tables::queue::Placement;
 use matrix_store::tables::releases::{ArtifactRow, DeploymentRow, ReleaseRow};
 use matrix_store::tables::runs::{self, RunRow};
+use matrix_store::tables::task_logs::LogRow;
+use matrix_store::tables::tasks::TaskRow;
 use matrix_store::{Database, OpenMode, StoreError, Tx};
 
 use crate::server::Server;
@@ -243,6 +245,43 @@ pub(crate) fn approval(number: u8, run: u8) -> ApprovalRow {
         subject: "{}".into(),
         requested_at: at(i64::from(number)),
         closed_at: None,
+    }
+}
+
+pub(crate) fn log(run: u8, seq: i64) -> LogRow {
+    LogRow {
+        run: run_id(run),
+        seq,
+        path: "a#1".into(),
+        worker: "service:w/1".into(),
+        at: at(12),
+        text: "one\ntwo".into(),
+    }
+}
+
+/// A task of our run, whose name is that of its step.
+pub(crate) fn task(number: u8, run: u8, path: &str) -> TaskRow {
+    TaskRow {
+        task: TaskId::from_bytes([number; 16]),
+        run: run_id(run),
+        scope: ours(),
+        path: path.into(),
+        queue: "q".into(),
+        name: path.trim_end_matches("#1").into(),
+        class: "read".into(),
+        state: "offered".into(),
+        offer: "{}".into(),
+        lease_ms: 5_000,
+        timeout_ms: None,
+        cancelled: false,
+        losses: 0,
+        worker: None,
+        token: None,
+        beat: 0,
+        since: at(8),
+        due_at: None,
+        progress: None,
+        report: None,
     }
 }
 

@@ -123,6 +123,8 @@ fn a_store_that_does_not_fence_is_caught() {
             "after its end",
             "lost",
             "broken",
+            // An owner of before took it again and is gone.
+            "stranded",
         ],
     );
 }

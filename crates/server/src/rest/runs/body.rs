@@ -81,6 +81,12 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub forked_from: Option<RunId>,
+    /// Its result, once it has one; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// The error it ended with, or why it was cancelled; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Its steps in order; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
@@ -136,6 +142,8 @@ impl From<RunRow> for Run {
             head_hash: row.head_hash,
             parent: row.lineage.parent,
             forked_from: row.lineage.forked_from,
+            result: None,
+            error: None,
             steps: None,
             children: None,
             links: run_links(row.run),
@@ -171,6 +179,8 @@ impl From<RunView> for Run {
             head_hash: view.head_hash,
             parent: view.parent,
             forked_from: view.forked_from,
+            result: view.result,
+            error: view.error,
             steps: Some(steps.collect()),
             children: Some(children.collect()),
             links: run_links(view.run),

@@ -11,6 +11,8 @@ mod records;
 mod releases;
 mod retention;
 mod runs;
+mod task_logs;
+mod tasks;
 mod workers;
 
 use crate::site::Site;
@@ -37,6 +39,8 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         releases::CASES,
         retention::CASES,
         runs::CASES,
+        task_logs::CASES,
+        tasks::CASES,
         workers::CASES,
     ]
     .into_iter()
