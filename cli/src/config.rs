@@ -90,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) targets: Sourced<Option<PathBuf>>,
     /// A directory of OSV records for the dependency audit.
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
+    /// The collector that spans are sent to; without one, none is.
+    pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
     pub(crate) sandboxes: Sourced<usize>,
     /// Further hosts that dependencies may be fetched from, as `host` or `host:port`.
@@ -127,6 +129,7 @@ struct ConfigFile {
     log_level: Option<String>,
     targets: Option<PathBuf>,
     vulnerabilities: Option<PathBuf>,
+    traces: Option<String>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
     keep_artifacts: Option<Keep>,
@@ -196,6 +199,7 @@ impl Config {
             vulnerabilities: absolute(
                 pick.optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
             )?,
+            traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick
                 .value(None, hosts, file.fetch_hosts)?

@@ -13,7 +13,7 @@ use matrix_changes::retention::{GRACE, Retention, keep_up};
 use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
-use matrix_core::{Caller, Clock, Entropy, Problem, Scope, Timestamp};
+use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem, Scope, Timestamp};
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling, TaskFunction,
 };
@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::environment::Environment;
 use crate::place::{self, Place, unusable};
 use crate::sealing::Sealing;
+use crate::telling::{self, Telling};
 use crate::{database, reader};
 
 /// How long an owner may show no heartbeat.
@@ -61,6 +62,8 @@ pub(crate) struct Host {
     pub(crate) workshop: Workshop,
     /// The engine's work; a host that only asks has none.
     working: Option<Working>,
+    /// What it tells those outside, if it drives runs.
+    telling: Option<Telling>,
     beside: Option<Beside>,
     answering: JoinHandle<()>,
     closing: watch::Sender<bool>,
@@ -118,7 +121,9 @@ impl Host {
             Scope::local(),
         );
         let owner = accounts.claim(&reader::user_name()).await?;
-        let journal = journal(environment, (&database, &blobs), &clock, &entropy);
+        let exporter = telling::exporter(config)?;
+        let journal = journal(environment, (&database, &blobs), &clock, &entropy)
+            .told_to(exporter.clone().map(telling::sink));
         let settings = settings(config, environment, layout.clone());
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let functions = functions(workshop.clone());
@@ -127,19 +132,17 @@ impl Host {
             None => Engine::new(journal, functions, options.clone()),
         };
         let authority = Authority::new(layout.policy(), accounts.clone());
+        let authorizer: Arc<dyn Authorizer> = Arc::new(authority);
+        let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),
+            events: events.clone(),
             workshop: workshop.clone(),
             accounts: accounts.clone(),
-            authorizer: Arc::new(authority),
+            authorizer: Arc::clone(&authorizer),
             owner: owner.clone(),
         };
-        let facts = HostFacts {
-            worker: options.worker,
-            mode,
-            version: env!("CARGO_PKG_VERSION").into(),
-            data_directory: layout.root().to_owned(),
-        };
+        let facts = facts(options.worker, mode, &layout);
         let server = Server::new(rooms, facts, Limits::default());
         let listener = listen(&layout)?;
         let (closing, closes) = watch::channel(false);
@@ -147,6 +150,8 @@ impl Host {
         let answering = tokio::spawn(answering);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
         let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
+        let telling = (duty == Duty::Drive)
+            .then(|| Telling::start(&engine, &events, (&layout, &authorizer), exporter));
         drop(alone);
         Ok(Self {
             engine,
@@ -155,6 +160,7 @@ impl Host {
             owner,
             workshop,
             working,
+            telling,
             beside,
             answering,
             closing,
@@ -181,6 +187,9 @@ impl Host {
         if let Some(working) = self.working {
             working.end().await;
         }
+        if let Some(telling) = self.telling {
+            telling.end().await;
+        }
         self.closing.send_replace(true);
         drop(self.answering.await);
         if let Some(beside) = self.beside {
@@ -194,6 +203,9 @@ impl Host {
     pub(crate) fn abandon(self) {
         if let Some(working) = self.working {
             working.abandon();
+        }
+        if let Some(telling) = self.telling {
+            telling.abandon();
         }
         if let Some(beside) = self.beside {
             beside.abandon();
@@ -229,6 +241,15 @@ impl Working {
         self.engine.abort();
         self.sealer.abort();
         self.keeping.abort();
+    }
+}
+
+fn facts(worker: String, mode: HostMode, layout: &Layout) -> HostFacts {
+    HostFacts {
+        worker,
+        mode,
+        version: env!("CARGO_PKG_VERSION").into(),
+        data_directory: layout.root().to_owned(),
     }
 }
 

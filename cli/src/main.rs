@@ -10,6 +10,7 @@
 //! * [`reader`] — commands that only read never become host.
 //! * [`watch`] — following a run through its journal.
 //! * [`commands`] — one file for each noun.
+//! * [`telling`] — events to brokers, spans to a collector.
 //! * [`output`] — the only place that prints.
 
 mod args;
@@ -29,6 +30,7 @@ mod place;
 mod reader;
 mod scheduling;
 mod sealing;
+mod telling;
 mod watch;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use matrix_changes::{Git, Layout, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Action, Authorised, Caller, Clock, Code, Entropy, Problem, RunId, Scope};
+use matrix_engine::Events;
 use matrix_identity::principals::Accounts;
 use matrix_store::tables::principals;
 use matrix_store::{Blobs, Database, StoreError};
@@ -65,6 +66,17 @@ pub(crate) fn accounts(database: &Database) -> Accounts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     Accounts::new(database.clone(), clock, entropy, Scope::local())
+}
+
+/// The events of a database.
+pub(crate) fn events(database: &Database, blobs: &Blobs) -> Events {
+    let screen = Arc::new(matrix_changes::verify::secrets_in);
+    Events::new(
+        database.clone(),
+        blobs.clone(),
+        matrix_changes::TOPICS,
+        screen,
+    )
 }
 
 impl Reader {

@@ -159,6 +159,7 @@ fn all(stages: &mut Stages, count: &mut Count) -> Result<()> {
         process::run(clippy.args(["--deny", "warnings"]))
     })?;
     stages.stage("PostgreSQL", tools::postgresql)?;
+    stages.stage("brokers", tools::brokers)?;
     let tools = stages.stage("test tools", || tools::prepare(&workspace))?;
     stages.stage("tests", || tests(&workspace, &tools, count))?;
     stages.stage("doc tests", || doc_tests(&workspace, count))

@@ -1,7 +1,7 @@
 //! What only the tests need. The validators that they compare our formats with are independent
 //! programs, in a Python environment under the target directory, made again whenever what it should
-//! hold has changed. PostgreSQL, of which each test starts a server of its own, comes from the
-//! system's packages.
+//! hold has changed. PostgreSQL and the brokers, of which each test starts a server of its own, come
+//! from the system's packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,29 +72,68 @@ pub(crate) fn postgresql() -> Result<()> {
         say::progress(&format!("PostgreSQL is in {}", folder.display()));
         return Ok(());
     }
+    install(
+        "postgresql",
+        &format!(
+            "the tests start PostgreSQL {} or newer, which was not found",
+            POSTGRESQL.start
+        ),
+    )?;
+    match find_postgresql(Path::new("/")) {
+        Some(_) => Ok(()),
+        None => bail!("the system's PostgreSQL is older than {}", POSTGRESQL.start),
+    }
+}
+
+/// The brokers that events are sent to, by the names of their programs and of Debian's packages.
+const BROKERS: [&str; 2] = ["nats-server", "redis-server"];
+
+/// Installs the brokers where they are missing and we may.
+pub(crate) fn brokers() -> Result<()> {
+    for name in BROKERS {
+        if let Some(program) = find_broker(name) {
+            say::progress(&format!("{name} is {}", program.display()));
+            continue;
+        }
+        install(
+            name,
+            &format!("the tests start `{name}`, which was not found"),
+        )?;
+        if find_broker(name).is_none() {
+            bail!("`{name}` was installed and is not where it should be");
+        }
+    }
+    Ok(())
+}
+
+/// Servers lie where an ordinary user's search path does not lead.
+fn find_broker(name: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"]
+        .into_iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|program| program.exists())
+}
+
+/// Installs a package of the system, if we may.
+fn install(package: &str, missing: &str) -> Result<()> {
     let installer = machine::find_program("apt-get");
     let (true, Some(installer)) = (machine::is_root(), installer) else {
         bail!(
-            "the tests start PostgreSQL {} or newer, which was not found; install the server with \
-             the system's package manager (Debian: `apt-get install postgresql`)",
-            POSTGRESQL.start
+            "{missing}; install it with the system's package manager (Debian: `apt-get install \
+             {package}`)"
         );
     };
-    say::progress("Installing PostgreSQL from the system's packages …");
-    for arguments in [
-        &["update", "-qq"][..],
-        &["install", "-qq", "-y", "postgresql"],
-    ] {
+    say::progress(&format!(
+        "Installing {package} from the system's packages …"
+    ));
+    for arguments in [&["update", "-qq"][..], &["install", "-qq", "-y", package]] {
         let mut command = Command::new(&installer);
         command
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive");
         process::run(&mut command)?;
     }
-    match find_postgresql(Path::new("/")) {
-        Some(_) => Ok(()),
-        None => bail!("the system's PostgreSQL is older than {}", POSTGRESQL.start),
-    }
+    Ok(())
 }
 
 /// Where the server's programs lie: no search path names them.

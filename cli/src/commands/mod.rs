@@ -8,6 +8,7 @@ mod database;
 mod demo;
 mod deployment;
 mod doctor;
+mod event;
 mod journal;
 mod plan;
 mod policy;
@@ -108,6 +109,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Task(command) => task::task(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),
+        Command::Event(command) => event::event(context, command).await,
         Command::Artifact(command) => artifact::artifact(context, command).await,
         Command::Deployment(command) => deployment::deployment(context, command).await,
         Command::SigningKey(command) => signing_key::signing_key(context, &command).await,

@@ -9,6 +9,7 @@
 //! * [`verify`] — the checks of a repository and what they say, relative to the base revision.
 //! * [`risk`] — how dangerous a change is, by a table of rules.
 //! * [`target`] — where changes are deployed to.
+//! * [`topics`] — what their entries are about, for whoever subscribes to events.
 //! * [`retention`] — what goes when it is past its time.
 //! * [`signing`] — the keys of a data directory.
 //! * [`service`] — what callers may do: submit, show, decide, roll back.
@@ -30,6 +31,7 @@ pub mod service;
 pub mod signing;
 pub mod stage;
 pub mod target;
+pub mod topics;
 pub mod verify;
 pub mod view;
 pub mod workshop;
@@ -37,4 +39,5 @@ pub mod workshop;
 pub use function::ChangeFunction;
 pub use layout::Layout;
 pub use matrix_worktree::{Git, LooseHunk};
+pub use topics::TOPICS;
 pub use workshop::{Settings, Workshop};

@@ -70,6 +70,14 @@ macro_rules! id {
                 Self(Uuid::from_bytes(bytes))
             }
 
+            /// When it was made, to the millisecond.
+            pub fn created_at(&self) -> crate::time::Timestamp {
+                let mut millis = [0; 8];
+                millis[2..].copy_from_slice(&self.0.as_bytes()[..6]);
+                let millis = i64::from_be_bytes(millis);
+                crate::time::Timestamp::from_micros(millis.saturating_mul(1000))
+            }
+
             /// The 16 bytes as the store keeps them, in time order.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -146,6 +154,10 @@ id!(
 id!(
     /// A person or a service account that can sign in.
     PrincipalId, "usr"
+);
+id!(
+    /// Somebody outside who is told of events.
+    SubscriptionId, "sub"
 );
 
 #[cfg(test)]

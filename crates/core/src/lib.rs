@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod clock;
 pub mod digest;
 pub mod id;
+pub mod meter;
 pub mod problem;
 pub mod system;
 pub mod time;

@@ -22,6 +22,7 @@ pub(crate) use self::create::{Birth, Functions, Parents};
 use crate::error::RequestError;
 use crate::journal::Journal;
 use crate::lease::Lease;
+use crate::meters::Meters;
 use crate::queue::{Queue, Rules};
 use crate::storage::Storage;
 use crate::tasks::Exchange;
@@ -202,6 +203,32 @@ impl Engine {
         let mut draining = self.shared.draining.subscribe();
         // The sender lives as long as this engine.
         drop(draining.wait_for(|draining| *draining).await);
+    }
+
+    /// What it counts of itself.
+    pub fn meters(&self) -> &Meters {
+        &self.shared.journal.meters
+    }
+
+    /// How many runs it drives now, and how many it may drive at once.
+    pub fn load(&self) -> (usize, usize) {
+        let driven = lock(&self.shared.driving).len();
+        (driven, self.shared.options.concurrency)
+    }
+
+    /// This process's name among owners.
+    pub(crate) fn worker(&self) -> &str {
+        &self.shared.options.worker
+    }
+
+    /// How long an owner may show no heartbeat.
+    pub(crate) fn lease_length(&self) -> Duration {
+        self.shared.options.lease
+    }
+
+    /// Whether no other process works on the database.
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.is_shared()
     }
 
     /// The blobs under it.

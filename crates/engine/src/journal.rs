@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 pub use self::check::{ChainCheck, verify};
 use crate::entry::{Canonical, Draft, Entry, EntryKind, FORMAT};
+use crate::meters::Meters;
+use crate::spans::{Span, SpanSink};
 use crate::storage::{Purpose, Storage};
 
 /// Payloads up to this many bytes stand in the row; larger ones are blobs.
@@ -80,6 +82,8 @@ pub struct Journal {
     pub(crate) blobs: Blobs,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) meters: Arc<Meters>,
+    spans: Option<Arc<dyn SpanSink>>,
     newest: watch::Sender<i64>,
     /// The same, without what other processes committed.
     own: watch::Sender<i64>,
@@ -100,10 +104,26 @@ impl Journal {
             blobs,
             clock,
             entropy,
+            meters: Arc::default(),
+            spans: None,
             newest: watch::Sender::new(0),
             own: watch::Sender::new(0),
             #[cfg(debug_assertions)]
             crash: None,
+        }
+    }
+
+    /// Tells a sink what takes its time; without one nothing is told.
+    #[must_use]
+    pub fn told_to(mut self, sink: Option<Arc<dyn SpanSink>>) -> Self {
+        self.spans = sink;
+        self
+    }
+
+    /// Tells what took its time, if anybody listens.
+    pub(crate) fn tell(&self, span: impl FnOnce() -> Span) {
+        if let Some(sink) = &self.spans {
+            sink.take(span());
         }
     }
 
@@ -218,6 +238,7 @@ impl Journal {
         for entry in &entries {
             self.crash_if(CrashPoint::After(entry.seq));
         }
+        self.meters.append(&entries, at);
         self.announce();
         Ok(entries)
     }

@@ -11,11 +11,14 @@
 //!   timers, signals, approvals.
 //! * [`worker`] — one owner drives one run: replays, moves the inbox into the journal, parks.
 //! * [`engine`] — claims ready runs, wakes due ones, sweeps dead owners' runs back to the queue.
+//! * [`meters`] — what it counts of itself.
 //! * [`queue`] — who is next: lanes, priorities, fairness between tenants, limits.
 //! * [`seal`] — a tree over all entries, its signed heads, and proofs for those outside.
 //! * [`runfile`] — one run as a file, to be opened elsewhere.
+//! * [`spans`] — what is told to a tracing system.
 //! * [`storage`] — the way to the database, which a test can make long and bad.
 //! * [`tasks`] — steps that workers outside do: offers, leases, reports.
+//! * [`events`] — what is committed, for whoever wants to be told; subscriptions and their sending.
 //! * [`runs`] — what callers may do with runs, one file for each verb.
 //!
 //! Two rules hold everywhere. One owner: every append names the epoch it was claimed under, and an
@@ -25,15 +28,18 @@
 pub mod engine;
 pub mod entry;
 pub mod error;
+pub mod events;
 pub mod history;
 pub mod journal;
 mod lease;
 mod lineage;
+pub mod meters;
 pub mod queue;
 pub mod run;
 pub mod runfile;
 pub mod runs;
 pub mod seal;
+pub mod spans;
 pub mod step;
 pub mod storage;
 pub mod tasks;
@@ -43,6 +49,7 @@ pub mod worker;
 pub use engine::{Beside, Engine, EngineOptions, NewRun, OnFullDisk, Scheduling};
 pub use entry::{Draft, Entry, EntryKind};
 pub use error::{RunError, StepError};
+pub use events::{Events, Forwarder};
 pub use journal::Journal;
 pub use run::{Child, Decision, NewChild, Run, Saga, Verdict};
 pub use step::{EffectClass, RetryPolicy, Step, StepContext};

@@ -201,8 +201,12 @@ impl Drive {
 
     async fn history(&self) -> Result<History, StoreError> {
         let (journal, row) = (self.journal.clone(), self.row.clone());
-        let read = move || lineage::history(&journal.storage.database, &journal.blobs, &row);
-        self.journal.storage.read(read).await
+        let read =
+            move || lineage::entries(&journal.storage.database, &journal.blobs, &row, i64::MAX);
+        let entries = self.journal.storage.read(read).await?;
+        let Fence { run, epoch } = self.fence;
+        self.journal.meters.replay(run, epoch, &entries);
+        Ok(History::replay(&entries))
     }
 
     /// Polls the function until it returns or can do nothing by itself, taking mail in between.

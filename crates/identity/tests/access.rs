@@ -66,7 +66,7 @@ fn may(caller: &Caller, action: &'static str, facts: &Value) -> bool {
     access().decide(caller, action, facts).is_ok()
 }
 
-const READ: [&str; 7] = [
+const READ: [&str; 8] = [
     "change_read",
     "run_read",
     "artifact_read",
@@ -74,6 +74,7 @@ const READ: [&str; 7] = [
     "signing_key_read",
     "user_read",
     "policy_read",
+    "event_read",
 ];
 const OPERATE: [&str; 6] = [
     "run_cancel",
@@ -84,12 +85,15 @@ const OPERATE: [&str; 6] = [
     "run_fork",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
-const ADMINISTER: [&str; 5] = [
+const ADMINISTER: [&str; 8] = [
     "deployment_rollback",
     "deployment_stop",
     "signing_key_rotate",
     "user_add",
     "artifact_prune",
+    "event_subscribe",
+    "event_remove",
+    "event_reset",
 ];
 
 #[test]

@@ -13,6 +13,7 @@
 //! * [`rest`] — the endpoints, one file each.
 //! * [`health`] and [`problem`] — how the process does, and what goes wrong.
 //! * [`client`] — speaks to a host through its socket, for commands of the same user.
+//! * [`otlp`] — spans on their way to a tracing system.
 //! * [`openapi()`] — the API's description, made from the handlers.
 
 pub mod client;
@@ -22,6 +23,7 @@ pub mod health;
 mod idempotency;
 mod metrics;
 mod openapi;
+pub mod otlp;
 pub mod problem;
 pub mod rest;
 pub mod server;

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use matrix_core::meter::Distribution;
+
 /// Upper bounds of the histogram's buckets, in milliseconds.
 const BUCKETS_MS: [u32; 11] = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
 
@@ -84,18 +86,75 @@ impl Metrics {
 }
 
 /// Writes a metric's help and type.
-pub(crate) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a text cannot fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// Writes one sample; the labels stand without their braces.
-pub(crate) fn line(text: &mut String, name: &str, labels: &str, value: &dyn std::fmt::Display) {
+fn line(text: &mut String, name: &str, labels: &str, value: &dyn std::fmt::Display) {
     let _ = if labels.is_empty() {
         writeln!(text, "{name} {value}")
     } else {
         writeln!(text, "{name}{{{labels}}} {value}")
     };
+}
+
+/// What a distribution's numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// Themselves.
+    One,
+    /// Microseconds, to be written in seconds.
+    Micros,
+}
+
+impl Scale {
+    fn show(self, value: u64) -> String {
+        match self {
+            Self::One => value.to_string(),
+            Self::Micros => Duration::from_micros(value).as_secs_f64().to_string(),
+        }
+    }
+}
+
+/// The samples of one metric.
+pub(crate) struct Family<'a> {
+    name: &'static str,
+    text: &'a mut String,
+}
+
+impl<'a> Family<'a> {
+    /// Begins a metric.
+    pub(crate) fn new(name: &'static str, kind: &str, help: &str, text: &'a mut String) -> Self {
+        head(text, name, kind, help);
+        Self { name, text }
+    }
+
+    /// Writes a sample; the labels stand without their braces.
+    pub(crate) fn line(&mut self, labels: &str, value: &dyn std::fmt::Display) {
+        line(self.text, self.name, labels, value);
+    }
+
+    /// Writes a histogram.
+    pub(crate) fn histogram(&mut self, labels: &str, found: &Distribution, scale: Scale) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let bucket = format!("{}_bucket", self.name);
+        for (bound, count) in &found.buckets {
+            let labels = format!(r#"{labels}{comma}le="{}""#, scale.show(*bound));
+            line(self.text, &bucket, &labels, count);
+        }
+        let all = format!(r#"{labels}{comma}le="+Inf""#);
+        line(self.text, &bucket, &all, &found.count);
+        let sum = scale.show(found.sum);
+        line(self.text, &format!("{}_sum", self.name), labels, &sum);
+        line(
+            self.text,
+            &format!("{}_count", self.name),
+            labels,
+            &found.count,
+        );
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use matrix_changes::workshop::Workshop;
 use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Timestamp};
-use matrix_engine::Engine;
+use matrix_engine::{Engine, Events};
 use matrix_identity::Accounts;
 use matrix_store::{Blobs, Database};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ use crate::problem::Failure;
 pub struct Rooms {
     /// Runs and their journals.
     pub engine: Engine,
+    /// What happened to them, for whoever is told.
+    pub events: Events,
     /// Where changes are made.
     pub workshop: Workshop,
     /// Who may sign in.
@@ -148,6 +150,10 @@ impl Server {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.shared.rooms.engine
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.shared.rooms.events
     }
 
     pub(crate) fn workshop(&self) -> &Workshop {

@@ -12,8 +12,9 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use crate::error::StoreError;
+use crate::meter::Commits;
 use crate::sqlite::SqliteSession;
-use crate::writer::{Job, Queue, commit};
+use crate::writer::{Job, Queue};
 
 /// The checkpoint thread is woken each time the write-ahead log has grown by this many frames.
 const CHECKPOINT_FRAMES: u64 = 1_000;
@@ -42,8 +43,8 @@ impl Drop for SqliteWriter {
 
 impl SqliteWriter {
     /// Opens the database for writing, migrates it and starts the threads. `commits` counts the
-    /// transactions that stand.
-    pub(crate) fn start(path: &Path, commits: &Arc<AtomicU64>) -> Result<Self, StoreError> {
+    /// transactions.
+    pub(crate) fn start(path: &Path, commits: &Arc<Commits>) -> Result<Self, StoreError> {
         let mut session = SqliteSession::for_writing(path)?;
         let frames = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&frames);
@@ -65,9 +66,7 @@ impl SqliteWriter {
         let commits = Arc::clone(commits);
         let mut woken_at = 0;
         let queue = Queue::start(move |batch| {
-            if commit(&session, batch) {
-                commits.fetch_add(1, Ordering::Relaxed);
-            }
+            commits.commit(&session, batch);
             // Only a transaction that wrote something reports the length of the log.
             let frames = frames.swap(0, Ordering::Relaxed);
             if frames > CHECKPOINT_FRAMES_MAX {

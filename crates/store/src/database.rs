@@ -5,7 +5,6 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use matrix_core::Scope;
@@ -13,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::SqliteWriter;
 use crate::error::StoreError;
+use crate::meter::Commits;
 #[cfg(feature = "postgres")]
 use crate::postgres::{Address, PostgresOptions, PostgresSession, PostgresWriter, Readers};
 use crate::session::{Session, Step};
@@ -46,7 +46,7 @@ pub struct Database {
 #[derive(Debug)]
 struct Shared {
     backend: Backend,
-    commits: Arc<AtomicU64>,
+    commits: Arc<Commits>,
 }
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl<S> Pool<S> {
 impl Database {
     /// Opens the database file, creating and migrating it as the host.
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
-        let commits = Arc::new(AtomicU64::new(0));
+        let commits = Arc::<Commits>::default();
         let writer = match mode {
             OpenMode::Host => Some(SqliteWriter::start(path, &commits)?),
             OpenMode::ReadOnly => None,
@@ -108,7 +108,7 @@ impl Database {
     /// is too old, tables of another version, and a login that could see past its tenant.
     #[cfg(feature = "postgres")]
     pub fn connect(options: &PostgresOptions) -> Result<Self, StoreError> {
-        let commits = Arc::new(AtomicU64::new(0));
+        let commits = Arc::<Commits>::default();
         let backend = Backend::Postgres {
             writer: Some(PostgresWriter::start(options, &commits)?),
             address: Box::new(Readers::new(&options.address)?),
@@ -131,7 +131,7 @@ impl Database {
         Ok(Self::over(backend, Arc::default()))
     }
 
-    fn over(backend: Backend, commits: Arc<AtomicU64>) -> Self {
+    fn over(backend: Backend, commits: Arc<Commits>) -> Self {
         Self {
             shared: Arc::new(Shared { backend, commits }),
             scope: None,
@@ -149,7 +149,12 @@ impl Database {
 
     /// How many transactions the writer has committed.
     pub fn commits(&self) -> u64 {
-        self.shared.commits.load(Ordering::Relaxed)
+        self.shared.commits.stood.get()
+    }
+
+    /// What is counted of the writer's transactions.
+    pub fn meter(&self) -> &Commits {
+        &self.shared.commits
     }
 
     /// Runs a closure in the writer's next transaction and answers after its fsync. A closure

@@ -9,12 +9,15 @@
 //! columns and makes no decisions. Parameters are written `$1`, `$2` … and bound by name; times are
 //! integer microseconds that the caller passes in, so the same text serves other databases.
 //!
-//! [`blobs`] holds everything too large for a row, under the SHA-256 of its bytes.
+//! [`blobs`] holds everything too large for a row, under the SHA-256 of its bytes. [`bus`] takes
+//! events to brokers outside.
 
 pub mod blobs;
+pub mod bus;
 mod checkpoint;
 pub mod database;
 pub mod error;
+pub mod meter;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod session;

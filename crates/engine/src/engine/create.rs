@@ -173,6 +173,11 @@ impl Birth {
         self.row.run
     }
 
+    /// The kind of its function.
+    pub(crate) fn kind(&self) -> &str {
+        &self.row.kind
+    }
+
     /// Writes the run, within a transaction.
     pub(crate) fn write(self, tx: &Tx<'_>, action: &str) -> Result<(), StoreError> {
         let Self {
@@ -218,7 +223,7 @@ impl Engine {
         action: &'static str,
         beside: Beside,
     ) -> Result<RunId, RequestError> {
-        let run = birth.run();
+        let (run, kind) = (birth.run(), birth.kind().to_owned());
         self.storage()
             .write::<_, StoreError, _>(Purpose::Create(run), move |tx| {
                 birth.write(tx, action)?;
@@ -228,6 +233,7 @@ impl Engine {
         #[cfg(debug_assertions)]
         self.journal()
             .crash_if(crate::journal::CrashPoint::After(0));
+        self.meters().create(&kind);
         self.journal().announce();
         self.new_work(run);
         Ok(run)

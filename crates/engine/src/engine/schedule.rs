@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use matrix_core::Timestamp;
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, RunRow};
 use matrix_store::tables::workers;
@@ -16,6 +17,7 @@ use tracing::Instrument;
 use super::claim::Claimed;
 use super::{Engine, OnFullDisk, Tenure, lock};
 use crate::journal::Fence;
+use crate::spans::{Span, drive_id};
 use crate::storage::Purpose;
 use crate::tasks::Watched;
 use crate::worker::{Drive, LetGo};
@@ -170,11 +172,15 @@ impl Engine {
         let mut driving = lock(&self.shared.driving);
         driving.insert(row.run, (fence.epoch, mail));
         drop(driving);
+        self.meters().drive(row.run, &row.kind);
         let engine = self.clone();
         let span = tracing::info_span!("run", run = %row.run, trace = %row.trace);
+        let about = (row.kind.clone(), row.trace.clone());
         driven.spawn(
             async move {
+                let began = engine.clock().now();
                 let letgo = drive.drive().await;
+                engine.tell_drive(fence, &about, began, &letgo);
                 if let LetGo::Storage(error) = &letgo {
                     engine.storage_failed(error);
                     engine.rest().await;
@@ -183,6 +189,39 @@ impl Engine {
             }
             .instrument(span),
         );
+    }
+
+    /// Tells that a run of a kind and a trace was driven.
+    fn tell_drive(
+        &self,
+        Fence { run, epoch }: Fence,
+        (kind, trace): &(String, String),
+        began: Timestamp,
+        letgo: &LetGo,
+    ) {
+        let (outcome, error) = match letgo {
+            LetGo::Settled => ("settled", None),
+            LetGo::Lost => ("lost", None),
+            LetGo::Storage(_) => ("storage", Some("storage")),
+        };
+        let before = self.meters().before(run);
+        self.shared.journal.tell(|| Span {
+            trace: trace.clone(),
+            id: drive_id(run, epoch),
+            parent: None,
+            continues: before.map(|epoch| drive_id(run, epoch)),
+            name: format!("run {kind}"),
+            began,
+            ended: self.clock().now(),
+            attributes: vec![
+                ("matrix.run", run.to_string()),
+                ("matrix.run.kind", kind.clone()),
+                ("matrix.run.epoch", epoch.to_string()),
+                ("matrix.run.let_go", outcome.into()),
+                ("matrix.worker", self.worker().to_owned()),
+            ],
+            error: error.map(str::to_owned),
+        });
     }
 
     /// Rests a while after storage failed, unless the engine is to stop.
@@ -233,6 +272,7 @@ impl Engine {
             .is_some_and(|(epoch, _)| *epoch == fence.epoch)
         {
             driving.remove(&fence.run);
+            self.meters().let_go(fence.run);
         }
     }
 

@@ -31,10 +31,13 @@ impl Engine {
     /// does every heartbeat.
     async fn adopt_orphans(&self) -> Result<(), StoreError> {
         let at = self.shared.journal.clock.now();
-        self.storage()
+        let taken = self
+            .storage()
             .write::<_, StoreError, _>(Purpose::Adopt, move |tx| {
+                let mut taken = 0;
                 for owner in runs::owners(tx)? {
                     let count = runs::orphan(tx, &owner, at)?;
+                    taken += count;
                     tracing::info!(
                         owner,
                         count,
@@ -44,9 +47,11 @@ impl Engine {
                 for (worker, _) in workers::list(tx)? {
                     workers::remove(tx, &worker)?;
                 }
-                Ok(())
+                Ok(taken)
             })
-            .await
+            .await?;
+        self.meters().takeovers.add(taken);
+        Ok(())
     }
 
     /// Counts this worker's heartbeat up while it owns runs, and takes the runs of owners whose
@@ -114,11 +119,13 @@ impl Engine {
                     owner,
                     "an owner shows no heartbeat; its runs are ready again"
                 );
-                self.storage()
+                let taken = self
+                    .storage()
                     .write::<_, StoreError, _>(Purpose::Sweep, move |tx| {
-                        runs::orphan(tx, &owner, at).map(drop)
+                        runs::orphan(tx, &owner, at)
                     })
                     .await?;
+                self.meters().takeovers.add(taken);
                 self.shared.work.notify_one();
             }
         }

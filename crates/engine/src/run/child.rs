@@ -169,8 +169,10 @@ impl Run {
             fingerprint,
             payload,
         };
+        let kind = birth.kind().to_owned();
         let beside: Beside = Box::new(move |tx| birth.write(tx, "run_spawn"));
         self.append(draft, Some(beside)).await?;
+        engine.meters().create(&kind);
         engine.new_work(run);
         Ok(run)
     }

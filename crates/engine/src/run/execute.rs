@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use matrix_core::Digest;
+use matrix_core::{Digest, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::entry::{Draft, EntryKind};
 use crate::error::{Retry, RunError, StepError};
 use crate::history::{FailedAttempt, StepRecord};
 use crate::journal::{Beside, Fence};
+use crate::spans::{Span, drive_id, step_id};
 use crate::step::{EffectClass, Step, StepContext};
 
 /// How often a metered step is sent into crashes. Its own errors count by its retry policy; both
@@ -83,7 +84,10 @@ impl Run {
                 // The beginning may have taken its time.
                 self.hold().await?;
             }
-            match work(context).await {
+            let (about, began) = (context.clone(), self.execution.journal.clock.now());
+            let done = work(context).await;
+            self.tell(&step, &about, began, done.as_ref().err());
+            match done {
                 Ok(result) => {
                     let value = serde_json::to_value(&result)
                         .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
@@ -102,6 +106,40 @@ impl Run {
             }
             drop(flight);
         }
+    }
+
+    /// Tells how long an attempt took.
+    fn tell(
+        &self,
+        step: &Step,
+        context: &StepContext,
+        began: Timestamp,
+        error: Option<&StepError>,
+    ) {
+        let StepContext {
+            run,
+            path,
+            epoch,
+            attempt,
+            ..
+        } = context;
+        let journal = &self.execution.journal;
+        journal.tell(|| Span {
+            trace: self.execution.started.trace.clone(),
+            id: step_id(*run, *epoch, path, *attempt),
+            parent: Some(drive_id(*run, *epoch)),
+            continues: None,
+            name: path.clone(),
+            began,
+            ended: journal.clock.now(),
+            attributes: vec![
+                ("matrix.run", run.to_string()),
+                ("matrix.step", path.clone()),
+                ("matrix.step.class", step.class.as_str().into()),
+                ("matrix.step.attempt", attempt.to_string()),
+            ],
+            error: error.map(|error| error.code.clone()),
+        });
     }
 
     pub(super) fn context(&self, path: &str, record: &StepRecord) -> StepContext {

@@ -59,7 +59,7 @@ impl Clock for HandClock {
     }
 }
 
-struct Anyone;
+pub(crate) struct Anyone;
 
 impl Authorizer for Anyone {
     fn decide(&self, _: &Caller, _: &'static str, _: &Value) -> Result<(), Denied> {

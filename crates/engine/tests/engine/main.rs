@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod brokers;
 mod chain;
 mod children;
 mod crash;
+mod events;
 mod external;
 mod fork;
 mod full_disk;

@@ -10,6 +10,7 @@ mod answer;
 mod approvals;
 mod artifacts;
 mod deployments;
+mod events;
 mod execute;
 mod health;
 mod host;
@@ -40,6 +41,9 @@ pub use artifacts::prune::{PruneOrder, Pruned};
 pub use deployments::list::Deployment;
 pub use deployments::rollback::RolledBack;
 pub use deployments::stop::Stopped;
+pub use events::{
+    Event, EventLinks, EventPage, NewSubscription, Removed, Reset, Subscription, SubscriptionState,
+};
 pub use execute::{Execution, Submitted};
 pub use health::{HealthDetails, HealthSummary};
 pub use host::{Draining, HostView};
@@ -105,6 +109,14 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(deployments::list::list))
         .routes(routes!(deployments::rollback::rollback))
         .routes(routes!(deployments::stop::stop))
+        .routes(routes!(events::list::list))
+        .routes(routes!(
+            events::subscriptions::subscriptions,
+            events::subscribe::subscribe
+        ))
+        .routes(routes!(events::show::show))
+        .routes(routes!(events::remove::remove))
+        .routes(routes!(events::reset::reset))
         .routes(routes!(users::list::list, users::add::add))
         .routes(routes!(signing_keys::list::list))
         .routes(routes!(signing_keys::rotate::rotate))

@@ -215,21 +215,36 @@ async fn a_client_that_dawdles_is_hung_up_on() {
 async fn metrics_count_what_was_answered() {
     let site = Site::open().await;
     site.settled(serde_json::json!("signal")).await;
+    site.settled(serde_json::json!("done")).await;
     site.get("/api/v1/runs").send().await.ok(200);
     let answer = site.get("/metrics").send().await;
     assert!(answer.header("content-type").starts_with("text/plain"));
     let text = answer.text();
     for wanted in [
         r#"http_requests_total{method="GET",route="/api/v1/runs",status="200"} 1"#,
-        r#"runs{kind="test",state="waiting"} 1"#,
-        "queue_depth 0",
+        r#"runs_created_total{kind="test"} 2"#,
+        r#"run_duration_seconds_count{kind="test",status="succeeded"} 1"#,
+        r#"run_duration_seconds_bucket{kind="test",status="succeeded",le="604800"} 1"#,
+        r#"jobs_total{status="submitted"} 0"#,
+        r#"queue_depth{priority="5"} 0"#,
+        "worker_utilization 0",
+        "lease_takeovers_total 0",
+        r#"replay_entries_bucket{le="1"} 2"#,
+        "commit_failures_total 0",
     ] {
         assert!(
             text.lines().any(|line| line == wanted),
             "{wanted} is missing:\n{text}"
         );
     }
-    for wanted in ["commits_total ", "uptime_seconds ", "# TYPE jobs_total "] {
+    for wanted in [
+        "commits_total ",
+        "commit_batch_size_bucket{le=\"512\"} ",
+        "commit_seconds_sum ",
+        "uptime_seconds ",
+        "# TYPE job_duration_seconds histogram",
+        "# TYPE subscription_lag gauge",
+    ] {
         assert!(
             text.lines().any(|line| line.starts_with(wanted)),
             "{wanted}:\n{text}"

@@ -141,3 +141,73 @@ async fn silence_is_filled_and_streams_are_counted_and_end_with_their_listener()
     assert!(!text.contains("event: problem"), "{text}");
     site.close().await;
 }
+
+#[tokio::test]
+async fn everybodys_events_are_read_as_pages_and_taken_up_as_a_stream() {
+    let site = Site::open().await;
+    let first = site.settled(json!("done")).await;
+    let page = site.get("/api/v1/events?topic=run.*").send().await.ok(200);
+    let topics: Vec<_> = page["items"].as_array().unwrap().iter().collect();
+    assert_eq!(topics.len(), 2, "{page}");
+    assert_eq!(topics[0]["topics"], json!(["run.started", "test.started"]));
+    assert_eq!(topics[0]["run"], first.to_string());
+    assert!(topics.iter().all(|event| event.get("payload").is_none()));
+    assert_eq!(
+        (&page["next"], &page["more"]),
+        (&json!("0:3"), &json!(false))
+    );
+    let link = topics[1]["links"]["entry"].as_str().unwrap();
+    let entry = site.get(link).send().await.ok(200);
+    assert_eq!(entry["items"][0]["kind"], "run_completed");
+    let asked = site
+        .get("/api/v1/events?payloads=true&limit=1")
+        .send()
+        .await;
+    let asked = asked.ok(200);
+    assert_eq!(asked["items"][0]["payload"]["title"], "a test");
+    assert_eq!(
+        (&asked["next"], &asked["more"]),
+        (&json!("0:1"), &json!(true))
+    );
+
+    let ask = |address: &str| site.get(address).header("accept", "text/event-stream");
+    let mut stream = ask("/api/v1/events?topic=run.*").open().await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let second = site.settled(json!("done")).await;
+    let text = until(stream.body_mut(), "event: run.completed").await;
+    assert!(text.contains(&second.to_string()) && !text.contains(&first.to_string()));
+    let places: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "))
+        .collect();
+    assert_eq!(places, ["0:4", "0:6"]);
+    drop(stream);
+    let third = site.settled(json!("done")).await;
+    let mut again = ask("/api/v1/events?topic=run.*")
+        .header("last-event-id", places[1])
+        .open()
+        .await;
+    let text = until(again.body_mut(), "event: run.completed").await;
+    assert!(text.contains(&third.to_string()) && !text.contains(&second.to_string()));
+    drop(again);
+
+    for bad in [
+        "topic=Run",
+        "after=yesterday",
+        "after=0",
+        "run=x",
+        "colour=red",
+    ] {
+        let answer = site.get(&format!("/api/v1/events?{bad}")).send().await;
+        assert!(
+            matches!(answer.status, 400 | 422),
+            "{bad}: {}",
+            answer.text()
+        );
+    }
+    site.get("/api/v1/events/subscriptions/none")
+        .send()
+        .await
+        .problem(404, "EVENT-0001");
+    site.close().await;
+}

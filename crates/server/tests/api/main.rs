@@ -13,6 +13,7 @@ mod doors;
 mod events;
 mod idempotency;
 mod openapi;
+mod otlp;
 mod rights;
 mod runs;
 mod site;

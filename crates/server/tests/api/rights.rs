@@ -121,7 +121,41 @@ fn table() -> Vec<Row> {
         row("GET", "/api/v1/signing-keys", 200, 200),
         row("POST", "/api/v1/signing-keys/rotate", 403, 403),
     ]);
+    rows.extend(events());
     rows
+}
+
+fn events() -> Vec<Row> {
+    vec![
+        row("GET", "/api/v1/events", 200, 200),
+        row("GET", "/api/v1/events/subscriptions", 200, 200),
+        with(
+            "POST",
+            "/api/v1/events/subscriptions",
+            json!({ "name": "x", "topics": ["*"], "to": "nats://localhost/x" }),
+            403,
+            403,
+        ),
+        row(
+            "GET",
+            "/api/v1/events/subscriptions/{subscription}",
+            404,
+            404,
+        ),
+        row(
+            "POST",
+            "/api/v1/events/subscriptions/{subscription}/remove",
+            403,
+            403,
+        ),
+        with(
+            "POST",
+            "/api/v1/events/subscriptions/{subscription}/reset",
+            json!({ "after": "now" }),
+            403,
+            403,
+        ),
+    ]
 }
 
 fn address(path: &str) -> String {
@@ -130,6 +164,7 @@ fn address(path: &str) -> String {
         .replace("{job}", &format!("run_{none}"))
         .replace("{approval}", &format!("apr_{none}"))
         .replace("{deployment}", &format!("dep_{none}"))
+        .replace("{subscription}", "none")
         .replace("{name}", "outputs/app")
 }
 

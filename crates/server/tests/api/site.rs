@@ -15,8 +15,10 @@ use matrix_changes::verify::toolchain::Search;
 use matrix_changes::workshop::{Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorised, Caller, Clock, Entropy, RunId, Scope};
+use matrix_engine::spans::SpanSink;
 use matrix_engine::{
-    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
+    DurableFunction, Engine, EngineOptions, Events, Journal, NewRun, OnFullDisk, Run, RunError,
+    Step,
 };
 use matrix_identity::{Access, Accounts, PolicyEngine, Role, UserAdd};
 use matrix_server::{
@@ -83,14 +85,23 @@ impl Site {
         Self::with(Limits::default()).await
     }
 
+    /// One whose runs are told to a tracing system.
+    pub(crate) async fn told_to(sink: Arc<dyn SpanSink>) -> Self {
+        Self::of(Limits::default(), Some(sink)).await
+    }
+
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::of(limits, None).await
+    }
+
+    async fn of(limits: Limits, sink: Option<Arc<dyn SpanSink>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let layout = Layout::new(directory.path(), None);
         let database = Database::open(&layout.database(), OpenMode::Host).unwrap();
         let blobs = Blobs::open(layout.blobs()).unwrap();
-        let engine = engine(&database, &blobs, &clock, &entropy);
+        let engine = engine((&database, &blobs), &clock, &entropy, sink);
         let accounts = Accounts::new(
             database.clone(),
             Arc::clone(&clock),
@@ -102,8 +113,15 @@ impl Site {
         let access = Access::new(Arc::new(policy), Arc::new(accounts.clone()));
         let (service, user) = tokens(&accounts, &access, &owner, directory.path()).await;
         let workshop = workshop(&layout, database, blobs, clock, entropy).await;
+        let events = Events::new(
+            engine.database().clone(),
+            engine.blobs().clone(),
+            matrix_changes::TOPICS,
+            Arc::new(matrix_changes::verify::secrets_in),
+        );
         let rooms = Rooms {
             engine: engine.clone(),
+            events,
             workshop,
             accounts,
             authorizer: Arc::new(access),
@@ -213,17 +231,18 @@ fn open_doors(
 }
 
 fn engine(
-    database: &Database,
-    blobs: &Blobs,
+    (database, blobs): (&Database, &Blobs),
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
+    sink: Option<Arc<dyn SpanSink>>,
 ) -> Engine {
     let journal = Journal::new(
         database.clone(),
         blobs.clone(),
         Arc::clone(clock),
         Arc::clone(entropy),
-    );
+    )
+    .told_to(sink);
     let options = EngineOptions {
         worker: WORKER.into(),
         concurrency: 8,

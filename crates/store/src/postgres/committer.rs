@@ -4,7 +4,6 @@
 //! answer, so that a connection that breaks while nothing is to be done is noticed at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use matrix_core::Clock;
 use tokio::sync::mpsc;
 
 use crate::error::StoreError;
+use crate::meter::Commits;
 use crate::params;
 use crate::postgres::drive::Driver;
 use crate::postgres::session::PostgresSession;
@@ -19,7 +19,7 @@ use crate::postgres::{Address, PostgresOptions};
 use crate::session::{Session, Step};
 use crate::sql::Statement;
 use crate::tx::Reach;
-use crate::writer::{Job, commit, refuse};
+use crate::writer::{Job, refuse};
 
 /// The most closures in one transaction. Each is a subtransaction, and the server keeps that many
 /// of them at hand; with more, other sessions have to look theirs up.
@@ -60,7 +60,7 @@ impl PostgresWriter {
     /// counts the transactions that stand.
     pub(crate) fn start(
         options: &PostgresOptions,
-        commits: &Arc<AtomicU64>,
+        commits: &Arc<Commits>,
     ) -> Result<Self, StoreError> {
         let address = options.address.clone();
         let (clock, commits) = (Arc::clone(&options.clock), Arc::clone(commits));
@@ -117,7 +117,7 @@ impl Committer {
         Ok(committer)
     }
 
-    fn work(mut self, mut queue: mpsc::UnboundedReceiver<Job>, commits: &AtomicU64) {
+    fn work(mut self, mut queue: mpsc::UnboundedReceiver<Job>, commits: &Commits) {
         loop {
             let mut batch = Vec::new();
             let next = self
@@ -127,11 +127,7 @@ impl Committer {
                 return;
             }
             match self.session() {
-                Ok(session) => {
-                    if commit(session, batch) {
-                        commits.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
+                Ok(session) => commits.commit(session, batch),
                 Err(error) => refuse(batch, &error),
             }
         }

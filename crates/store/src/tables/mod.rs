@@ -13,6 +13,7 @@ pub mod approvals;
 pub mod audit;
 pub mod checkpoints;
 pub mod directory;
+pub mod events;
 pub mod idempotency;
 pub mod inbox;
 pub mod journal;
@@ -21,6 +22,7 @@ pub mod queue;
 pub mod releases;
 pub mod retention;
 pub mod runs;
+pub mod subscriptions;
 pub mod task_logs;
 pub mod tasks;
 pub mod workers;
@@ -34,6 +36,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         audit::STATEMENTS,
         checkpoints::STATEMENTS,
         directory::STATEMENTS,
+        events::STATEMENTS,
         idempotency::STATEMENTS,
         inbox::STATEMENTS,
         journal::STATEMENTS,
@@ -42,6 +45,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         releases::STATEMENTS,
         retention::STATEMENTS,
         runs::STATEMENTS,
+        subscriptions::STATEMENTS,
         task_logs::STATEMENTS,
         tasks::STATEMENTS,
         workers::STATEMENTS,

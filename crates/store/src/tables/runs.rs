@@ -124,9 +124,12 @@ const OWNERS: Statement = Statement::new(
     "runs.owners",
     "SELECT DISTINCT owner FROM runs WHERE state = 'running' AND owner IS NOT NULL",
 );
-const COUNT: Statement = Statement::new(
-    "runs.count",
-    "SELECT kind, state, COUNT(*) FROM runs GROUP BY kind, state",
+const READY: Statement = Statement::new(
+    "runs.ready",
+    "SELECT CAST(priority AS BIGINT), COUNT(*)
+     FROM (SELECT substr(flow, length(flow)) AS priority FROM runs
+           WHERE state = 'ready' AND flow <> '' LIMIT $1) AS ready
+     GROUP BY priority ORDER BY priority",
 );
 
 /// Every statement of this table.
@@ -148,7 +151,7 @@ pub const STATEMENTS: &[Statement] = &[
     REQUEUE,
     CONTINUE,
     OWNERS,
-    COUNT,
+    READY,
 ];
 
 /// A run's row.
@@ -499,11 +502,11 @@ pub fn owners(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
         .collect()
 }
 
-/// How many runs there are by kind and state, for metrics.
-pub fn count(tx: &Tx<'_>) -> Result<Vec<(String, String, u64)>, StoreError> {
-    tx.require_engine("the number of runs")?;
-    tx.query(&COUNT, params![])?
+/// How many runs of each priority wait for a worker; at most `limit` runs are counted.
+pub fn ready(tx: &Tx<'_>, limit: i64) -> Result<Vec<(i64, u64)>, StoreError> {
+    tx.require_engine("the queue")?;
+    tx.query(&READY, params![limit])?
         .iter()
-        .map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
         .collect()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::executor::block_on;
 use matrix_store::postgres::{Bell, News};
 use matrix_store::tables::runs::{self, Head, HeadMove};
-use matrix_store::tables::{audit, journal, queue, workers};
+use matrix_store::tables::{audit, events, journal, queue, workers};
 use matrix_store::{Database, Statement, StoreError};
 
 use crate::server::{LOGIN, Server};
@@ -33,6 +33,29 @@ fn positions(database: &Database, shard: i64, after: i64) -> Vec<i64> {
         .read_now::<_, StoreError, _>(|tx| journal::since(tx, shard, after, 1_000))
         .unwrap();
     rows.into_iter().map(|row| row.lsn).collect()
+}
+
+/// The events that a subscriber of our tenant with a cursor for each shard has not seen, as shard
+/// and position; the cursors move to where its view ends.
+fn tenant_events(database: &Database, cursors: &mut [i64; 2]) -> Vec<(i64, i64)> {
+    let mut seen = Vec::new();
+    let read: Result<(), StoreError> = database.within(&ours()).read_now(|tx| {
+        for ((shard, newest), cursor) in events::shards(tx)?.into_iter().zip(cursors) {
+            let window = events::Window {
+                shard,
+                after: *cursor,
+                until: newest,
+                run: None,
+                kind: String::new(),
+            };
+            let rows = events::list(tx, &ours(), &window, 1_000)?;
+            seen.extend(rows.iter().map(|row| (row.shard, row.lsn)));
+            *cursor = newest;
+        }
+        Ok(())
+    });
+    read.unwrap();
+    seen
 }
 
 #[test]
@@ -80,9 +103,15 @@ fn a_reader_never_skips_an_entry_whose_transaction_is_slow_to_commit() {
            RAISE 'the shard is free';
          EXCEPTION WHEN lock_not_available THEN NULL; END $$",
     );
+    // A tenant's view of events ends where the view of the shards does.
+    assert_eq!(tenant_events(&two, &mut [0, 0]), [(1, 1)]);
+    let mut subscriber = [0, 1];
+    assert_eq!(tenant_events(&two, &mut subscriber), []);
     resume.send(()).unwrap();
     writer.join().unwrap().unwrap();
     append(&one, 1, 1).unwrap();
+    assert_eq!(tenant_events(&two, &mut subscriber), [(0, 1), (0, 2)]);
+    assert_eq!(tenant_events(&two, &mut subscriber), []);
     assert_eq!(positions(&two, 0, cursors[0]), [1, 2]);
     assert_eq!(positions(&two, 1, cursors[1]), Vec::<i64>::new());
 }

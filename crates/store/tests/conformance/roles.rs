@@ -71,7 +71,7 @@ const SHARED: [&str; 6] = [
 ];
 
 /// Tables of the engine.
-const ENGINES: [&str; 12] = [
+const ENGINES: [&str; 13] = [
     "approvals",
     "checkpoints",
     "directory",
@@ -79,6 +79,7 @@ const ENGINES: [&str; 12] = [
     "journal",
     "runs",
     "shards",
+    "subscriptions",
     "task_logs",
     "tasks",
     "throttles",
@@ -90,7 +91,7 @@ const ENGINES: [&str; 12] = [
 fn fill(site: &Site) {
     use matrix_store::tables::{
         approvals, audit, checkpoints, directory, idempotency, inbox, journal, principals, queue,
-        releases, task_logs, tasks, workers,
+        releases, subscriptions, task_logs, tasks, workers,
     };
     site.with_runs(&[1]);
     site.engine(|tx| {
@@ -130,6 +131,7 @@ fn fill(site: &Site) {
         };
         checkpoints::insert(tx, &head)?;
         directory::claim(tx, "d")?;
+        subscriptions::insert(tx, &crate::cases::subscriptions::row(1, &ours(), "s"))?;
         audit::insert(tx, &caller(&ours()), at(1), "a", "s", "d")
     });
 }

@@ -3,6 +3,7 @@
 mod approvals;
 mod checkpoints;
 mod directory;
+mod events;
 mod inbox;
 mod journal;
 mod principals;
@@ -11,6 +12,7 @@ mod records;
 mod releases;
 mod retention;
 mod runs;
+pub(crate) mod subscriptions;
 mod task_logs;
 mod tasks;
 mod workers;
@@ -31,6 +33,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         approvals::CASES,
         checkpoints::CASES,
         directory::CASES,
+        events::CASES,
         inbox::CASES,
         journal::CASES,
         principals::CASES,
@@ -39,6 +42,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         releases::CASES,
         retention::CASES,
         runs::CASES,
+        subscriptions::CASES,
         task_logs::CASES,
         tasks::CASES,
         workers::CASES,
