@@ -131,8 +131,8 @@ impl Host {
             Some(_) => Engine::beside_others(journal, functions, options.clone()),
             None => Engine::new(journal, functions, options.clone()),
         };
-        let authority = Authority::new(layout.policy(), accounts.clone());
-        let authorizer: Arc<dyn Authorizer> = Arc::new(authority);
+        let authorizer: Arc<dyn Authorizer> =
+            Arc::new(Authority::new(layout.policy(), accounts.clone()));
         let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),
@@ -146,8 +146,7 @@ impl Host {
         let server = Server::new(rooms, facts, Limits::default());
         let listener = listen(&layout)?;
         let (closing, closes) = watch::channel(false);
-        let answering = serve_socket(listener, server.clone(), closed(closes));
-        let answering = tokio::spawn(answering);
+        let answering = tokio::spawn(serve_socket(listener, server.clone(), closed(closes)));
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
         let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
         let telling = (duty == Duty::Drive)
