@@ -12,12 +12,12 @@ use matrix_core::id::DeploymentId;
 use matrix_core::time::InvalidTime;
 use matrix_core::{RunId, Timestamp};
 use matrix_engine::events::{StartAt, TopicPattern};
-use matrix_engine::queue::{Placing, Priority};
 use matrix_identity::Role;
 use matrix_server::{HostName, Origin};
 
 pub(crate) use self::task::{TaskCommand, TaskRunArgs};
 use crate::config::LogFormat;
+use crate::placing::PlacingArgs;
 
 /// Takes a change from a plan to a signed release, and keeps the proof.
 #[derive(Debug, Parser)]
@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Steps that workers outside do.
     #[command(subcommand)]
     Task(TaskCommand),
+    /// The queue: who waits for a slot, and who has one.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Check a bundle offline.
     Verify(VerifyArgs),
     /// The journal.
@@ -271,36 +274,6 @@ pub(crate) struct ChangeRunArgs {
     pub(crate) detach: bool,
 }
 
-/// Where a new run queues.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct PlacingArgs {
-    /// The lane it queues in, one of the configuration file's.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) lane: Option<String>,
-    /// How urgent it is: 0 to 9, which is the most urgent, or high (8), normal (5), low (2).
-    #[arg(long, value_name = "LEVEL", default_value = "normal")]
-    pub(crate) priority: Priority,
-    /// Its concurrency key: only so many runs with the same one run at once as the configuration
-    /// says, by default one.
-    #[arg(long, value_name = "KEY")]
-    pub(crate) key: Option<String>,
-    /// What a worker must have to take it; may be given more than once.
-    #[arg(long, value_name = "CAPABILITY")]
-    pub(crate) require: Vec<String>,
-}
-
-impl PlacingArgs {
-    /// As the engine reads it.
-    pub(crate) fn placing(&self) -> Placing {
-        Placing {
-            lane: self.lane.clone(),
-            priority: self.priority,
-            key: self.key.clone(),
-            capabilities: self.require.iter().cloned().collect(),
-        }
-    }
-}
-
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DecideArgs {
     /// The change (`run_…`) or its open question (`apr_…`).
@@ -415,6 +388,12 @@ pub(crate) enum RunCommand {
         #[arg(default_value = "null")]
         value: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// The lanes with who waits and who runs, and the keys that are paused.
+    Show,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -27,6 +27,7 @@ mod host;
 mod logging;
 mod output;
 mod place;
+mod placing;
 mod reader;
 mod scheduling;
 mod sealing;

@@ -10,7 +10,7 @@ use super::PlacingArgs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
     /// Let workers do a step, or several one after the other, and follow them.
-    Run(TaskRunArgs),
+    Run(Box<TaskRunArgs>),
     /// Who has which step of a run, since when, and how far they are.
     List {
         /// The run.

@@ -13,6 +13,7 @@ mod journal;
 mod plan;
 mod policy;
 mod portable;
+mod queue;
 mod replay;
 mod run;
 mod serve;
@@ -107,6 +108,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Change(command) => change::change(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Task(command) => task::task(context, command).await,
+        Command::Queue(command) => queue::queue(context, &command),
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),
         Command::Event(command) => event::event(context, command).await,

@@ -13,7 +13,7 @@ use matrix_store::tables::runs::{self as table, RunRow};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, Signals, change, part};
-use super::{portable, replay, task};
+use super::{portable, queue, replay, task};
 use crate::args::{RunCommand, RunListArgs, Since};
 use crate::door::Door;
 use crate::exit::Exit;
@@ -81,6 +81,8 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
             .iter()
             .map(|row| {
                 json!({ "run": row.run, "kind": row.kind, "state": row.state, "title": row.title,
+                    "lane": row.placement.lane, "priority": row.placement.priority,
+                    "key": row.placement.key,
                     "created_at": row.created_at, "updated_at": row.updated_at })
             })
             .collect();
@@ -185,6 +187,15 @@ pub(super) fn print_view(view: &RunView) {
         "{} {}, version {}",
         view.kind, view.state, view.version
     ));
+    let key = if view.key.is_empty() {
+        String::new()
+    } else {
+        format!(", key {}", view.key)
+    };
+    output::line(format_args!(
+        "lane {}, priority {}{key}",
+        view.lane, view.priority
+    ));
     output::line(format_args!(
         "created {}, trace {}",
         view.created_at, view.trace
@@ -248,8 +259,10 @@ pub(super) fn print_entries(entries: &[Entry]) {
 
 fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    reader.may(RunRead { run })?;
+    let request = reader.may(RunRead { run })?;
     let row = row(&reader, run)?;
+    let scheduling = &context.config.scheduling;
+    let place = runs::why(&reader.database, scheduling, &request, context.clock.now())?;
     let forsaken = reader.forsaken(run)?;
     let exit = Exit::of_showing(forsaken.is_some());
     let recorded = || serde_json::from_str(row.waiting.as_deref()?).ok();
@@ -266,7 +279,8 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
     if context.json {
         output::json(
             &json!({ "run": run, "state": row.state, "since": row.updated_at,
-            "waiting": waiting, "owner": row.owner, "stale": stale, "tasks": tasks }),
+            "waiting": waiting, "owner": row.owner, "stale": stale, "tasks": tasks,
+            "queue": place }),
         );
         return Ok(exit);
     }
@@ -290,7 +304,10 @@ fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
             row.updated_at,
             row.owner.unwrap_or_default()
         ),
-        ("ready", _) => format!("ready since {}; waiting for a host", row.updated_at),
+        ("ready", _) => match place {
+            Some(place) => queue::lines(&place).join("\n"),
+            None => format!("ready since {}", row.updated_at),
+        },
         (state, _) => format!("it does not wait: {state} since {}", row.updated_at),
     };
     output::line(text);

@@ -21,7 +21,7 @@ use crate::watch::BEGINNING;
 
 pub(super) async fn task(context: &Context, command: TaskCommand) -> Result<Exit, Failure> {
     match command {
-        TaskCommand::Run(arguments) => run(context, arguments).await,
+        TaskCommand::Run(arguments) => run(context, *arguments).await,
         TaskCommand::List { run } => list(context, run),
         TaskCommand::Logs { run } => logs(context, run),
     }

@@ -49,6 +49,7 @@ mod postgres;
 )]
 mod postgresql;
 mod processes;
+mod queue;
 mod refusals;
 mod remote;
 mod replay;

@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Caller, Principal, PrincipalKind, Scope};
+use matrix_engine::queue::Placing;
 use matrix_engine::{
-    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
+    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Scheduling,
+    Step,
 };
 use matrix_store::{Blobs, Database, OpenMode};
 use serde_json::{Value, json};
@@ -75,7 +77,7 @@ fn a_run() -> NewRun {
         kind: "steps".into(),
         title: "steps".into(),
         input: json!({}),
-        placing: matrix_engine::queue::Placing::default(),
+        placing: Placing::default(),
         caller: Caller {
             principal: Principal {
                 kind: PrincipalKind::User,
@@ -84,6 +86,16 @@ fn a_run() -> NewRun {
             scope: Scope::local(),
             on_behalf_of: Vec::new(),
         },
+    }
+}
+
+fn options(concurrency: usize) -> EngineOptions {
+    EngineOptions {
+        worker: "measure".into(),
+        concurrency,
+        lease: Duration::from_secs(15),
+        on_full_disk: OnFullDisk::Stop,
+        scheduling: Scheduling::default(),
     }
 }
 
@@ -102,15 +114,8 @@ async fn measure(
         text: "x".repeat(bytes),
         times: Arc::clone(&times),
     };
-    let options = EngineOptions {
-        worker: "measure".into(),
-        concurrency: runs,
-        lease: Duration::from_secs(15),
-        on_full_disk: OnFullDisk::Stop,
-        scheduling: matrix_engine::Scheduling::default(),
-    };
     let journal = Journal::new(database, blobs, clock, Arc::new(SystemEntropy));
-    let engine = Engine::new(journal, vec![Arc::new(function)], options);
+    let engine = Engine::new(journal, vec![Arc::new(function)], options(runs));
     let created =
         futures::future::try_join_all((0..runs).map(|_| engine.create_run(a_run()))).await?;
     let before = engine.database().commits();

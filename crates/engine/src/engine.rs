@@ -5,6 +5,7 @@
 
 mod claim;
 mod create;
+mod naming;
 mod schedule;
 mod sweep;
 
@@ -29,6 +30,8 @@ use crate::tasks::Exchange;
 use crate::worker::{DurableFunction, is_terminal};
 
 use self::claim::Desk;
+pub(crate) use self::claim::standing;
+pub(crate) use self::naming::PAUSE_MAX;
 
 /// What to do when the disk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +252,11 @@ impl Engine {
     /// The functions that it executes.
     pub(crate) fn functions(&self) -> &Functions {
         &self.shared.functions
+    }
+
+    /// What it takes from the queue.
+    pub fn scheduling(&self) -> &Scheduling {
+        &self.shared.options.scheduling
     }
 
     /// Tells the engine that there is a new run.

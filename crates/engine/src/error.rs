@@ -26,6 +26,8 @@ pub const DIVERGED: Code = Code::new("RUN-0006", 409, 8, "the run differs from i
 pub const NO_FUNCTION: Code = Code::new("RUN-0008", 409, 1, "no such function");
 /// Runs of this kind take no input but the one they were asked for with.
 pub const FIXED_INPUT: Code = Code::new("RUN-0010", 409, 2, "the input cannot be changed");
+/// Another run has the name, and only one may.
+pub const NAME_TAKEN: Code = Code::new("QUEUE-0002", 409, 1, "the name is taken");
 /// No question to a person of this id.
 pub const NO_APPROVAL: Code = Code::new("RUN-0007", 404, 6, "no such approval");
 
@@ -43,6 +45,10 @@ pub struct StepError {
     /// or it was never sent. Without that, a failed step that changes the world is in doubt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_done: bool,
+    /// The concurrency key of the run's tenant under which nobody is to begin before the time of
+    /// [`Retry::Later`], because the other side said so to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pauses: Option<String>,
 }
 
 /// Whether another attempt may help.
@@ -66,6 +72,7 @@ impl StepError {
             message: message.into(),
             retry: Retry::Never,
             nothing_done: false,
+            pauses: None,
         }
     }
 
@@ -76,6 +83,22 @@ impl StepError {
             message: message.into(),
             retry: Retry::Later { after_ms: None },
             nothing_done: false,
+            pauses: None,
+        }
+    }
+
+    /// An error after which the other side wants to be left alone for a time, by everybody who has
+    /// this concurrency key: no run of the tenant begins under it before.
+    pub fn throttled(message: impl Into<String>, key: impl Into<String>, after: Duration) -> Self {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            code: "throttled".into(),
+            message: message.into(),
+            retry: Retry::Later {
+                after_ms: Some(after_ms),
+            },
+            nothing_done: false,
+            pauses: Some(key.into()),
         }
     }
 
@@ -225,6 +248,14 @@ pub enum RequestError {
         /// What does not match.
         what: String,
     },
+    /// Another run has the name, and only one may.
+    #[error("run {run} has the name `{name}`, and only one may have it")]
+    NameTaken {
+        /// The run that has it.
+        run: RunId,
+        /// The name.
+        name: String,
+    },
     /// It cannot queue where it was to.
     #[error(transparent)]
     Placing(#[from] BadPlacing),
@@ -261,6 +292,9 @@ impl From<RequestError> for Problem {
             }
             RequestError::Broken { .. } => Problem::new(BROKEN_CHAIN, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
+            RequestError::NameTaken { run, .. } => Problem::new(NAME_TAKEN, text).help(format!(
+                "look at it with `matrix run show {run}`, or join it"
+            )),
             RequestError::Placing(bad) => bad.into(),
             RequestError::Denied(denied) => denied.into(),
             RequestError::Store(error) => error.into(),

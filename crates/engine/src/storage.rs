@@ -30,6 +30,8 @@ pub enum Purpose {
     Sweep,
     /// A host that ends takes its heartbeat with it.
     Leave,
+    /// A key is paused.
+    Throttle,
     /// Somebody has something to say to a run.
     Message(RunId),
     /// A worker outside leases, beats or reports, or is lost.

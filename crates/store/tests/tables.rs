@@ -209,3 +209,34 @@ async fn another_tenants_runs_are_not_listed() {
         .unwrap();
     assert!(listed.is_empty());
 }
+
+#[test]
+fn no_statement_of_the_queue_reads_more_than_it_gives() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    for statement in matrix_store::tables::queue::STATEMENTS {
+        let explain: &'static str = format!("EXPLAIN QUERY PLAN {}", statement.sql).leak();
+        let count = (1..=9)
+            .rev()
+            .find(|n| statement.sql.contains(&format!("${n}")));
+        let explain = Statement::new("test.explain", explain);
+        let params = vec![matrix_store::Param::Integer(1); count.unwrap_or(0)];
+        let plan = database
+            .read_now::<_, StoreError, _>(|tx| tx.query(&explain, &params))
+            .unwrap();
+        for step in plan {
+            let step: String = step.get(3).unwrap();
+            let table =
+                step.contains("runs") || step.contains("SCAN r") || step.contains("SEARCH r");
+            // All who run are looked at where all who run are asked for.
+            let all = statement.name == "queue.running" && step.contains("runs_running_by");
+            let by_index = step.starts_with("SEARCH") && step.contains("INDEX");
+            let sorts = step.contains("TEMP B-TREE") && statement.name != "queue.running";
+            assert!(
+                (!table || by_index || all) && !sorts,
+                "{}: {step}",
+                statement.name
+            );
+        }
+    }
+}

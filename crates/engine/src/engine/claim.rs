@@ -7,7 +7,7 @@ use std::time::Duration;
 use matrix_core::Timestamp;
 use matrix_store::tables::queue::{self as table, Slot};
 use matrix_store::tables::runs::{self, RunRow};
-use matrix_store::tables::workers;
+use matrix_store::tables::{throttles, workers};
 use matrix_store::{StoreError, Tx};
 
 use super::{Engine, lock};
@@ -181,7 +181,7 @@ impl Pass<'_> {
             }
         }
         for (slot, full_at) in queue.spent() {
-            table::spend(self.tx, &slot, full_at)?;
+            throttles::spend(self.tx, &slot, full_at)?;
         }
         Ok(again)
     }
@@ -203,7 +203,7 @@ impl Pass<'_> {
 /// Who holds a slot.
 pub(crate) fn standing(tx: &Tx<'_>, slot: &Slot) -> Result<Standing, StoreError> {
     let running = u32::try_from(table::running(tx, slot)?).unwrap_or(u32::MAX);
-    let throttle = table::throttle(tx, slot)?;
+    let throttle = throttles::get(tx, slot)?;
     let never = Timestamp::from_micros(0);
     Ok(Standing {
         running,

@@ -66,10 +66,10 @@ impl Functions {
 
 /// A run that is about to exist.
 pub(crate) struct Birth {
-    row: RunRow,
+    pub(super) row: RunRow,
     first: Sealed,
-    caller: Caller,
-    at: Timestamp,
+    pub(super) caller: Caller,
+    pub(super) at: Timestamp,
 }
 
 /// What a birth is made of, beside what was asked for.
@@ -198,7 +198,8 @@ impl Birth {
 }
 
 impl Engine {
-    /// Creates a run with its first entry and audit row; it is durable when this returns.
+    /// Creates a run with its first entry and audit row; it is durable when this returns. Where
+    /// its name is taken and the newcomer joins, that is the run of that name.
     pub async fn create_run(&self, new: NewRun) -> Result<RunId, RequestError> {
         self.create_run_beside(new, Box::new(|_, _| Ok(()))).await
     }
@@ -210,10 +211,14 @@ impl Engine {
         new: NewRun,
         beside: Beside,
     ) -> Result<RunId, RequestError> {
-        new.placing.check(&self.shared.options.scheduling.rules)?;
+        let placing = new.placing.clone();
+        placing.check(&self.shared.options.scheduling.rules)?;
         let parents = Parents::none(self.functions().version_of(&new.kind));
         let birth = Birth::of(self.journal(), new, parents)?;
-        self.give_birth(birth, "run_create", beside).await
+        match placing.singleton {
+            None => self.give_birth(birth, "run_create", beside).await,
+            Some(singleton) => self.give_name(birth, singleton, beside).await,
+        }
     }
 
     /// Writes a run and tells everyone.

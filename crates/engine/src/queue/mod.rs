@@ -19,9 +19,11 @@ mod line;
 mod machine;
 mod placing;
 mod rules;
+mod show;
 #[cfg(test)]
 mod tests;
 
 pub use machine::{Fill, Next, Queue, Standing, Took};
-pub use placing::{BadPlacing, DEFAULT_LANE, Placing, Priority, is_key, is_name};
+pub use placing::{Again, BadPlacing, DEFAULT_LANE, Placing, Priority, Singleton, is_key, is_name};
 pub use rules::{Limit, Rate, Rules};
+pub use show::{Depth, LaneView, PausedKey, QueueRead, QueueView, show};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::time::Duration;
 
 use matrix_core::{Code, Problem, Timestamp};
 use matrix_store::tables::queue::Placement;
@@ -118,6 +119,12 @@ pub enum BadPlacing {
         "`{0}` is no name of a capability: 1 to {NAME_MAX} letters, digits and `_`, `-`, `.`, `:`"
     )]
     Capability(String),
+    /// A name or a rule that cannot be.
+    #[error(
+        "a singleton has a name like a key, `again` is refuse, join or replace, and only replace \
+         has a debounce"
+    )]
+    Singleton,
     /// More than are looked at.
     #[error("a run requires at most {CAPABILITIES_MAX} capabilities")]
     Capabilities,
@@ -128,6 +135,7 @@ impl From<BadPlacing> for Problem {
         let help = match &error {
             BadPlacing::Priority(_) => "give 0 to 9 (9 is the most urgent), high, normal or low",
             BadPlacing::Lane(..) => "lanes are named in the configuration file, as [lanes.NAME]",
+            BadPlacing::Singleton => "see `matrix change run --help`",
             BadPlacing::Key | BadPlacing::Capability(_) | BadPlacing::Capabilities => {
                 "give a shorter one"
             }
@@ -153,6 +161,58 @@ pub struct Placing {
     /// What a worker must have to take it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub capabilities: BTreeSet<String>,
+    /// The name that only one run of the tenant may have at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub singleton: Option<Singleton>,
+}
+
+/// A name that only one run of a tenant may have at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Singleton {
+    /// The name.
+    pub name: String,
+    /// What becomes of a second one.
+    #[serde(default)]
+    pub again: Again,
+    /// Only where one replaces another: for so many milliseconds a run waits for a newer one before
+    /// it queues, so that of many in a short time the last alone is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce_ms: Option<u32>,
+}
+
+impl Singleton {
+    /// How long a run waits for a newer one of its name.
+    pub(crate) fn debounce(&self) -> Option<Duration> {
+        self.debounce_ms
+            .map(|time| Duration::from_millis(time.into()))
+    }
+}
+
+/// What becomes of a run whose name another one has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// The one that is there is taken for it.
+    Join,
+    /// The one that is there ends if it has not begun, and is waited for if it has.
+    Replace,
+}
+
+impl FromStr for Again {
+    type Err = BadPlacing;
+
+    fn from_str(text: &str) -> Result<Self, BadPlacing> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "join" => Ok(Self::Join),
+            "replace" => Ok(Self::Replace),
+            _ => Err(BadPlacing::Singleton),
+        }
+    }
 }
 
 /// Whether a text can be the name of a lane or a capability.
@@ -183,6 +243,12 @@ impl Placing {
         if self.key.as_deref().is_some_and(|key| !is_key(key)) {
             return Err(BadPlacing::Key);
         }
+        if let Some(singleton) = &self.singleton
+            && (!is_key(&singleton.name)
+                || (singleton.debounce_ms.is_some() && singleton.again != Again::Replace))
+        {
+            return Err(BadPlacing::Singleton);
+        }
         if self.capabilities.len() > CAPABILITIES_MAX {
             return Err(BadPlacing::Capabilities);
         }
@@ -192,14 +258,26 @@ impl Placing {
         }
     }
 
-    /// As it stands in a run's row.
+    /// As it stands in a run's row. Of two runs of one name, where one may replace another, the
+    /// second waits for the first, so the name is a key as well.
     pub(crate) fn placement(&self, at: Timestamp) -> Placement {
         let capabilities: Vec<&str> = self.capabilities.iter().map(String::as_str).collect();
         Placement {
             lane: self.lane.clone().unwrap_or_else(|| DEFAULT_LANE.into()),
             priority: self.priority.level().into(),
             capabilities: capabilities.join(","),
-            key: self.key.clone().unwrap_or_default(),
+            key: match (&self.key, &self.singleton) {
+                (Some(key), _) => key.clone(),
+                (
+                    None,
+                    Some(Singleton {
+                        name,
+                        again: Again::Replace,
+                        ..
+                    }),
+                ) => name.clone(),
+                (None, _) => String::new(),
+            },
             queued_at: at,
         }
     }

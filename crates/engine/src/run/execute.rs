@@ -4,22 +4,29 @@ use std::future::Future;
 use std::sync::Arc;
 
 use matrix_core::{Digest, Timestamp};
+use matrix_store::tables::queue::Slot;
+use matrix_store::tables::throttles;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Run, waiting};
+use crate::engine::PAUSE_MAX;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{Retry, RunError, StepError};
 use crate::history::{FailedAttempt, StepRecord};
 use crate::journal::{Beside, Fence};
+use crate::queue::is_key;
 use crate::spans::{Span, drive_id, step_id};
 use crate::step::{EffectClass, Step, StepContext};
 
 /// How often a metered step is sent into crashes. Its own errors count by its retry policy; both
 /// together never send it more often than the larger of the two.
 const METERED_SENDS_MAX: u32 = 3;
+
+/// The most characters of an error that say why a key is paused.
+const BECAUSE_MAX: usize = 200;
 
 impl Run {
     /// Does something once: its result is in the journal before it is returned, and is what every
@@ -231,6 +238,7 @@ impl Run {
             self.execution.journal.clock.now().plus(delay)
         });
         let message = error.message.clone();
+        let pause = self.pause_of(&error);
         let failed = FailedAttempt {
             error,
             is_final,
@@ -245,13 +253,34 @@ impl Run {
             fingerprint: fingerprint.into(),
             payload,
         };
-        self.append_as(actor, draft, beside).await?;
+        self.append_as(actor, draft, both(beside, pause)).await?;
         if exhausted && !is_final {
             return Err(RunError::NeedsPerson(format!(
                 "step `{path}` failed {failures} times; last: {message}"
             )));
         }
         Ok(())
+    }
+
+    /// What an error says about everybody with a key: written with it.
+    fn pause_of(&self, error: &StepError) -> Option<Beside> {
+        let (key, after) = (error.pauses.as_deref()?, error.retry_after()?);
+        if !is_key(key) {
+            return None;
+        }
+        let scope = &self.execution.started.caller.scope;
+        let (organisation, workspace) = (scope.organisation.clone(), scope.workspace.clone());
+        let slot = Slot::Key(organisation, workspace, key.to_owned());
+        let until = self
+            .execution
+            .journal
+            .clock
+            .now()
+            .plus(after.min(PAUSE_MAX));
+        let because: String = error.message.chars().take(BECAUSE_MAX).collect();
+        Some(Box::new(move |tx| {
+            throttles::pause(tx, &slot, until, &because)
+        }))
     }
 
     async fn complete(
@@ -273,6 +302,17 @@ impl Run {
             Box::new(move |tx| project(tx, &value, at))
         });
         self.append(draft, beside).await
+    }
+}
+
+/// Both of two things that are written beside an entry.
+fn both(one: Option<Beside>, other: Option<Beside>) -> Option<Beside> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Box::new(move |tx| {
+            one(tx)?;
+            other(tx)
+        })),
+        (one, other) => one.or(other),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use matrix_core::{Caller, RunId};
 use matrix_store::tables::inbox::{self, Message};
+use matrix_store::tables::queue::{self, Placement};
 use matrix_store::tables::runs::{self, WakePaused};
 use matrix_store::tables::{audit, journal};
 use matrix_store::{Database, StoreError};
@@ -76,6 +77,10 @@ pub(super) async fn send(engine: &Engine, caller: &Caller, mail: Mail) -> Result
             };
             inbox::insert(tx, &message)?;
             runs::wake(tx, run, paused, at)?;
+            if kind == EntryKind::CancelRequested {
+                // It only ends, so it waits for no slot.
+                queue::exempt(tx, run, &Placement::default().flow(&row.scope))?;
+            }
             for letter in letters {
                 letter.post(tx, run, at)?;
             }

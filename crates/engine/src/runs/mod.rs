@@ -12,6 +12,7 @@ mod resume;
 mod retry;
 mod show;
 mod signal;
+mod why;
 
 pub use cancel::{RunCancel, cancel};
 pub use decide::{Answer, ApprovalApprove, ApprovalReject, Deciding, decide};
@@ -26,3 +27,4 @@ pub use retry::{RunRetry, retry};
 pub(crate) use show::row;
 pub use show::{ChildView, ENTRIES_MAX, RunRead, RunView, StepView, entries, history, show};
 pub use signal::{RunSignal, signal};
+pub use why::{Blocked, InQueue, why};

@@ -41,6 +41,12 @@ pub struct RunView {
     pub state: String,
     /// What it waits for.
     pub waiting: Option<Value>,
+    /// The lane it queues in.
+    pub lane: String,
+    /// Its priority, 0 to 9.
+    pub priority: i64,
+    /// Its concurrency key; empty for none.
+    pub key: String,
     /// Trace id.
     pub trace: String,
     /// When it was created, in microseconds since 1970.
@@ -130,6 +136,9 @@ impl RunView {
             title: row.title,
             state: row.state,
             waiting,
+            lane: row.placement.lane,
+            priority: row.placement.priority,
+            key: row.placement.key,
             trace: row.trace,
             created_at: row.created_at,
             updated_at: row.updated_at,

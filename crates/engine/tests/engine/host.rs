@@ -13,6 +13,7 @@ use matrix_core::{
     Timestamp,
 };
 use matrix_engine::error::RequestError;
+use matrix_engine::queue::Placing;
 use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead, RunSignal, RunView};
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
@@ -284,6 +285,16 @@ impl Place {
     }
 }
 
+pub(crate) fn new_run(input: Value, placing: Placing) -> NewRun {
+    NewRun {
+        kind: "test".into(),
+        title: "a test".into(),
+        input,
+        caller: ada(),
+        placing,
+    }
+}
+
 /// A host of a data directory.
 pub(crate) struct Host {
     pub(crate) engine: Engine,
@@ -309,13 +320,13 @@ impl Host {
     }
 
     async fn create_kind(&self, kind: &str, input: Value) -> RunId {
-        let new = NewRun {
-            kind: kind.into(),
-            title: "a test".into(),
-            input,
-            caller: ada(),
-            placing: matrix_engine::queue::Placing::default(),
-        };
+        let mut new = new_run(input, Placing::default());
+        new.kind = kind.into();
+        self.engine.create_run(new).await.unwrap()
+    }
+
+    pub(crate) async fn create_placed(&self, input: Value, placing: Placing) -> RunId {
+        let new = new_run(input, placing);
         self.engine.create_run(new).await.unwrap()
     }
 

@@ -15,6 +15,7 @@ mod history;
 mod host;
 mod owners;
 mod people;
+mod queue;
 mod remote;
 mod replay;
 mod retry;

@@ -59,6 +59,22 @@ pub(crate) struct PlacingBody {
     key: Option<String>,
     /// What a worker must have to take it.
     capabilities: Option<Vec<String>>,
+    /// The name that only one run may have at a time.
+    singleton: Option<SingletonBody>,
+}
+
+/// A name that only one run may have at a time.
+#[derive(ToSchema)]
+#[schema(as = Singleton)]
+#[expect(dead_code, reason = "it describes what `Placing` reads")]
+pub(crate) struct SingletonBody {
+    /// The name.
+    name: String,
+    /// What becomes of a second one: `refuse` (the default), `join` (the answer names the run that
+    /// is there) or `replace` (one that has not begun ends, one that has is waited for).
+    again: Option<String>,
+    /// Only with `replace`: for so many milliseconds the run waits for a newer one.
+    debounce_ms: Option<u32>,
 }
 
 /// A change that has begun.

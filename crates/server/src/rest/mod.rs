@@ -18,6 +18,7 @@ mod jobs;
 mod metrics;
 mod page;
 mod plan;
+mod queue;
 mod runs;
 mod signing_keys;
 mod tasks;
@@ -50,6 +51,7 @@ pub use host::{Draining, HostView};
 pub use jobs::body::{Job, JobApprovals, JobEvidence, JobStage};
 pub use page::Page;
 pub use plan::{CheckedPlan, PlanText};
+pub use queue::show::{Lane, LaneDepth, Paused, Queue};
 pub use runs::body::{Entry, Run, Step};
 pub use runs::fork::Fork;
 pub use runs::retry::Retry;
@@ -96,6 +98,7 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(worker::heartbeat::heartbeat))
         .routes(routes!(worker::report::report))
         .routes(routes!(worker::log::log))
+        .routes(routes!(queue::show::show))
         .routes(routes!(plan::plan))
         .routes(routes!(execute::execute))
         .routes(routes!(jobs::list::list))

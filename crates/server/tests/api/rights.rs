@@ -52,6 +52,7 @@ fn table() -> Vec<Row> {
     rows.extend([
         row("GET", "/health/detailed", 200, 200),
         row("GET", "/metrics", 200, 200),
+        row("GET", "/api/v1/queue", 200, 200),
         row("GET", "/api/v1/runs", 200, 200),
         row("GET", "/api/v1/runs/{run}", 404, 404),
         row("GET", "/api/v1/runs/{run}/tasks", 404, 404),
@@ -85,6 +86,7 @@ fn table() -> Vec<Row> {
         row("POST", "/api/v1/runs/{run}/pause", 403, 403),
         row("POST", "/api/v1/runs/{run}/resume", 403, 403),
         row("POST", "/api/v1/runs/{run}/retry", 403, 403),
+        row("POST", "/api/v1/runs/{run}/fork", 403, 403),
         with(
             "POST",
             "/api/v1/runs/{run}/signal",

@@ -22,9 +22,11 @@ pub mod queue;
 pub mod releases;
 pub mod retention;
 pub mod runs;
+pub mod singletons;
 pub mod subscriptions;
 pub mod task_logs;
 pub mod tasks;
+pub mod throttles;
 pub mod workers;
 
 use crate::sql::Statement;
@@ -45,6 +47,8 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         releases::STATEMENTS,
         retention::STATEMENTS,
         runs::STATEMENTS,
+        singletons::STATEMENTS,
+        throttles::STATEMENTS,
         subscriptions::STATEMENTS,
         task_logs::STATEMENTS,
         tasks::STATEMENTS,

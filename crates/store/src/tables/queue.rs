@@ -71,6 +71,11 @@ const TAKE: Statement = Statement::new(
      RETURNING ",
     run_columns!()
 ));
+const EXEMPT: Statement = Statement::new(
+    "queue.exempt",
+    "UPDATE runs SET flow = $2, concurrency_key = ''
+     WHERE run = $1 AND state = 'ready' AND epoch = 0",
+);
 const GATE: Statement = Statement::new("queue.gate", "SELECT 1")
     .on_postgres("SELECT pg_try_advisory_xact_lock(7223917)::INT::BIGINT");
 const RUNNING_IN_LANE: Statement = Statement::new(
@@ -114,35 +119,6 @@ const RUNNING: Statement = Statement::new(
     "queue.running",
     "SELECT flow, COUNT(*) FROM runs WHERE state = 'running' GROUP BY flow",
 );
-const THROTTLE: Statement = Statement::new(
-    "queue.throttle",
-    "SELECT organisation, workspace, subject, name, full_at, paused_until, because FROM throttles
-     WHERE organisation = $1 AND workspace = $2 AND subject = $3 AND name = $4",
-);
-const PAUSED: Statement = Statement::new(
-    "queue.paused",
-    "SELECT organisation, workspace, subject, name, full_at, paused_until, because FROM throttles
-     WHERE organisation = $1 AND workspace = $2 AND paused_until > $3 ORDER BY subject, name
-     LIMIT $4",
-);
-const SPEND: Statement = Statement::new(
-    "queue.spend",
-    "INSERT INTO throttles (organisation, workspace, subject, name, full_at, paused_until, because)
-     VALUES ($1, $2, $3, $4, $5, 0, '')
-     ON CONFLICT (organisation, workspace, subject, name) DO UPDATE SET full_at = $5",
-);
-const PAUSE: Statement = Statement::new(
-    "queue.pause",
-    "INSERT INTO throttles (organisation, workspace, subject, name, full_at, paused_until, because)
-     VALUES ($1, $2, $3, $4, 0, $5, $6)
-     ON CONFLICT (organisation, workspace, subject, name)
-         DO UPDATE SET paused_until = $5, because = $6",
-);
-const FORGET: Statement = Statement::new(
-    "queue.forget",
-    "DELETE FROM throttles WHERE full_at <= $1 AND paused_until <= $1",
-);
-
 /// Every statement of the queue.
 pub const STATEMENTS: &[Statement] = &[
     FLOWS,
@@ -150,6 +126,7 @@ pub const STATEMENTS: &[Statement] = &[
     HEADS_BY_KEY,
     KEYLESS,
     TAKE,
+    EXEMPT,
     GATE,
     RUNNING_IN_LANE,
     RUNNING_WITH_KEY,
@@ -160,11 +137,6 @@ pub const STATEMENTS: &[Statement] = &[
     DEPTH,
     AHEAD,
     RUNNING,
-    THROTTLE,
-    PAUSED,
-    SPEND,
-    PAUSE,
-    FORGET,
 ];
 
 /// Runs that queue behind each other.
@@ -328,6 +300,13 @@ pub fn take(
         .transpose()
 }
 
+/// Moves a ready run that nobody has owned to another flow, without its key; false if it is not
+/// such a one.
+pub fn exempt(tx: &Tx<'_>, run: RunId, flow: &Flow) -> Result<bool, StoreError> {
+    tx.require_engine("the queue")?;
+    Ok(tx.execute(&EXEMPT, params![&run, &flow.name()])? == 1)
+}
+
 /// Whether this transaction may take runs whose number is limited: nobody else does before it ends.
 /// Nobody waits for it, so that it blocks no other work of the transaction.
 pub fn gate(tx: &Tx<'_>) -> Result<bool, StoreError> {
@@ -351,7 +330,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    fn parts(&self) -> (&str, &str, &'static str, &str) {
+    pub(super) fn parts(&self) -> (&str, &str, &'static str, &str) {
         match self {
             Self::Lane(lane) => ("", "", "lane", lane),
             Self::Tenant(organisation, workspace) => (organisation, workspace, "tenant", ""),
@@ -435,83 +414,4 @@ pub fn running_by_flow(tx: &Tx<'_>) -> Result<Vec<(Flow, i64)>, StoreError> {
     rows.iter()
         .map(|row| Ok((Flow::parse(&row.get::<String>(0)?)?, row.get(1)?)))
         .collect()
-}
-
-/// What holds a slot back beside those who run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Throttle {
-    /// Whose it is.
-    pub slot: Slot,
-    /// When its bucket is full again.
-    pub full_at: Timestamp,
-    /// Until when nobody is to begin.
-    pub paused_until: Timestamp,
-    /// Why it is paused.
-    pub because: String,
-}
-
-fn throttle_row(row: &Row) -> Result<Throttle, StoreError> {
-    let (organisation, workspace, name) = (row.get(0)?, row.get(1)?, row.get(3)?);
-    let slot = match row.get::<String>(2)?.as_str() {
-        "lane" => Slot::Lane(name),
-        "tenant" => Slot::Tenant(organisation, workspace),
-        "key" => Slot::Key(organisation, workspace, name),
-        _ => return Err(StoreError::corrupt("a throttle")),
-    };
-    Ok(Throttle {
-        slot,
-        full_at: row.get(4)?,
-        paused_until: row.get(5)?,
-        because: row.get(6)?,
-    })
-}
-
-/// What holds a slot back, if anything ever did.
-pub fn throttle(tx: &Tx<'_>, slot: &Slot) -> Result<Option<Throttle>, StoreError> {
-    tx.require_engine("the throttles")?;
-    let (organisation, workspace, subject, name) = slot.parts();
-    tx.query_one(&THROTTLE, params![organisation, workspace, subject, name])?
-        .as_ref()
-        .map(throttle_row)
-        .transpose()
-}
-
-/// A tenant's keys that are paused at a time.
-pub fn paused(
-    tx: &Tx<'_>,
-    scope: &Scope,
-    now: Timestamp,
-    limit: i64,
-) -> Result<Vec<Throttle>, StoreError> {
-    tx.require_engine("the throttles")?;
-    let params = params![&scope.organisation, &scope.workspace, now, limit];
-    tx.query(&PAUSED, params)?
-        .iter()
-        .map(throttle_row)
-        .collect()
-}
-
-/// Says when a slot's bucket will be full again.
-pub fn spend(tx: &Tx<'_>, slot: &Slot, full_at: Timestamp) -> Result<(), StoreError> {
-    tx.require_engine("the throttles")?;
-    let (organisation, workspace, subject, name) = slot.parts();
-    tx.execute(
-        &SPEND,
-        params![organisation, workspace, subject, name, full_at],
-    )
-    .map(drop)
-}
-
-/// Lets nobody begin in a slot until a time; the newest word counts.
-pub fn pause(tx: &Tx<'_>, slot: &Slot, until: Timestamp, because: &str) -> Result<(), StoreError> {
-    tx.require_engine("the throttles")?;
-    let (organisation, workspace, subject, name) = slot.parts();
-    let params = params![organisation, workspace, subject, name, until, because];
-    tx.execute(&PAUSE, params).map(drop)
-}
-
-/// Removes what holds nothing back any more; gives its number.
-pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<u64, StoreError> {
-    tx.require_engine("the throttles")?;
-    tx.execute(&FORGET, params![now])
 }

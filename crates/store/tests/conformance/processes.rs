@@ -186,6 +186,32 @@ fn two_processes_serialise_on_one_run_and_share_the_queue() {
 }
 
 #[test]
+fn only_one_process_counts_at_a_time_and_nobody_waits_for_it() {
+    let server = Server::start();
+    let name = server.database();
+    let (one, other) = (server.connect(&name), server.connect(&name));
+    let gate = |database: &Database| block_on(database.write::<_, StoreError, _>(queue::gate));
+    let (began, reached) = mpsc::channel();
+    let (resume, stalled) = mpsc::channel::<()>();
+    let counts = thread::scope(|scope| {
+        let counts = scope.spawn(|| {
+            block_on(one.write::<_, StoreError, _>(move |tx| {
+                let open = queue::gate(tx)?;
+                began.send(()).unwrap();
+                stalled.recv().unwrap();
+                Ok(open)
+            }))
+        });
+        reached.recv().unwrap();
+        assert!(!gate(&other).unwrap(), "two count at once");
+        resume.send(()).unwrap();
+        counts.join().unwrap()
+    });
+    assert!(counts.unwrap());
+    assert!(gate(&other).unwrap(), "the gate stayed shut");
+}
+
+#[test]
 fn after_a_lost_connection_everything_in_flight_is_unavailable_and_the_next_write_works() {
     let server = Server::start();
     let site = Site::postgres(&server);

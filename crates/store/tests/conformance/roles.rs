@@ -61,17 +61,18 @@ const TABLES: &str = "
           AND relname <> 'refinery_schema_history' ORDER BY relname";
 
 /// Tables whose rows are nobody's in particular.
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 7] = [
     "checkpoints",
     "directory",
     "shards",
+    "singletons",
     "throttles",
     "tree",
     "workers",
 ];
 
 /// Tables of the engine.
-const ENGINES: [&str; 13] = [
+const ENGINES: [&str; 14] = [
     "approvals",
     "checkpoints",
     "directory",
@@ -79,6 +80,7 @@ const ENGINES: [&str; 13] = [
     "journal",
     "runs",
     "shards",
+    "singletons",
     "subscriptions",
     "task_logs",
     "tasks",
@@ -91,7 +93,7 @@ const ENGINES: [&str; 13] = [
 fn fill(site: &Site) {
     use matrix_store::tables::{
         approvals, audit, checkpoints, directory, idempotency, inbox, journal, principals, queue,
-        releases, subscriptions, task_logs, tasks, workers,
+        releases, singletons, subscriptions, task_logs, tasks, throttles, workers,
     };
     site.with_runs(&[1]);
     site.engine(|tx| {
@@ -103,7 +105,8 @@ fn fill(site: &Site) {
         inbox::insert(tx, &message(1, "signal"))?;
         approvals::open(tx, &approval(1, 1))?;
         workers::beat(tx, "w")?;
-        queue::pause(tx, &queue::Slot::Lane("l".into()), at(1), "b")?;
+        throttles::pause(tx, &queue::Slot::Lane("l".into()), at(1), "b")?;
+        singletons::set(tx, &ours(), "s", run_id(1))?;
         tasks::offer(tx, &task(1, 1, "a#1"))?;
         task_logs::add(tx, &log(1, 1), 9)?;
         releases::put_artifact(tx, &artifact(1, "a"))?;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use matrix_engine::{DurableFunction, Engine, EngineOptions, Journal, OnFullDisk};
 
+use super::limits;
 use super::link::Link;
 use super::program::Program;
 use super::site::{LEASE, SeededEntropy, SimulatedClock, Site};
@@ -63,7 +64,10 @@ impl Hosts {
             concurrency: 1 + usize::try_from(site.below(8)).unwrap(),
             lease: LEASE,
             on_full_disk: OnFullDisk::Retry,
-            scheduling: matrix_engine::Scheduling::default(),
+            scheduling: matrix_engine::Scheduling {
+                rules: limits::rules(site.defect),
+                ..Default::default()
+            },
         };
         let outside = Outside {
             site: Arc::clone(site),

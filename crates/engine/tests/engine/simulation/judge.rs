@@ -10,6 +10,7 @@ use matrix_store::tables::inbox;
 use matrix_store::tables::runs::RunRow;
 use serde_json::Value;
 
+use super::limits;
 use super::site::Site;
 use super::weather::{has_ended, rows};
 use super::world::{Noted, TREE};
@@ -42,6 +43,7 @@ pub(super) fn judge(site: &Site) -> Result<(), String> {
         journals.insert(row.run, entries);
     }
     nothing_lost(site, &journals)?;
+    limits::nothing_left(site)?;
     for row in &rows {
         let entries = &journals[&row.run];
         let life = Life { site, row, entries };

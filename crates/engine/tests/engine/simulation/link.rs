@@ -16,6 +16,7 @@ use matrix_store::{Statement, StoreError, Tx};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::limits;
 use super::site::{Defect, LEASE, Site};
 
 #[derive(Debug)]
@@ -156,7 +157,7 @@ impl Link {
         let run = run_of(purpose);
         // Set when the work itself was done.
         let done = Arc::new(Mutex::new(None));
-        let found = Arc::clone(&done);
+        let (found, site) = (Arc::clone(&done), Arc::clone(&self.site));
         let write = self.site.database.write::<_, StoreError, _>(move |tx| {
             let unfence = match (fate, purpose) {
                 (Fate::Unfenced, Purpose::Append(fence) | Purpose::Mail(fence)) => {
@@ -165,6 +166,9 @@ impl Link {
                 _ => None,
             };
             work(tx)?;
+            if purpose == Purpose::Claim {
+                limits::look(tx, &site)?;
+            }
             if let (Some(run), Some(epoch)) = (run, unfence) {
                 tx.execute(&SET_EPOCH, &[(&run).into(), epoch.into()])?;
             }

@@ -17,6 +17,7 @@
 
 mod hosts;
 mod judge;
+mod limits;
 mod link;
 mod people;
 mod program;
@@ -120,6 +121,7 @@ fn a_store_that_does_not_fence_is_caught() {
         &[
             "older owner",
             "recorded twice",
+            "was sent",
             "after its end",
             "lost",
             "broken",
@@ -147,4 +149,9 @@ fn an_owner_that_goes_on_without_a_heartbeat_is_caught() {
 #[test]
 fn a_probe_that_finds_nothing_is_caught() {
     must_be_caught(Defect::BlindProbe, &["happened twice"]);
+}
+
+#[test]
+fn a_host_that_does_not_keep_to_the_limits_is_caught() {
+    must_be_caught(Defect::NoLimits, &["more than"]);
 }

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::host::{ada, may};
 use super::hosts::Hosts;
+use super::limits;
 use super::program;
 use super::site::Site;
 use super::weather::{has_ended, rows};
@@ -79,7 +80,7 @@ impl Person {
             title: "a simulated run".into(),
             input: json!(program::write(&self.site)),
             caller: ada(),
-            placing: matrix_engine::queue::Placing::default(),
+            placing: limits::placing(&self.site),
         };
         self.site.event(format_args!("create {}", new.input));
         drop(timeout(PATIENCE, engine.create_run(new)).await);

@@ -40,6 +40,8 @@ pub(super) enum Defect {
     FalseBeat,
     /// The outside world cannot tell what happened, but says that nothing did.
     BlindProbe,
+    /// A host takes runs whatever runs already.
+    NoLimits,
 }
 
 /// How a life went.

@@ -60,6 +60,13 @@ pub struct Run {
     pub state: String,
     /// What it waits for, since when and why.
     pub waiting: Option<Value>,
+    /// The lane it queues in.
+    pub lane: String,
+    /// How urgent it is: 0 to 9, which is the most urgent.
+    pub priority: i64,
+    /// Its concurrency key; absent if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
     /// The trace id of its log lines.
     pub trace: String,
     /// When it was created, in microseconds since 1970.
@@ -135,6 +142,9 @@ impl From<RunRow> for Run {
             title: row.title,
             state: row.state,
             waiting: waiting.and_then(|text| serde_json::from_str(text).ok()),
+            lane: row.placement.lane,
+            priority: row.placement.priority,
+            key: row.placement.key,
             trace: row.trace,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -172,6 +182,9 @@ impl From<RunView> for Run {
             title: view.title,
             state: view.state,
             waiting: view.waiting,
+            lane: view.lane,
+            priority: view.priority,
+            key: view.key,
             trace: view.trace,
             created_at: view.created_at,
             updated_at: view.updated_at,

@@ -118,6 +118,7 @@ impl TaskReport {
                     Retry::Never
                 },
                 nothing_done: error.nothing_done,
+                pauses: None,
             }),
             _ => {
                 let detail = format!("the report of {task} has either `result` or `error`");

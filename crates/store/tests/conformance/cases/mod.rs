@@ -12,9 +12,11 @@ mod records;
 mod releases;
 mod retention;
 mod runs;
+mod singletons;
 pub(crate) mod subscriptions;
 mod task_logs;
 mod tasks;
+mod throttles;
 mod workers;
 
 use crate::site::Site;
@@ -42,6 +44,8 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         releases::CASES,
         retention::CASES,
         runs::CASES,
+        singletons::CASES,
+        throttles::CASES,
         subscriptions::CASES,
         task_logs::CASES,
         tasks::CASES,

@@ -24,6 +24,10 @@ pub(super) const CASES: &[Row] = &[
         s.with_runs(&[1]);
         s.engine_only(|tx| queue::take(tx, run_id(1), "w", at(2)));
     }),
+    ("queue::exempt", exempts, |s| {
+        s.with_runs(&[1]);
+        s.engine_only(|tx| queue::exempt(tx, run_id(1), &flow("default", 9)));
+    }),
     ("queue::gate", opens_the_gate, |s| {
         s.engine_only(queue::gate);
     }),
@@ -41,21 +45,6 @@ pub(super) const CASES: &[Row] = &[
     }),
     ("queue::running_by_flow", counts_flows, |s| {
         s.engine_only(queue::running_by_flow);
-    }),
-    ("queue::throttle", remembers_throttles, |s| {
-        s.engine_only(|tx| queue::throttle(tx, &key("k")));
-    }),
-    ("queue::paused", lists_what_is_paused, |s| {
-        s.engine_only(|tx| queue::paused(tx, &ours(), at(1), 9));
-    }),
-    ("queue::spend", remembers_throttles, |s| {
-        s.engine_only(|tx| queue::spend(tx, &key("k"), at(9)));
-    }),
-    ("queue::pause", lists_what_is_paused, |s| {
-        s.engine_only(|tx| queue::pause(tx, &key("k"), at(9), "because"));
-    }),
-    ("queue::forget", forgets_what_is_over, |s| {
-        s.engine_only(|tx| queue::forget(tx, at(9)));
     }),
 ];
 
@@ -171,6 +160,17 @@ fn takes(site: &Site) {
     );
 }
 
+fn exempts(site: &Site) {
+    many(site);
+    assert!(site.engine(|tx| queue::exempt(tx, run_id(2), &flow("default", 9))));
+    let placement = site.look(|tx| runs::get(tx, run_id(2))).unwrap().placement;
+    assert_eq!((placement.priority, placement.key.as_str()), (9, ""));
+    site.engine(|tx| queue::take(tx, run_id(4), "w", at(2)));
+    assert!(!site.engine(|tx| queue::exempt(tx, run_id(4), &flow("default", 9))));
+    site.engine(|tx| runs::requeue(tx, run_id(4), 1, at(3)));
+    assert!(!site.engine(|tx| queue::exempt(tx, run_id(4), &flow("default", 9))));
+}
+
 fn opens_the_gate(site: &Site) {
     assert!(site.engine(queue::gate));
     assert!(site.engine(queue::gate), "it was left open");
@@ -251,44 +251,4 @@ fn counts_flows(site: &Site) {
         (flow("default2", 5), 1),
     ];
     assert_eq!(found, all);
-}
-
-fn remembers_throttles(site: &Site) {
-    for slot in [key("k"), lane("k")] {
-        assert_eq!(site.look(|tx| queue::throttle(tx, &slot)), None);
-    }
-    site.engine(|tx| queue::spend(tx, &key("k"), at(9)));
-    site.engine(|tx| queue::spend(tx, &key("k"), at(12)));
-    site.engine(|tx| queue::pause(tx, &key("k"), at(20), "told so"));
-    site.engine(|tx| queue::spend(tx, &key("k"), at(13)));
-    let found = site.look(|tx| queue::throttle(tx, &key("k"))).unwrap();
-    assert_eq!((found.full_at, found.paused_until), (at(13), at(20)));
-    assert_eq!((found.slot, found.because.as_str()), (key("k"), "told so"));
-    assert_eq!(site.look(|tx| queue::throttle(tx, &lane("k"))), None);
-}
-
-fn lists_what_is_paused(site: &Site) {
-    site.engine(|tx| queue::pause(tx, &key("k"), at(20), "first"));
-    site.engine(|tx| queue::pause(tx, &key("k"), at(30), "second"));
-    site.engine(|tx| queue::pause(tx, &key("l"), at(10), "short"));
-    let foreign = Slot::Key("globex".into(), "main".into(), "k".into());
-    site.engine(move |tx| queue::pause(tx, &foreign, at(50), "theirs"));
-    let paused = |now| site.look(|tx| queue::paused(tx, &ours(), at(now), 9));
-    assert_eq!(paused(5).len(), 2);
-    let found = paused(10);
-    assert_eq!(found.len(), 1);
-    assert_eq!(
-        (found[0].because.as_str(), found[0].full_at),
-        ("second", at(0))
-    );
-    assert_eq!(paused(30), []);
-}
-
-fn forgets_what_is_over(site: &Site) {
-    site.engine(|tx| queue::spend(tx, &key("k"), at(9)));
-    site.engine(|tx| queue::pause(tx, &key("l"), at(20), "paused"));
-    assert_eq!(site.engine(|tx| queue::forget(tx, at(8))), 0);
-    assert_eq!(site.engine(|tx| queue::forget(tx, at(9))), 1);
-    assert_eq!(site.look(|tx| queue::throttle(tx, &key("k"))), None);
-    assert!(site.look(|tx| queue::throttle(tx, &key("l"))).is_some());
 }

@@ -1,0 +1,3 @@
+//! `/api/v1/queue`: who waits for a slot, and who has one.
+
+pub(crate) mod show;
