@@ -82,18 +82,6 @@ fn table() -> Vec<Row> {
         ),
         row("GET", "/api/v1/runs/{run}/entries", 404, 404),
         row("GET", "/api/v1/runs/{run}/events", 404, 404),
-        row("POST", "/api/v1/runs/{run}/cancel", 403, 403),
-        row("POST", "/api/v1/runs/{run}/pause", 403, 403),
-        row("POST", "/api/v1/runs/{run}/resume", 403, 403),
-        row("POST", "/api/v1/runs/{run}/retry", 403, 403),
-        row("POST", "/api/v1/runs/{run}/fork", 403, 403),
-        with(
-            "POST",
-            "/api/v1/runs/{run}/signal",
-            json!({ "name": "go" }),
-            403,
-            403,
-        ),
         with("POST", "/api/v1/plan", plan, 422, 422),
         with("POST", "/api/v1/execute", change, 422, 422),
         row("GET", "/api/v1/jobs", 200, 200),
@@ -123,8 +111,26 @@ fn table() -> Vec<Row> {
         row("GET", "/api/v1/signing-keys", 200, 200),
         row("POST", "/api/v1/signing-keys/rotate", 403, 403),
     ]);
+    rows.extend(steering());
     rows.extend(events());
     rows
+}
+
+fn steering() -> Vec<Row> {
+    vec![
+        row("POST", "/api/v1/runs/{run}/cancel", 403, 403),
+        row("POST", "/api/v1/runs/{run}/pause", 403, 403),
+        row("POST", "/api/v1/runs/{run}/resume", 403, 403),
+        row("POST", "/api/v1/runs/{run}/retry", 403, 403),
+        row("POST", "/api/v1/runs/{run}/fork", 403, 403),
+        with(
+            "POST",
+            "/api/v1/runs/{run}/signal",
+            json!({ "name": "go" }),
+            403,
+            403,
+        ),
+    ]
 }
 
 fn events() -> Vec<Row> {
