@@ -21,7 +21,7 @@ use crate::watch::BEGINNING;
 
 pub(super) async fn task(context: &Context, command: TaskCommand) -> Result<Exit, Failure> {
     match command {
-        TaskCommand::Run(arguments) => run(context, *arguments).await,
+        TaskCommand::Run(arguments) => run(context, &arguments).await,
         TaskCommand::List { run } => list(context, run),
         TaskCommand::Logs { run } => logs(context, run),
     }
@@ -82,9 +82,9 @@ fn one(arguments: &TaskRunArgs) -> Result<Value, Problem> {
     Ok(step.into())
 }
 
-async fn run(context: &Context, arguments: TaskRunArgs) -> Result<Exit, Failure> {
+async fn run(context: &Context, arguments: &TaskRunArgs) -> Result<Exit, Failure> {
     let detach = arguments.detach;
-    let order = order(&arguments)?;
+    let order = order(arguments)?;
     let door = Door::open(&context.config, &context.environment).await?;
     if door.host.is_some() {
         output::note("no server runs here; workers find the steps once `matrix serve` does");
