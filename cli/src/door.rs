@@ -111,6 +111,11 @@ impl Door {
             .map_err(|error| told(&error))
     }
 
+    /// Asks the host to end something.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.client.delete(path).await.map_err(|error| told(&error))
+    }
+
     /// Ends what of the host this process is.
     pub(crate) async fn close(self) {
         for host in [self.host, self.desk].into_iter().flatten() {

@@ -10,10 +10,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use matrix_changes::retention::{GRACE, Retention, keep_up};
+use matrix_changes::service::Orders;
 use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem, Scope, Timestamp};
+use matrix_engine::schedule::{ScheduleFunction, Starter};
+use matrix_engine::tasks::TaskOrders;
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling, TaskFunction,
 };
@@ -114,30 +117,26 @@ impl Host {
         let database = database::for_host(config, &layout, &clock, &*entropy).await?;
         let blobs = open_blobs(&layout, alone.as_ref().map(|_| clock.now()))?;
         let git = Git::find(environment.path()).await?;
-        let accounts = Accounts::new(
-            database.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&entropy),
-            Scope::local(),
-        );
+        let accounts = accounts(&database, &clock, &entropy);
         let owner = accounts.claim(&reader::user_name()).await?;
         let exporter = telling::exporter(config)?;
         let journal = journal(environment, (&database, &blobs), &clock, &entropy)
             .told_to(exporter.clone().map(telling::sink));
         let settings = settings(config, environment, layout.clone());
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
-        let functions = functions(workshop.clone());
+        let authorizer = authorizer(&layout, &accounts);
+        let starters = starters(&workshop, &authorizer);
+        let functions = functions(&workshop, starters.clone());
         let engine = match shared {
             Some(_) => Engine::beside_others(journal, functions, options.clone()),
             None => Engine::new(journal, functions, options.clone()),
         };
-        let authorizer: Arc<dyn Authorizer> =
-            Arc::new(Authority::new(layout.policy(), accounts.clone()));
         let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),
             events: events.clone(),
             workshop: workshop.clone(),
+            starters,
             accounts: accounts.clone(),
             authorizer: Arc::clone(&authorizer),
             owner: owner.clone(),
@@ -279,11 +278,35 @@ fn listen(layout: &Layout) -> Result<UnixListener, Problem> {
     Ok(bind_socket(&socket(layout).map_err(failed)?)?)
 }
 
-/// Every kind of run that this program executes.
-pub(crate) fn functions(workshop: Workshop) -> Vec<Arc<dyn DurableFunction>> {
+type Starters = Vec<Arc<dyn Starter>>;
+type Functions = Vec<Arc<dyn DurableFunction>>;
+
+/// Who may sign in.
+fn accounts(database: &Database, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Accounts {
+    let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+    Accounts::new(database.clone(), clock, entropy, Scope::local())
+}
+
+/// The policies of the data directory.
+fn authorizer(layout: &Layout, accounts: &Accounts) -> Arc<dyn Authorizer> {
+    Arc::new(Authority::new(layout.policy(), accounts.clone()))
+}
+
+/// Who knows what schedules ask for.
+fn starters(workshop: &Workshop, authorizer: &Arc<dyn Authorizer>) -> Starters {
     vec![
-        Arc::new(ChangeFunction::new(workshop)),
+        Arc::new(Orders::new(workshop.clone(), Arc::clone(authorizer))),
+        Arc::new(TaskOrders::new(Arc::clone(authorizer))),
+    ]
+}
+
+/// Every kind of run that this program executes.
+pub(crate) fn functions(workshop: &Workshop, starters: Starters) -> Functions {
+    let database = workshop.database().clone();
+    vec![
+        Arc::new(ChangeFunction::new(workshop.clone())),
         Arc::new(TaskFunction),
+        Arc::new(ScheduleFunction::new(database, starters)),
     ]
 }
 

@@ -16,6 +16,7 @@ mod portable;
 mod queue;
 mod replay;
 mod run;
+mod schedule;
 mod serve;
 mod signing_key;
 mod task;
@@ -109,6 +110,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Run(command) => run::run(context, command).await,
         Command::Task(command) => task::task(context, command).await,
         Command::Queue(command) => queue::queue(context, &command),
+        Command::Schedule(command) => schedule::schedule(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),
         Command::Event(command) => event::event(context, command).await,

@@ -22,7 +22,8 @@ pub(super) async fn replay(context: &Context, run: RunId) -> Result<Exit, Failur
     let workshop = reader
         .workshop(&context.config, &context.environment)
         .await?;
-    let functions = functions(workshop);
+    // A replay starts nothing.
+    let functions = functions(&workshop, Vec::new());
     let journal = Journal::new(
         reader.database.clone(),
         reader.blobs.clone(),

@@ -346,7 +346,7 @@ async fn watch(context: &Context, run: RunId) -> Result<Exit, Failure> {
 }
 
 /// A value that was given on the command line.
-fn json_of(text: &str) -> Result<Value, Problem> {
+pub(super) fn json_of(text: &str) -> Result<Value, Problem> {
     serde_json::from_str(text).map_err(|error| {
         Problem::new(NOT_JSON, format!("`{text}` is not JSON: {error}"))
             .help("quote a text: '\"like this\"'")

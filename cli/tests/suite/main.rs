@@ -53,6 +53,7 @@ mod queue;
 mod refusals;
 mod remote;
 mod replay;
+mod schedules;
 mod serving;
 mod site;
 mod steering;

@@ -19,6 +19,7 @@
 //! * [`storage`] — the way to the database, which a test can make long and bad.
 //! * [`tasks`] — steps that workers outside do: offers, leases, reports.
 //! * [`events`] — what is committed, for whoever wants to be told; subscriptions and their sending.
+//! * [`schedule`] — runs that start others at times.
 //! * [`runs`] — what callers may do with runs, one file for each verb.
 //!
 //! Two rules hold everywhere. One owner: every append names the epoch it was claimed under, and an
@@ -38,6 +39,7 @@ pub mod queue;
 pub mod run;
 pub mod runfile;
 pub mod runs;
+pub mod schedule;
 pub mod seal;
 pub mod spans;
 pub mod step;

@@ -66,7 +66,7 @@ fn may(caller: &Caller, action: &'static str, facts: &Value) -> bool {
     access().decide(caller, action, facts).is_ok()
 }
 
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
     "change_read",
     "run_read",
     "artifact_read",
@@ -75,14 +75,17 @@ const READ: [&str; 8] = [
     "user_read",
     "policy_read",
     "event_read",
+    "schedule_read",
 ];
-const OPERATE: [&str; 6] = [
+const OPERATE: [&str; 8] = [
     "run_cancel",
     "run_pause",
     "run_resume",
     "run_signal",
     "run_retry",
     "run_fork",
+    "schedule_fire",
+    "schedule_remove",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
 const ADMINISTER: [&str; 8] = [

@@ -128,6 +128,11 @@ impl Client {
         self.json(Method::POST, address, Some(key), body).await
     }
 
+    /// `DELETE`, with a JSON answer.
+    pub async fn delete<T: DeserializeOwned>(&self, address: &str) -> Result<T, ClientError> {
+        self.json(Method::DELETE, address, None, Bytes::new()).await
+    }
+
     /// `GET`, with the bytes of the answer, such as an artifact's.
     pub async fn bytes(&self, address: &str) -> Result<Bytes, ClientError> {
         let request = self.request(Method::GET, address, None, Bytes::new())?;

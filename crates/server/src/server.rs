@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use matrix_changes::workshop::Workshop;
 use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Timestamp};
+use matrix_engine::schedule::Starter;
 use matrix_engine::{Engine, Events};
 use matrix_identity::Accounts;
 use matrix_store::{Blobs, Database};
@@ -28,6 +29,8 @@ pub struct Rooms {
     pub workshop: Workshop,
     /// Who may sign in.
     pub accounts: Accounts,
+    /// Who knows what a schedule's request means.
+    pub starters: Vec<Arc<dyn Starter>>,
     /// Decides what a caller may do.
     pub authorizer: Arc<dyn Authorizer>,
     /// The operating-system user, for whom the socket speaks.
@@ -158,6 +161,10 @@ impl Server {
 
     pub(crate) fn workshop(&self) -> &Workshop {
         &self.shared.rooms.workshop
+    }
+
+    pub(crate) fn starters(&self) -> &[Arc<dyn Starter>] {
+        &self.shared.rooms.starters
     }
 
     pub(crate) fn authorizer(&self) -> &dyn Authorizer {

@@ -5,6 +5,7 @@ mod artifacts;
 mod decide;
 mod deployments;
 mod list;
+mod order;
 mod plan_check;
 mod show;
 mod signing_key;
@@ -17,6 +18,7 @@ pub use deployments::{
     logs, rollback, stop,
 };
 pub use list::{ApprovalList, ChangeList, approvals, list};
+pub use order::{Order, Orders};
 pub use plan_check::{PlanCheck, PlanChecked, PlanForecast, plan_check, plan_forecast};
 pub use show::{ChangeRead, show};
 pub use signing_key::signing_key_rotate;

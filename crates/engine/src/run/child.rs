@@ -1,13 +1,12 @@
 //! Runs that a run starts.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use matrix_core::{RunId, canonical};
 use matrix_store::tables::queue::Placement;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::execute::decode;
 use super::{Run, waiting};
@@ -230,22 +229,30 @@ impl Child {
         &self,
         reason: &str,
     ) -> impl Future<Output = Result<(), RunError>> + Send + use<> {
-        let Self { parent, path, run } = self.clone();
-        let at = parent.address(&format!("cancel:{}", path.replace('#', ".")));
-        let reason = reason.to_owned();
-        async move {
-            let board = Arc::clone(&parent.execution.board);
-            if board.look(|history| history.step(&at).is_some()) {
-                return Ok(());
-            }
-            parent.boundary(&at).await?;
-            let letter = Letter::cancel(run, &reason)?;
-            parent.post(&at, Value::Null, vec![letter]).await
-        }
+        self.parent.cancel_run(self.run, reason)
     }
 }
 
 impl Run {
+    /// Asks another run of the same tenant, such as one that was started before this one started
+    /// again, to end at its next step boundary.
+    pub fn cancel_run(
+        &self,
+        run: RunId,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), RunError>> + Send + use<> {
+        let path = self.address("cancel");
+        let (this, reason) = (self.clone(), reason.to_owned());
+        async move {
+            if this.recorded::<RunId>(&path)?.is_some() {
+                return Ok(());
+            }
+            this.boundary(&path).await?;
+            let letter = Letter::cancel(run, &reason)?;
+            this.post(&path, json!(run), vec![letter]).await
+        }
+    }
+
     /// Records something with letters to other runs, in one transaction.
     pub(super) async fn post(
         &self,

@@ -30,19 +30,19 @@ pub fn submitter_of(database: &Database, run: RunId) -> Result<String, StoreErro
         .unwrap_or_default())
 }
 
-pub(super) struct Mail {
-    pub(super) run: RunId,
-    pub(super) kind: EntryKind,
-    pub(super) path: String,
-    pub(super) payload: Value,
-    pub(super) paused: WakePaused,
-    pub(super) action: &'static str,
+pub(crate) struct Mail {
+    pub(crate) run: RunId,
+    pub(crate) kind: EntryKind,
+    pub(crate) path: String,
+    pub(crate) payload: Value,
+    pub(crate) paused: WakePaused,
+    pub(crate) action: &'static str,
     /// What other runs are told in the same transaction.
-    pub(super) letters: Vec<Letter>,
+    pub(crate) letters: Vec<Letter>,
 }
 
 /// Puts a message in a run's inbox, unless the run has ended.
-pub(super) async fn send(engine: &Engine, caller: &Caller, mail: Mail) -> Result<(), RequestError> {
+pub(crate) async fn send(engine: &Engine, caller: &Caller, mail: Mail) -> Result<(), RequestError> {
     let Mail {
         run,
         kind,

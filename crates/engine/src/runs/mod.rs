@@ -20,6 +20,7 @@ pub use fork::{RunFork, fork};
 pub use list::{RunList, list};
 pub use matrix_store::tables::runs::Filter;
 pub use message::submitter_of;
+pub(crate) use message::{Mail, send};
 pub use pause::{RunPause, pause};
 pub use replay::{Replay, Verdict as ReplayVerdict, replay};
 pub use resume::{RunResume, resume};

@@ -232,6 +232,11 @@ impl DurableFunction for TaskFunction {
         }
         Ok(Value::Object(results))
     }
+
+    fn takes(&self, input: &Value) -> bool {
+        let plan: Result<Plan, _> = serde_json::from_value(input.clone());
+        plan.is_ok_and(|plan| plan.check().is_ok())
+    }
 }
 
 #[cfg(test)]

@@ -98,12 +98,12 @@ impl Letter {
         })
     }
 
-    /// Puts it in the other run's inbox, unless that one has ended.
+    /// Puts it in the other run's inbox, unless that one has ended or is another tenant's.
     pub(crate) fn post(self, tx: &Tx<'_>, from: RunId, at: Timestamp) -> Result<(), StoreError> {
-        let Some(row) = runs::get(tx, self.to)? else {
+        let (Some(row), Some(sender)) = (runs::get(tx, self.to)?, runs::get(tx, from)?) else {
             return Ok(());
         };
-        if is_terminal(&row.state) {
+        if is_terminal(&row.state) || row.scope != sender.scope {
             return Ok(());
         }
         let message = Message {

@@ -15,8 +15,10 @@ use matrix_core::{
 use matrix_engine::error::RequestError;
 use matrix_engine::queue::Placing;
 use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead, RunSignal, RunView};
+use matrix_engine::schedule::{Prepared, ScheduleFunction, Starter};
 use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Step,
+    StepError,
 };
 use matrix_store::tables::runs::{self as table, RunRow};
 use matrix_store::{Blobs, Database, OpenMode, StoreError};
@@ -118,6 +120,23 @@ impl DurableFunction for Function {
     }
 }
 
+/// Starts runs of the kind `picky`, but for a request `no`.
+pub(crate) struct Picky;
+
+#[async_trait]
+impl Starter for Picky {
+    fn kind(&self) -> &'static str {
+        "picky"
+    }
+    async fn prepare(&self, caller: &Caller, request: &Value) -> Result<Prepared, StepError> {
+        if *request == json!("no") {
+            return Err(StepError::permanent("picky", "it does not like that"));
+        }
+        let input = json!({ "for": caller.principal.to_string(), "asked": request });
+        Ok(Prepared { input })
+    }
+}
+
 /// What a function under test did to the world, and where it is held up.
 #[derive(Default)]
 pub(crate) struct World {
@@ -210,10 +229,16 @@ impl Place {
     }
 
     pub(crate) fn journal(&self) -> Journal {
+        self.open().1
+    }
+
+    fn open(&self) -> (Database, Journal) {
         let database = Database::open(&self.path().join("db"), OpenMode::Host).unwrap();
         let blobs = Blobs::open(self.path().join("blobs")).unwrap();
         let clock = Arc::clone(&self.clock);
-        Journal::new(database, blobs, clock, Arc::new(SystemEntropy))
+        let entropy = Arc::new(SystemEntropy);
+        let journal = Journal::new(database.clone(), blobs, clock, entropy);
+        (database, journal)
     }
 
     pub(crate) fn options(worker: &str) -> EngineOptions {
@@ -275,7 +300,10 @@ impl Place {
                 takes,
             }));
         }
-        let engine = Engine::new(self.journal(), all.clone(), options);
+        let (database, journal) = self.open();
+        let starters: Vec<Arc<dyn Starter>> = vec![Arc::new(Picky)];
+        all.push(Arc::new(ScheduleFunction::new(database, starters)));
+        let engine = Engine::new(journal, all.clone(), options);
         let working = engine.clone();
         Host {
             engine,

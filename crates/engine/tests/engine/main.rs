@@ -20,6 +20,7 @@ mod remote;
 mod replay;
 mod retry;
 mod runfile;
+mod schedules;
 mod simulation;
 mod steering;
 mod steps;

@@ -81,6 +81,19 @@ pub(crate) fn deployment_links(deployment: DeploymentId, run: RunId) -> Links {
     ])
 }
 
+/// Links of a schedule.
+pub(crate) fn schedule_links(name: &str, run: RunId) -> Links {
+    let base = format!("/api/v1/schedules/{name}");
+    let run = format!("/api/v1/runs/{run}");
+    Links::of([
+        ("self", base.clone()),
+        ("fire", format!("{base}/fire")),
+        ("pause", format!("{run}/pause")),
+        ("resume", format!("{run}/resume")),
+        ("run", run),
+    ])
+}
+
 /// A request that is durable and will be carried out by the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {

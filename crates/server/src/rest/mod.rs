@@ -20,6 +20,7 @@ mod page;
 mod plan;
 mod queue;
 mod runs;
+mod schedules;
 mod signing_keys;
 mod tasks;
 mod users;
@@ -56,6 +57,10 @@ pub use runs::body::{Entry, Run, Step};
 pub use runs::fork::Fork;
 pub use runs::retry::Retry;
 pub use runs::signal::Signal;
+pub use schedules::add::NewSchedule;
+pub use schedules::body::Schedule;
+pub use schedules::list::Schedules;
+pub use schedules::preview::Preview;
 pub use signing_keys::list::SigningKey;
 pub use signing_keys::rotate::Rotated;
 pub use tasks::list::OpenTasks;
@@ -120,6 +125,10 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(events::show::show))
         .routes(routes!(events::remove::remove))
         .routes(routes!(events::reset::reset))
+        .routes(routes!(schedules::list::list, schedules::add::add))
+        .routes(routes!(schedules::preview::preview))
+        .routes(routes!(schedules::list::show, schedules::steer::remove))
+        .routes(routes!(schedules::steer::fire))
         .routes(routes!(users::list::list, users::add::add))
         .routes(routes!(signing_keys::list::list))
         .routes(routes!(signing_keys::rotate::rotate))

@@ -46,8 +46,6 @@ fn table() -> Vec<Row> {
         .collect();
     let plan = json!({ "plan": "nonsense" });
     let change = json!({ "repository": "/missing", "plan": "nonsense" });
-    let none = "tsk_00000000000000000000000000";
-    let lines = json!({ "task": none, "lease": "", "lines": [] });
     let user = json!({ "name": "x", "roles": ["approver"] });
     rows.extend([
         row("GET", "/health/detailed", 200, 200),
@@ -57,29 +55,6 @@ fn table() -> Vec<Row> {
         row("GET", "/api/v1/runs/{run}", 404, 404),
         row("GET", "/api/v1/runs/{run}/tasks", 404, 404),
         row("GET", "/api/v1/runs/{run}/logs", 404, 404),
-        with("POST", "/api/v1/worker/log", lines, 403, 403),
-        with("POST", "/api/v1/tasks", json!({ "steps": [] }), 422, 422),
-        with(
-            "POST",
-            "/api/v1/worker/lease",
-            json!({ "worker": "w" }),
-            403,
-            403,
-        ),
-        with(
-            "POST",
-            "/api/v1/worker/heartbeat",
-            json!({ "tasks": [] }),
-            403,
-            403,
-        ),
-        with(
-            "POST",
-            "/api/v1/worker/report",
-            json!({ "reports": [] }),
-            403,
-            403,
-        ),
         row("GET", "/api/v1/runs/{run}/entries", 404, 404),
         row("GET", "/api/v1/runs/{run}/events", 404, 404),
         with("POST", "/api/v1/plan", plan, 422, 422),
@@ -113,6 +88,8 @@ fn table() -> Vec<Row> {
     ]);
     rows.extend(steering());
     rows.extend(events());
+    rows.extend(workers());
+    rows.extend(schedules());
     rows
 }
 
@@ -130,6 +107,48 @@ fn steering() -> Vec<Row> {
             403,
             403,
         ),
+    ]
+}
+
+fn workers() -> Vec<Row> {
+    let none = "tsk_00000000000000000000000000";
+    let lines = json!({ "task": none, "lease": "", "lines": [] });
+    vec![
+        with("POST", "/api/v1/worker/log", lines, 403, 403),
+        with("POST", "/api/v1/tasks", json!({ "steps": [] }), 422, 422),
+        with(
+            "POST",
+            "/api/v1/worker/lease",
+            json!({ "worker": "w" }),
+            403,
+            403,
+        ),
+        with(
+            "POST",
+            "/api/v1/worker/heartbeat",
+            json!({ "tasks": [] }),
+            403,
+            403,
+        ),
+        with(
+            "POST",
+            "/api/v1/worker/report",
+            json!({ "reports": [] }),
+            403,
+            403,
+        ),
+    ]
+}
+
+fn schedules() -> Vec<Row> {
+    let new = json!({ "name": "a b", "cron": "0 3 * * *", "request": null });
+    vec![
+        row("GET", "/api/v1/schedules", 200, 200),
+        with("POST", "/api/v1/schedules", new, 422, 422),
+        row("GET", "/api/v1/schedules/preview", 400, 400),
+        row("GET", "/api/v1/schedules/{name}", 404, 404),
+        row("DELETE", "/api/v1/schedules/{name}", 404, 404),
+        row("POST", "/api/v1/schedules/{name}/fire", 404, 404),
     ]
 }
 

@@ -123,6 +123,7 @@ impl Site {
             engine: engine.clone(),
             events,
             workshop,
+            starters: Vec::new(),
             accounts,
             authorizer: Arc::new(access),
             owner: owner.clone(),

@@ -51,6 +51,13 @@ const LIST_STATE: Statement = Statement::new(
            AND state = $8
      ORDER BY run DESC LIMIT $7"
 ));
+const SCHEDULE: Statement = Statement::new(
+    "runs.schedule",
+    select!(
+        "WHERE organisation = $1 AND workspace = $2 AND title = $3 AND kind = 'schedule'
+               AND state IN ('ready', 'running', 'waiting', 'paused')"
+    ),
+);
 const UNFINISHED: Statement = Statement::new(
     "runs.unfinished",
     select!("WHERE state IN ('ready', 'running', 'waiting', 'paused') ORDER BY run LIMIT $1"),
@@ -138,6 +145,7 @@ pub const STATEMENTS: &[Statement] = &[
     GET,
     LIST,
     LIST_STATE,
+    SCHEDULE,
     UNFINISHED,
     CLAIM,
     HEAD,
@@ -344,6 +352,17 @@ pub fn list(
     };
     tx.within(scope, |tx| {
         tx.query(statement, params)?.iter().map(run_row).collect()
+    })
+}
+
+/// The schedule of this name that has not ended.
+pub fn schedule(tx: &Tx<'_>, scope: &Scope, name: &str) -> Result<Option<RunRow>, StoreError> {
+    let params = params![&scope.organisation, &scope.workspace, name];
+    tx.within(scope, |tx| {
+        tx.query_one(&SCHEDULE, params)?
+            .as_ref()
+            .map(run_row)
+            .transpose()
     })
 }
 

@@ -11,6 +11,12 @@ pub(super) const CASES: &[Row] = &[
     ("runs::insert", inserts, keeps_inserts),
     ("runs::get", gets, keeps_rows),
     ("runs::list", lists, keeps_lists),
+    ("runs::schedule", finds_schedules, |s| {
+        s.with_runs(&[1]);
+        let seen = s.spy(|tx| runs::schedule(tx, &theirs(), "test 1"));
+        assert_eq!(seen, None);
+        refused(s.try_theirs(|tx| runs::schedule(tx, &ours(), "test 1")));
+    }),
     ("runs::unfinished", finds_unfinished, |s| {
         s.engine_only(|tx| runs::unfinished(tx, 9));
     }),
@@ -64,6 +70,35 @@ fn inserts(site: &Site) {
     };
     conflicts(site.try_ours(move |tx| runs::insert(tx, &zero)));
     site.engine(|tx| runs::insert(tx, &run_row(3, &theirs())));
+}
+
+fn finds_schedules(site: &Site) {
+    let schedule = |number| runs::RunRow {
+        kind: "schedule".into(),
+        title: "nightly".into(),
+        ..run_row(number, &ours())
+    };
+    let find = || site.see(|tx| runs::schedule(tx, &ours(), "nightly"));
+    assert_eq!(find(), None);
+    site.ours(move |tx| runs::insert(tx, &schedule(1)));
+    assert_eq!(find(), Some(schedule(1)));
+    conflicts(site.try_ours(move |tx| runs::insert(tx, &schedule(2))));
+    site.engine(move |tx| {
+        let theirs = runs::RunRow {
+            scope: theirs(),
+            ..schedule(3)
+        };
+        runs::insert(tx, &theirs)
+    });
+    let ended = Release {
+        state: "cancelled",
+        waiting: None,
+        wake_at: None,
+    };
+    site.engine(move |tx| runs::release(tx, run_id(1), 0, &ended, at(2)));
+    assert_eq!(find(), None);
+    site.ours(move |tx| runs::insert(tx, &schedule(4)));
+    assert_eq!(find(), Some(schedule(4)));
 }
 
 fn continues_as_new(site: &Site) {
