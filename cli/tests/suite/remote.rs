@@ -511,16 +511,8 @@ fn other_versions_and_steps_that_cannot_be_done_are_refused() {
         let (status, answer) = desk.speak_as(&desk.worker, headers, "lease", &idle);
         assert_eq!((status, &*text(&answer, "code")), (400, "TASK-0002"));
     }
-    assert_eq!(desk.reports(&held, "after all")["state"], "accepted");
-    assert_eq!(desk.speak("log", &lines("b".into())).1["state"], "lost");
-    desk.ends(&run, "succeeded");
-    desk.close();
-}
-
-#[test]
-fn steps_that_cannot_be_are_refused_and_one_that_is_too_large_fails() {
-    let desk = Desk::open();
     let steps = |steps: Value| json!({ "steps": steps }).to_string();
+    let large = json!([{ "name": "a", "effect": "read", "input": "x".repeat(300_000) }]);
     for body in [
         steps(json!([])),
         steps(json!([{ "name": "a/b", "effect": "read" }])),
@@ -530,7 +522,6 @@ fn steps_that_cannot_be_are_refused_and_one_that_is_too_large_fails() {
             .ask("POST", "/api/v1/tasks", &desk.submitter, &body);
         assert_eq!((status, &*text(&answer, "code")), (422, "TASK-0003"));
     }
-    let large = json!([{ "name": "a", "effect": "read", "input": "x".repeat(300_000) }]);
     let too_large = desk.submit(&large);
     desk.ends(&too_large, "failed");
     desk.close();
