@@ -43,15 +43,28 @@ def large_payload(blobs, digest):
     return done.stdout
 
 
+def fork_point(database, row):
+    """The entry that a fork begins behind, as text; nothing for a run that is no fork."""
+    if row["forked_from"] is None:
+        return b""
+    place = [row["forked_from"], row["fork_seq"]]
+    entry = database.execute("SELECT hash FROM journal WHERE run = ? AND seq = ?", place).fetchone()
+    if entry is None:
+        raise Broken(f"{run_text(row['run'])}: the entry it was forked at is missing")
+    return f"{run_text(place[0])} {place[1]} {entry['hash'].hex()}".encode()
+
+
 def check_run(database, blobs, row):
     """Recomputes one chain; gives the number of entries, of erased and of unread payloads."""
     run = run_text(row["run"])
     scope = {"organisation": row["organisation"], "workspace": row["workspace"]}
-    head = hashlib.sha256(b"matrix-journal-v1" + run.encode() + canonical(scope)).digest()
-    entries, erased, unread = 0, 0, 0
+    begins = b"matrix-journal-v1" + run.encode() + canonical(scope) + fork_point(database, row)
+    head = hashlib.sha256(begins).digest()
+    position, entries, erased, unread = row["fork_seq"], 0, 0, 0
     for entry in database.execute("SELECT * FROM journal WHERE run = ? ORDER BY seq", [row["run"]]):
-        place = f"{run}, entry {entries}"
-        if entry["seq"] != entries:
+        position += 1
+        place = f"{run}, entry {position}"
+        if entry["seq"] != position:
             raise Broken(f"{place}: the entry is missing")
         form = {
             "format": 1,
@@ -79,7 +92,7 @@ def check_run(database, blobs, row):
             if digest != entry["payload_digest"]:
                 raise Broken(f"{place}: the payload differs")
         entries += 1
-    if (entries - 1, head) != (row["head_seq"], row["head_hash"]):
+    if (position, head) != (row["head_seq"], row["head_hash"]):
         raise Broken(f"{run}: the journal does not end where the run says")
     print(f"{run}  {entries} entries, {erased} erased, {unread} not read  {head.hex()}")
 
