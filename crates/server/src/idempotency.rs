@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use matrix_core::{Caller, Digest, Problem, RunId, Timestamp};
+use matrix_core::{Caller, Digest, Problem, RunId, Timestamp, canonical};
 use matrix_engine::Beside;
 use matrix_store::tables::idempotency::{self, KeyRow};
 use matrix_store::{Database, StoreError};
+use serde::Serialize;
 
 use crate::problem::{Failure, KEY_REUSED};
 use crate::server::Server;
@@ -47,6 +48,13 @@ impl Key {
             ))),
         }
     }
+}
+
+/// What a request says, so that the same one made again is recognised; whatever JSON it carries is the
+/// client's, and may be such that it has no canonical form (RFC 8785).
+pub(crate) fn digest_of<T: Serialize>(request: &T) -> Result<Digest, Failure> {
+    canonical::digest(request)
+        .map_err(|error| Failure::malformed(format!("the request has no canonical form: {error}")))
 }
 
 /// Where keys are kept, and by which process they are used now.

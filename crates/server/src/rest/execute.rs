@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use matrix_changes::intake::Submission;
 use matrix_changes::service::{ChangeSubmit, submit};
-use matrix_core::{RunId, canonical};
+use matrix_core::RunId;
 use matrix_engine::queue::Placing;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::plan::{plan_name, repository_at};
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Body;
-use crate::idempotency::{Key, Ledger};
+use crate::idempotency::{Key, Ledger, digest_of};
 use crate::problem::Failure;
 use crate::rest::answer::{Links, job_links};
 use crate::server::Server;
@@ -105,10 +105,7 @@ pub(crate) async fn execute(
 ) -> Result<Response, Failure> {
     let key = Key::of(&headers)?;
     let repository = repository_at(&execution.repository)?;
-    let digest = canonical::digest(&execution).map_err(|error| {
-        tracing::error!(%error, "a request has no canonical form");
-        Failure::internal()
-    })?;
+    let digest = digest_of(&execution)?;
     let action = ChangeSubmit {
         submission: Submission {
             repository,

@@ -22,6 +22,7 @@ mod queue;
 mod runs;
 mod schedules;
 mod signing_keys;
+mod stream;
 mod tasks;
 mod users;
 mod worker;

@@ -6,22 +6,19 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event as Frame, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use matrix_core::{Authorised, Problem};
+use matrix_core::Authorised;
 use matrix_engine::events::{self, Cursor, Event, EventRead, StartAt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::body;
-use crate::problem::{Failure, TOO_MANY_STREAMS};
+use crate::problem::Failure;
+use crate::rest::stream::{alive, last, take_place};
 use crate::server::{Server, blocking};
-
-/// When a client that was refused may ask again, in seconds.
-const RETRY_AFTER_S: u64 = 5;
 
 /// The most events that wait for a slow client in memory.
 const PAGE: u32 = 200;
@@ -36,13 +33,7 @@ pub(super) async fn open(
     from: StartAt,
     closing: watch::Receiver<bool>,
 ) -> Result<Response, Failure> {
-    let permit = Arc::clone(server.streams()).try_acquire_owned();
-    let permit = permit.map_err(|_| {
-        let limit = server.limits().streams;
-        Problem::new(TOO_MANY_STREAMS, format!("{limit} event streams are open"))
-            .help("close one, or ask again later")
-            .with("retry_after_s", RETRY_AFTER_S)
-    })?;
+    let permit = take_place(&server)?;
     // Subscribed before the first look, so that nothing falls between the two.
     let changes = server.engine().journal().subscribe();
     let (pending, place, _) = read(&server, &request, from).await?;
@@ -143,12 +134,8 @@ impl Feed {
 
     /// Says that the stream is alive, if its caller may still read.
     fn heartbeat(&mut self) -> Option<Frame> {
-        let (caller, action) = self.request.clone().into_parts();
-        match self.server.authorise(caller, action) {
-            Ok(request) => {
-                self.request = request;
-                Some(Frame::default().comment("alive"))
-            }
+        match alive(&self.server, &self.request) {
+            Ok(alive) => Some(alive),
             Err(failure) => self.fail(&failure),
         }
     }
@@ -156,9 +143,7 @@ impl Feed {
     /// A last event, `problem`, with what went wrong.
     fn fail(&mut self, failure: &Failure) -> Option<Frame> {
         self.ended = true;
-        let problem = failure.problem();
-        tracing::warn!(%problem, "an event stream ends");
-        Frame::default().event("problem").json_data(problem).ok()
+        last(failure)
     }
 }
 

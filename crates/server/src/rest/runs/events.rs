@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
@@ -16,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use matrix_core::{Authorised, Problem, RunId};
+use matrix_core::{Authorised, RunId};
 use matrix_engine::runs::{self, RunRead};
 use matrix_engine::{Entry, EntryKind};
 use serde::Deserialize;
@@ -27,11 +26,9 @@ use super::body;
 use crate::edge::guard::SignedIn;
 use crate::edge::listen::Closing;
 use crate::edge::read::{Asked, Named};
-use crate::problem::{Failure, TOO_MANY_STREAMS};
+use crate::problem::Failure;
+use crate::rest::stream::{alive, last, take_place};
 use crate::server::{Server, blocking};
-
-/// When a client that was refused may ask again, in seconds.
-const RETRY_AFTER_S: u64 = 5;
 
 /// From where.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -79,13 +76,7 @@ pub(crate) async fn events(
         Some(entry) if ends(entry.kind) => return Ok(StatusCode::NO_CONTENT.into_response()),
         _ => {}
     }
-    let permit = Arc::clone(server.streams()).try_acquire_owned();
-    let permit = permit.map_err(|_| {
-        let limit = server.limits().streams;
-        Problem::new(TOO_MANY_STREAMS, format!("{limit} event streams are open"))
-            .help("close one, or ask again later")
-            .with("retry_after_s", RETRY_AFTER_S)
-    })?;
+    let permit = take_place(&server)?;
     let feed = Feed {
         server,
         request,
@@ -198,12 +189,8 @@ impl Feed {
 
     /// Says that the stream is alive, if its caller may still read.
     fn heartbeat(&mut self) -> Option<Event> {
-        let (caller, action) = self.request.clone().into_parts();
-        match self.server.authorise(caller, action) {
-            Ok(request) => {
-                self.request = request;
-                Some(Event::default().comment("alive"))
-            }
+        match alive(&self.server, &self.request) {
+            Ok(alive) => Some(alive),
             Err(failure) => self.fail(&failure),
         }
     }
@@ -211,9 +198,7 @@ impl Feed {
     /// A last event, `problem`, with what went wrong.
     fn fail(&mut self, failure: &Failure) -> Option<Event> {
         self.ended = true;
-        let problem = failure.problem();
-        tracing::warn!(%problem, "an event stream ends");
-        Event::default().event("problem").json_data(problem).ok()
+        last(failure)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use matrix_core::{RunId, canonical};
+use matrix_core::RunId;
 use matrix_engine::runs::{self, RunFork};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::authorise_steering;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Body, Named};
-use crate::idempotency::{Key, Ledger};
+use crate::idempotency::{Key, Ledger, digest_of};
 use crate::problem::Failure;
 use crate::rest::answer::Accepted;
 use crate::server::Server;
@@ -64,10 +64,7 @@ pub(crate) async fn fork(
         let detail = format!("a title has between one and {TITLE_MAX} characters");
         return Err(Failure::malformed(detail));
     }
-    let digest = canonical::digest(&(run, &asked)).map_err(|error| {
-        tracing::error!(%error, "a request has no canonical form");
-        Failure::internal()
-    })?;
+    let digest = digest_of(&(run, &asked))?;
     let Fork {
         step,
         input,

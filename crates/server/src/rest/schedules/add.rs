@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use matrix_core::canonical;
 use matrix_engine::queue::Placing;
 use matrix_engine::schedule::{self, CatchUp, Overlap, Schedule as Spec, ScheduleAdd};
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Body;
-use crate::idempotency::{Key, Ledger};
+use crate::idempotency::{Key, Ledger, digest_of};
 use crate::problem::Failure;
 use crate::rest::answer::Accepted;
 use crate::server::Server;
@@ -81,10 +80,7 @@ pub(crate) async fn add(
     Body(new): Body<NewSchedule>,
 ) -> Result<Accepted, Failure> {
     let key = Key::of(&headers)?;
-    let digest = canonical::digest(&new).map_err(|error| {
-        tracing::error!(%error, "a request has no canonical form");
-        Failure::internal()
-    })?;
+    let digest = digest_of(&new)?;
     let title = new.title.unwrap_or_else(|| new.name.clone());
     let action = ScheduleAdd {
         name: new.name,

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use matrix_core::canonical;
 use matrix_engine::queue::Placing;
 use matrix_engine::tasks::{Plan, PlannedStep, TaskSubmit, submit as begin};
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Body;
-use crate::idempotency::{Key, Ledger};
+use crate::idempotency::{Key, Ledger, digest_of};
 use crate::problem::Failure;
 use crate::rest::answer::Accepted;
 use crate::rest::execute::{PlacingBody, is_default};
@@ -52,9 +51,7 @@ pub(crate) async fn submit(
     Body(tasks): Body<Tasks>,
 ) -> Result<Accepted, Failure> {
     let key = Key::of(&headers)?;
-    let digest = canonical::digest(&tasks).map_err(|error| {
-        Failure::malformed(format!("the steps have no canonical form: {error}"))
-    })?;
+    let digest = digest_of(&tasks)?;
     let Tasks {
         title,
         steps,
