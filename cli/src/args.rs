@@ -43,6 +43,9 @@ pub(crate) struct Global {
     /// Keep the state in this PostgreSQL database instead, which several processes may use.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) database: Option<String>,
+    /// Keep blobs in this bucket instead, as `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) blobs: Option<String>,
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -13,6 +13,7 @@ use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Global;
+use crate::blobs::{self, BlobsAddress, Credentials};
 use crate::database::DatabaseAddress;
 use crate::environment::Environment;
 use crate::scheduling::{LimitFile, QueueFile, QueueTables};
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: Sourced<PathBuf>,
     /// Where the state is kept, if not in the data directory.
     pub(crate) database: Sourced<Option<DatabaseAddress>>,
+    /// Where the blobs are kept, if not in the data directory.
+    pub(crate) blobs: Sourced<Option<BlobsAddress>>,
     /// The configuration file that was read, if there is one.
     pub(crate) file: Sourced<Option<PathBuf>>,
     /// Where `serve` listens.
@@ -111,6 +114,9 @@ pub(crate) struct Config {
     /// What these say together.
     #[serde(skip)]
     pub(crate) scheduling: Scheduling,
+    /// What reaches the store of the blobs.
+    #[serde(skip)]
+    pub(crate) credentials: Credentials,
     /// The flags that decided, for a process of ours that is to decide the same.
     #[serde(skip)]
     pub(crate) flags: Vec<OsString>,
@@ -122,6 +128,7 @@ pub(crate) struct Config {
 struct ConfigFile {
     data_dir: Option<PathBuf>,
     database: Option<DatabaseAddress>,
+    blobs: Option<BlobsAddress>,
     listen: Option<SocketAddr>,
     allowed_hosts: Option<Vec<HostName>>,
     allowed_origins: Option<Vec<ServedOrigin>>,
@@ -190,6 +197,8 @@ impl Config {
         Ok(Self {
             data_dir: data_dir(&pick, global, environment, file.data_dir)?,
             database: database(&pick, global, environment, file.database)?,
+            blobs: blobs(&pick, global, environment, file.blobs)?,
+            credentials: Credentials::read(environment),
             listen: listen.unwrap_or_else(|| by_default(LISTEN)),
             allowed_hosts: names.unwrap_or_else(|| by_default(Vec::new())),
             allowed_origins: origins.unwrap_or_else(|| by_default(Vec::new())),
@@ -236,6 +245,7 @@ fn flags(global: &Global) -> Vec<OsString> {
     add("--config", file.map(Into::into));
     // It has no password: such a flag is refused.
     add("--database", global.database.clone().map(Into::into));
+    add("--blobs", global.blobs.clone().map(Into::into));
     add("--log", global.log.clone().map(Into::into));
     let format = global.log_format.map(|format| match format {
         LogFormat::Human => "human",
@@ -357,6 +367,31 @@ fn database(
     };
     let value = Some(value.settle(&origin, environment)?);
     Ok(Sourced { value, origin })
+}
+
+/// Where the blobs are kept.
+fn blobs(
+    pick: &Pick<'_>,
+    global: &Global,
+    environment: &Environment,
+    file: Option<BlobsAddress>,
+) -> Result<Sourced<Option<BlobsAddress>>, Problem> {
+    let flag = global.blobs.as_deref();
+    let flag = flag
+        .map(|text| blobs::parsed(text, "--blobs"))
+        .transpose()?;
+    let flag = flag.map(|address| (address, Origin::Flag("--blobs")));
+    let variable = environment
+        .get("MATRIX_BLOBS")
+        .map(|text| blobs::parsed(text, "MATRIX_BLOBS").map(|address| (address, "MATRIX_BLOBS")));
+    let found = pick.value(flag, variable, file)?;
+    Ok(found.map_or_else(
+        || by_default(None),
+        |Sourced { value, origin }| Sourced {
+            value: Some(value),
+            origin,
+        },
+    ))
 }
 
 fn processors() -> usize {

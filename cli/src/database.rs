@@ -257,26 +257,7 @@ async fn claim(database: &Database, layout: &Layout, entropy: &dyn Entropy) -> R
         };
     }
     let next = layout.identity().with_extension("next");
-    let failed = |error: std::io::Error| unusable(&next, &error);
-    let id = match fs::read_to_string(&next) {
-        Ok(text) if text.len() == ID_LETTERS => text,
-        _ => {
-            let mut id = [0_u8; 16];
-            entropy.fill(&mut id);
-            let id = format!("{:0ID_LETTERS$x}", u128::from_be_bytes(id));
-            let mut file = fs::File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&next)
-                .map_err(failed)?;
-            file.write_all(id.as_bytes())
-                .and_then(|()| file.sync_all())
-                .map_err(failed)?;
-            id
-        }
-    };
+    let id = drafted(&next, entropy)?;
     let asked = id.clone();
     let recorded = database
         .write::<_, StoreError, _>(move |tx| directory::claim(tx, &asked))
@@ -284,7 +265,37 @@ async fn claim(database: &Database, layout: &Layout, entropy: &dyn Entropy) -> R
     if recorded != id {
         return Err(foreign(layout, Some(&recorded)));
     }
-    fs::rename(&next, layout.identity()).map_err(failed)?;
+    settle(layout, &next, &layout.identity())
+}
+
+/// A new name in a file, or the one that a crash left there.
+pub(crate) fn drafted(next: &Path, entropy: &dyn Entropy) -> Result<String, Problem> {
+    if let Ok(text) = fs::read_to_string(next)
+        && text.len() == ID_LETTERS
+    {
+        return Ok(text);
+    }
+    let failed = |error: std::io::Error| unusable(next, &error);
+    let mut id = [0_u8; 16];
+    entropy.fill(&mut id);
+    let id = format!("{:0ID_LETTERS$x}", u128::from_be_bytes(id));
+    let mut file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(next)
+        .map_err(failed)?;
+    file.write_all(id.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    Ok(id)
+}
+
+/// Makes a drafted name the directory's own, durably.
+pub(crate) fn settle(layout: &Layout, next: &Path, name: &Path) -> Result<(), Problem> {
+    let failed = |error: std::io::Error| unusable(next, &error);
+    fs::rename(next, name).map_err(failed)?;
     let root = fs::File::open(layout.root()).and_then(|root| root.sync_all());
     root.map_err(failed)
 }

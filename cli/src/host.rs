@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use matrix_changes::retention::{GRACE, Retention, keep_up};
+use matrix_changes::retention::{Retention, keep_up};
 use matrix_changes::service::Orders;
 use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
@@ -37,7 +37,7 @@ use crate::environment::Environment;
 use crate::place::{self, Place, unusable};
 use crate::sealing::Sealing;
 use crate::telling::{self, Telling};
-use crate::{database, reader};
+use crate::{blobs, database, reader};
 
 /// How long an owner may show no heartbeat.
 const LEASE: Duration = Duration::from_secs(15);
@@ -115,7 +115,8 @@ impl Host {
             None => None,
         };
         let database = database::for_host(config, &layout, &clock, &*entropy).await?;
-        let blobs = open_blobs(&layout, alone.as_ref().map(|_| clock.now()))?;
+        let means = (Arc::clone(&clock), Arc::clone(&entropy));
+        let blobs = blobs::for_host(config, &layout, means, alone.is_some())?;
         let git = Git::find(environment.path()).await?;
         let accounts = accounts(&database, &clock, &entropy);
         let owner = accounts.claim(&reader::user_name()).await?;
@@ -249,15 +250,6 @@ fn facts(worker: String, mode: HostMode, layout: &Layout) -> HostFacts {
         version: env!("CARGO_PKG_VERSION").into(),
         data_directory: layout.root().to_owned(),
     }
-}
-
-/// Opens the blobs, and takes away what was left half written. Where others may be writing now that
-/// is what is older than anybody takes.
-fn open_blobs(layout: &Layout, others: Option<Timestamp>) -> Result<Blobs, Problem> {
-    let blobs = Blobs::open(layout.blobs())?;
-    let left = others.map_or(Timestamp::from_micros(i64::MAX), |now| now.before(GRACE));
-    blobs.clear_incoming(left)?;
-    Ok(blobs)
 }
 
 /// Opens the host's socket. Of several hosts each has its own, and takes away those of hosts that

@@ -5,6 +5,7 @@
 //! * [`args`] — the command line.
 //! * [`place`], [`host`], [`beside`] — hosting a data directory: its lock; socket and engine; the
 //!   other hosts of a database that several share.
+//! * [`blobs`] — where the blobs are.
 //! * [`database`] — where the state is.
 //! * [`door`] — how a command reaches the host, in this process or in another.
 //! * [`reader`] — commands that only read never become host.
@@ -16,6 +17,7 @@
 mod args;
 mod authority;
 mod beside;
+mod blobs;
 mod commands;
 mod config;
 mod database;

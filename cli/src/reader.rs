@@ -12,10 +12,10 @@ use matrix_store::{Blobs, Database, StoreError};
 
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::database;
 use crate::environment::Environment;
 use crate::host::settings;
 use crate::place::is_hosted;
+use crate::{blobs, database};
 
 /// There is no data directory yet.
 pub(crate) const NO_DATA: Code = Code::new("HOST-0001", 404, 6, "no data directory");
@@ -97,8 +97,10 @@ impl Reader {
             let text = format!("{} is being made", layout.root().display());
             return Err(Problem::new(NO_DATA, text).help("try again"));
         }
+        let means: (Arc<dyn Clock>, Arc<dyn Entropy>) =
+            (Arc::new(SystemClock::start()), Arc::new(SystemEntropy));
         Ok(Self {
-            blobs: Blobs::open_read_only(layout.blobs()),
+            blobs: blobs::for_reading(config, &layout, means)?,
             caller: accounts.owner_caller(&user_name()),
             authority: Authority::new(layout.policy(), accounts),
             database,

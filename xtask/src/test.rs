@@ -161,6 +161,7 @@ fn all(stages: &mut Stages, count: &mut Count) -> Result<()> {
     stages.stage("PostgreSQL", tools::postgresql)?;
     stages.stage("brokers", tools::brokers)?;
     let tools = stages.stage("test tools", || tools::prepare(&workspace))?;
+    stages.stage("object stores", || tools::stores(&workspace))?;
     stages.stage("tests", || tests(&workspace, &tools, count))?;
     stages.stage("doc tests", || doc_tests(&workspace, count))
 }

@@ -18,11 +18,21 @@ use crate::workspace::Workspace;
 pub(crate) const VARIABLE: &str = "MATRIX_TEST_TOOLS";
 
 const REQUIREMENTS: &str = "crates/evidence/tests/requirements.txt";
+/// What the tests keep blobs in instead of a cloud: its requirements, and the environment's name
+/// under the target directory, where the tests look for it.
+const STORES: &str = "crates/store/tests/blobs/requirements.txt";
+const STORES_NAME: &str = "test-stores";
+
 const STAMP: &str = "requirements.installed";
 
 /// Makes the environment when it is missing or stale; says where it is.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<PathBuf> {
     environment(workspace, "test-tools", REQUIREMENTS)
+}
+
+/// Makes the environment with the servers that stand for clouds.
+pub(crate) fn stores(workspace: &Workspace) -> Result<()> {
+    environment(workspace, STORES_NAME, STORES).map(drop)
 }
 
 /// Makes a Python environment of this name with what a file asks for, when it is missing or stale;

@@ -67,6 +67,10 @@ pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exi
         value: None,
         origin: Origin::Default,
     };
+    config.blobs = Sourced {
+        value: None,
+        origin: Origin::Default,
+    };
     config.data_dir = Sourced {
         value: named.unwrap_or_else(|| place.join("data")),
         origin: Origin::Default,

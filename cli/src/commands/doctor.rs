@@ -1,7 +1,10 @@
 //! `matrix doctor`: what this machine can do.
 
+use std::sync::Arc;
+
 use matrix_changes::verify::toolchain::{Search, Toolchains};
-use matrix_core::Problem;
+use matrix_core::system::SystemEntropy;
+use matrix_core::{Entropy, Problem};
 use matrix_sandbox::Sandbox;
 use matrix_sandbox::spec::{ProbeSet, Profile};
 use matrix_store::Database;
@@ -17,6 +20,7 @@ pub(super) async fn doctor(context: &Context, full: bool) -> Result<Exit, Failur
     let mut report = serde_json::Map::new();
     let mut good = place(context, &mut report);
     good &= database(context, &mut report);
+    good &= blobs(context, &mut report);
     match matrix_worktree::Git::find(context.environment.path()).await {
         Ok(git) => say(context, &mut report, "git", true, git.version()),
         Err(error) => {
@@ -88,6 +92,24 @@ fn database(context: &Context, report: &mut serde_json::Map<String, Value>) -> b
     };
     let detail = format!("{configured} ({origin}; {state})");
     say(context, report, "database", good, &detail);
+    good
+}
+
+/// Whether the store of the blobs can be used, where one is configured.
+fn blobs(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool {
+    let layout = reader::layout(&context.config);
+    let means: (_, Arc<dyn Entropy>) = (Arc::clone(&context.clock), Arc::new(SystemEntropy));
+    let Some((configured, tried)) = crate::blobs::state(&context.config, &layout, means) else {
+        return true;
+    };
+    let (good, state) = match tried {
+        Ok(()) => (true, "it can be written and read".to_owned()),
+        Err(problem) => (false, problem.to_string()),
+    };
+    let address = configured.value.iter().map(ToString::to_string);
+    let address: String = address.collect();
+    let detail = format!("{address} ({}; {state})", configured.origin);
+    say(context, report, "blobs", good, &detail);
     good
 }
 

@@ -77,11 +77,10 @@ pub(crate) fn run(args: Args, environment: Environment) -> Result<Exit, Failure>
         json,
         clock,
     };
-    // A look at a database that others reach, too, may take its time, and blocks a thread.
-    let threads = match context.config.database.value {
-        Some(_) => 8,
-        None => 2,
-    };
+    // A look at a database or a store that others reach, too, may take its time, and blocks a
+    // thread.
+    let far = context.config.database.value.is_some() || context.config.blobs.value.is_some();
+    let threads = if far { 8 } else { 2 };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

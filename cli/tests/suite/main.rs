@@ -17,6 +17,7 @@
 //! * [`steering`] — hosts, and runs that are stopped, paused, resumed and taken over.
 //! * [`hosts`] — hosts that die, are asked by others, or lose their directory; `serve` and its names.
 //! * [`postgres`] — state in PostgreSQL instead of the data directory, and what is refused there.
+//! * [`blobs`] — blobs in a bucket, and a store of them that goes away.
 //! * [`processes`] — several processes on one database, which die, stop and lose it.
 //! * [`lists`] — lists that are narrowed.
 //! * [`remote`] — workers outside, which do steps, die, hang, and speak twice.
@@ -30,6 +31,10 @@
 )]
 
 mod approvals;
+mod blobs;
+#[path = "../../../crates/store/tests/blobs/bucket.rs"]
+#[expect(dead_code, reason = "the store's own tests use more of it")]
+mod bucket;
 mod deployments;
 mod examples;
 mod faces;

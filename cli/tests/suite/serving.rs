@@ -89,6 +89,12 @@ impl Serving {
     }
 
     /// Asks it to end and waits until it has.
+    pub(crate) fn stopped(self) -> Done {
+        self.started.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Ends it in order.
     pub(crate) fn end(self) {
         self.started.signal(Signal::TERM);
         self.started.end().expect(0);

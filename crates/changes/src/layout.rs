@@ -134,6 +134,11 @@ impl Layout {
         self.root.join("directory.id")
     }
 
+    /// The directory's own name, where its blobs are in a store elsewhere.
+    pub fn blobs_identity(&self) -> PathBuf {
+        self.root.join("blobs.id")
+    }
+
     /// The host's lock.
     pub fn lock(&self) -> PathBuf {
         self.root.join("host.lock")

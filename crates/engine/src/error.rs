@@ -118,9 +118,23 @@ impl StepError {
     }
 }
 
+/// The code of an attempt that the store of the blobs cut short.
+const BLOBS_AWAY: &str = "blobs_unreachable";
+
+impl StepError {
+    /// The storage that has to be back before another attempt makes sense, if that is why.
+    pub(crate) fn outage(&self) -> Option<StoreError> {
+        let away = self.code == BLOBS_AWAY;
+        away.then(|| StoreError::Unreachable(self.message.clone()))
+    }
+}
+
 impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
-        Self::transient("storage", error.to_string())
+        match error {
+            StoreError::Unreachable(why) => Self::transient(BLOBS_AWAY, why),
+            error => Self::transient("storage", error.to_string()),
+        }
     }
 }
 

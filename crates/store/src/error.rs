@@ -17,6 +17,9 @@ pub const FORBIDDEN: Code = Code::new("STORE-0005", 500, 1, "across a tenant's b
 /// The database is there, and is not one that this program may work on.
 pub const UNFIT: Code = Code::new("STORE-0006", 500, 1, "database refused");
 
+/// The store that keeps the blobs cannot be reached, or does not do what is asked.
+pub const UNREACHABLE: Code = Code::new("STORE-0007", 503, 1, "blob store unreachable");
+
 /// Why storage did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -29,6 +32,9 @@ pub enum StoreError {
     /// The database cannot be reached; the outcome of a commit under way is unknown.
     #[error("storage is unavailable: {0}")]
     Unavailable(String),
+    /// The store of the blobs does not answer, or refuses; asking again later may help.
+    #[error("the store of the blobs cannot be used: {0}")]
+    Unreachable(String),
     /// What was read is not what this program writes.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
@@ -86,6 +92,10 @@ impl From<StoreError> for Problem {
                 .help("free some space and run `matrix run resume`; nothing recorded was lost"),
             StoreError::Unavailable(_) => Problem::new(UNAVAILABLE, text)
                 .help("check that the data directory can be written, and that the database answers"),
+            StoreError::Unreachable(_) => Problem::new(UNREACHABLE, text).help(
+                "`matrix doctor` tries it; runs that need it rest, and go on with \
+                 `matrix run resume` or by themselves when a server runs",
+            ),
             StoreError::Corrupt(_) => Problem::new(CORRUPT, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
             StoreError::Unfit(_) => Problem::new(UNFIT, text).help(

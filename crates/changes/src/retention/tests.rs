@@ -56,7 +56,7 @@ impl Site {
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.work.blobs.contains(digest)
+        self.work.blobs.contains(digest).unwrap()
     }
 
     async fn write(

@@ -85,6 +85,11 @@ impl Engine {
         let passes = match error {
             StoreError::Full(_) => self.shared.options.on_full_disk == OnFullDisk::Retry,
             StoreError::Unavailable(_) => self.shared.tenure == Tenure::Shared,
+            // The journal is not in it, so it takes nothing that others could lose.
+            StoreError::Unreachable(_) => {
+                self.shared.tenure == Tenure::Shared
+                    || self.shared.options.on_full_disk == OnFullDisk::Retry
+            }
             StoreError::Conflict(_)
             | StoreError::Corrupt(_)
             | StoreError::Forbidden(_)

@@ -105,6 +105,10 @@ impl Run {
                     if !self.shielded && *self.execution.cancelled.borrow() {
                         return Err(self.cancellation());
                     }
+                    // An outage is no failure of what can simply be done again: the run rests.
+                    if !reaches_out && let Some(outage) = error.outage() {
+                        return Err(RunError::Store(outage));
+                    }
                     let failures = record.failures + 1;
                     let actor = &self.execution.actor;
                     self.failed((&path, &fingerprint, &step), failures, error, (actor, None))
