@@ -14,7 +14,10 @@ const SECRET: &str = "hunter2";
 
 fn site(place: std::net::SocketAddr, checks: &str) -> Site {
     Site::small(checks)
-        .with("MATRIX_BLOBS", format!("s3://{BUCKET}/ours?endpoint=http://{place}"))
+        .with(
+            "MATRIX_BLOBS",
+            format!("s3://{BUCKET}/ours?endpoint=http://{place}"),
+        )
         .with("AWS_ACCESS_KEY_ID", "test")
         .with("AWS_SECRET_ACCESS_KEY", SECRET)
 }
@@ -36,7 +39,10 @@ fn a_change_keeps_its_blobs_in_a_bucket() {
     assert!(!bucket.names("ours/blobs/").is_empty());
     assert!(
         !site.data().join("blobs").exists()
-            || fs::read_dir(site.data().join("blobs")).unwrap().next().is_none(),
+            || fs::read_dir(site.data().join("blobs"))
+                .unwrap()
+                .next()
+                .is_none(),
         "nothing is kept in the data directory"
     );
     site.journal_holds();
@@ -89,14 +95,25 @@ fn runs_rest_while_the_store_is_away_and_go_on_when_it_is_back() {
     eventually("the change is applied", || past("patch#1"));
     link.cut();
     let doctor = hidden(site.matrix(&["doctor"]));
-    doctor.expect(1).says("the store of the blobs cannot be used");
+    doctor
+        .expect(1)
+        .says("the store of the blobs cannot be used");
     link.wait_for_attempts(12);
-    let state = text(&site.matrix(&["run", "show", &run, "--json"]).json(), "state");
+    let state = text(
+        &site.matrix(&["run", "show", &run, "--json"]).json(),
+        "state",
+    );
     assert!(["ready", "running"].contains(&&*state), "{state}");
     link.mend();
     eventually("the run's end", || {
-        let state = text(&site.matrix(&["run", "show", &run, "--json"]).json(), "state");
-        assert!(["ready", "running", "succeeded"].contains(&&*state), "{state}");
+        let state = text(
+            &site.matrix(&["run", "show", &run, "--json"]).json(),
+            "state",
+        );
+        assert!(
+            ["ready", "running", "succeeded"].contains(&&*state),
+            "{state}"
+        );
         (state == "succeeded").then_some(())
     });
     site.journal_holds();
@@ -116,7 +133,9 @@ fn a_command_whose_store_goes_away_says_what_goes_on() {
         .expect(1)
         .says("STORE-0007")
         .says("matrix doctor");
-    hidden(site.change(plan(HARMLESS))).expect(1).says("STORE-0007");
+    hidden(site.change(plan(HARMLESS)))
+        .expect(1)
+        .says("STORE-0007");
     link.mend();
     site.matrix(&["run", "resume"]).expect(0);
     site.change(plan(HARMLESS)).expect(0);

@@ -20,6 +20,8 @@ use crate::error::StoreError;
 
 #[cfg(feature = "object-store")]
 pub mod address;
+#[cfg(feature = "object-store")]
+mod client;
 mod files;
 #[cfg(feature = "object-store")]
 mod generations;

@@ -16,16 +16,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use matrix_core::{Clock, Digest, Entropy, Timestamp};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Name;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload, RetryConfig, WriteMultipart,
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    WriteMultipart,
 };
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
-use super::address::{Address, Protocol};
+use super::address::Address;
+use super::client::client;
 use super::files::Tee;
 use super::generations::{self, Generation};
 use super::{LEVEL, Stored};
@@ -51,10 +50,6 @@ const BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
 /// How far the store's clock may be from ours.
 const SKEW_MAX: Duration = Duration::from_mins(15);
-
-/// How long one request may take, and how long to try to connect.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// What it takes to reach a remote store.
 pub struct RemoteOptions {
@@ -467,73 +462,4 @@ fn innermost(error: &Error) -> String {
 fn shortened(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().take(300).collect()
-}
-
-/// A client for a store; nothing is sent yet.
-fn client(
-    address: &Address,
-    variables: &[(String, String)],
-) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    // Whoever was first decides for the whole process.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let options = ClientOptions::new()
-        .with_timeout(ANSWER_MAX)
-        .with_connect_timeout(CONNECT_MAX)
-        .with_allow_http(address.is_plain());
-    let retry = RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(2),
-            base: 2.0,
-        },
-        max_retries: 3,
-        retry_timeout: Duration::from_secs(10),
-    };
-    let named = variables
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let built: Result<Arc<dyn ObjectStore>, Error> = match address.protocol {
-        Protocol::S3 => {
-            let mut builder = AmazonS3Builder::new();
-            for (name, value) in named {
-                if let Ok(key) = name.parse::<AmazonS3ConfigKey>() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            if let Some(endpoint) = &address.endpoint {
-                builder = builder.with_endpoint(endpoint);
-            }
-            if let Some(region) = &address.region {
-                builder = builder.with_region(region);
-            }
-            let builder = builder
-                .with_bucket_name(&address.bucket)
-                .with_disable_bulk_delete(true)
-                .with_client_options(options)
-                .with_retry(retry);
-            builder.build().map(|store| Arc::new(store) as _)
-        }
-        Protocol::Gcs => {
-            let mut builder = GoogleCloudStorageBuilder::new();
-            for (name, value) in named {
-                if let Ok(key) = name.parse::<GoogleConfigKey>() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            if let Some(endpoint) = &address.endpoint {
-                builder = builder.with_base_url(endpoint);
-            }
-            let builder = builder
-                .with_bucket_name(&address.bucket)
-                .with_client_options(options)
-                .with_retry(retry);
-            builder.build().map(|store| Arc::new(store) as _)
-        }
-    };
-    // The cause may quote what a variable has in it.
-    built.map_err(|_| {
-        StoreError::Unfit(format!(
-            "credentials for {address} cannot be read from the environment or its files"
-        ))
-    })
 }
