@@ -17,7 +17,7 @@ use matrix_store::blobs::{Address, RemoteOptions};
 use matrix_store::{Blobs, StoreError};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::config::{BAD_CONFIG, Config, Sourced};
+use crate::config::{BAD_CONFIG, Config};
 use crate::database::{ELSEWHERE, drafted, settle};
 use crate::environment::Environment;
 use crate::place::unusable;
@@ -208,11 +208,11 @@ pub(crate) fn for_reading(
 }
 
 /// Whether the configured store can be used now, in words; nothing without one. Blocks.
-pub(crate) fn state<'a>(
-    config: &'a Config,
+pub(crate) fn state(
+    config: &Config,
     layout: &Layout,
     means: (Arc<dyn Clock>, Arc<dyn Entropy>),
-) -> Option<(&'a Sourced<Option<BlobsAddress>>, Result<(), Problem>)> {
+) -> Option<Result<(), Problem>> {
     let address = config.blobs.value.as_ref()?;
     let tried = || {
         let blobs = client(address, config, layout, means)?;
@@ -225,7 +225,7 @@ pub(crate) fn state<'a>(
             _ => Ok(()),
         }
     };
-    Some((&config.blobs, tried()))
+    Some(tried())
 }
 
 fn named(layout: &Layout) -> Result<Option<String>, Problem> {

@@ -1,6 +1,8 @@
 //! What the operator decides. Flags beat the environment, the environment the file, the file the
 //! default; each value knows where it came from, and an unknown key is an error.
 
+mod sourced;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -12,6 +14,8 @@ use matrix_engine::Scheduling;
 use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::sourced::{Origin, Sourced};
+use self::sourced::{Pick, by_default, from_table, parsed, several};
 use crate::args::Global;
 use crate::blobs::{self, BlobsAddress, Credentials};
 use crate::database::DatabaseAddress;
@@ -23,40 +27,6 @@ const SANDBOXES_MAX: usize = 1024;
 
 /// The configuration cannot be used.
 pub(crate) const BAD_CONFIG: Code = Code::new("CONFIG-0001", 500, 2, "configuration refused");
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Origin {
-    /// A flag of the command line.
-    Flag(&'static str),
-    /// A variable of the environment.
-    Environment(&'static str),
-    /// The configuration file.
-    File(PathBuf),
-    /// Nobody said anything.
-    Default,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Flag(name) => write!(f, "the flag {name}"),
-            Self::Environment(name) => write!(f, "the variable {name}"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// A value with its origin.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Sourced<T> {
-    /// The value.
-    pub(crate) value: T,
-    /// Where it came from.
-    pub(crate) origin: Origin,
-}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -255,24 +225,6 @@ fn flags(global: &Global) -> Vec<OsString> {
     flags
 }
 
-fn by_default<T>(value: T) -> Sourced<T> {
-    Sourced {
-        value,
-        origin: Origin::Default,
-    }
-}
-
-/// A table, which only the file has.
-fn from_table<T: Default>(file: &dyn Fn() -> Origin, table: Option<T>) -> Sourced<T> {
-    table.map_or_else(
-        || by_default(T::default()),
-        |value| Sourced {
-            value,
-            origin: file(),
-        },
-    )
-}
-
 /// A path as it is from everywhere: a host in the background may stand elsewhere.
 fn absolute(found: Sourced<Option<PathBuf>>) -> Result<Sourced<Option<PathBuf>>, Problem> {
     let Sourced { value, origin } = found;
@@ -290,25 +242,6 @@ fn bounded(found: Sourced<usize>) -> Result<Sourced<usize>, Problem> {
         "sandboxes is {} by {}; it is 1 to {SANDBOXES_MAX}",
         found.value, found.origin
     )))
-}
-
-/// The parts of a text between commas.
-fn several<T: std::str::FromStr>(found: Option<(&'static str, &str)>) -> FromEnvironment<Vec<T>>
-where
-    T::Err: std::fmt::Display,
-{
-    let (name, text) = found?;
-    let parts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    let parts: Result<Vec<T>, _> = parts
-        .map(|part| {
-            part.parse()
-                .map_err(|error| refused(format!("{name}: {error}")))
-        })
-        .collect();
-    Some(parts.map(|parts| (parts, name)))
 }
 
 fn log_format((name, text): (&'static str, &str)) -> Result<(LogFormat, &'static str), Problem> {
@@ -396,65 +329,6 @@ fn blobs(
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
-}
-
-type FromEnvironment<T> = Option<Result<(T, &'static str), Problem>>;
-
-fn parsed<T: std::str::FromStr>(found: Option<(&'static str, &str)>) -> FromEnvironment<T>
-where
-    T::Err: std::fmt::Display,
-{
-    found.map(|(name, text)| {
-        text.parse()
-            .map(|value| (value, name))
-            .map_err(|error| refused(format!("{name} is `{text}`: {error}")))
-    })
-}
-
-struct Pick<'a> {
-    file: &'a dyn Fn() -> Origin,
-}
-
-impl Pick<'_> {
-    fn value<T>(
-        &self,
-        flag: Option<(T, Origin)>,
-        environment: FromEnvironment<T>,
-        file: Option<T>,
-    ) -> Result<Option<Sourced<T>>, Problem> {
-        if let Some((value, origin)) = flag {
-            return Ok(Some(Sourced { value, origin }));
-        }
-        if let Some(found) = environment {
-            let (value, name) = found?;
-            return Ok(Some(Sourced {
-                value,
-                origin: Origin::Environment(name),
-            }));
-        }
-        Ok(file.map(|value| Sourced {
-            value,
-            origin: (self.file)(),
-        }))
-    }
-
-    fn optional<T>(
-        &self,
-        environment: FromEnvironment<T>,
-        file: Option<T>,
-    ) -> Result<Sourced<Option<T>>, Problem> {
-        let found = self.value(None, environment, file)?;
-        Ok(match found {
-            Some(Sourced { value, origin }) => Sourced {
-                value: Some(value),
-                origin,
-            },
-            None => Sourced {
-                value: None,
-                origin: Origin::Default,
-            },
-        })
-    }
 }
 
 /// The file that is used, with what it says; the usual one may be missing.

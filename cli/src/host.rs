@@ -14,7 +14,7 @@ use matrix_changes::service::Orders;
 use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
-use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem, Scope, Timestamp};
+use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem, Scope};
 use matrix_engine::schedule::{ScheduleFunction, Starter};
 use matrix_engine::tasks::TaskOrders;
 use matrix_engine::{

@@ -99,7 +99,8 @@ fn database(context: &Context, report: &mut serde_json::Map<String, Value>) -> b
 fn blobs(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool {
     let layout = reader::layout(&context.config);
     let means: (_, Arc<dyn Entropy>) = (Arc::clone(&context.clock), Arc::new(SystemEntropy));
-    let Some((configured, tried)) = crate::blobs::state(&context.config, &layout, means) else {
+    let configured = &context.config.blobs;
+    let Some(tried) = crate::blobs::state(&context.config, &layout, means) else {
         return true;
     };
     let (good, state) = match tried {

@@ -104,7 +104,7 @@ fn shown() -> clap::Command {
 
 async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Demo { keep } => demo::demo(context, keep).await,
+        Command::Demo { keep } => Box::pin(demo::demo(context, keep)).await,
         Command::Change(command) => change::change(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Task(command) => task::task(context, command).await,
