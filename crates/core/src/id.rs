@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Entropy};
@@ -22,14 +22,13 @@ pub struct InvalidId {
     pub text: String,
 }
 
-fn encode(value: u128) -> String {
-    (0..TEXT_LENGTH)
-        .rev()
-        .map(|position| {
-            let index = (value >> (5 * position)) & 31;
-            char::from(ALPHABET[usize::try_from(index).unwrap_or(0)])
-        })
-        .collect()
+fn encode(mut value: u128) -> [u8; TEXT_LENGTH] {
+    let mut text = [0; TEXT_LENGTH];
+    for letter in text.iter_mut().rev() {
+        *letter = ALPHABET[usize::try_from(value & 31).unwrap_or(0)];
+        value >>= 5;
+    }
+    text
 }
 
 fn decode(text: &str) -> Option<u128> {
@@ -52,8 +51,8 @@ fn new_v7(clock: &dyn Clock, entropy: &dyn Entropy) -> Uuid {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Uuid);
 
         impl $name {
@@ -91,7 +90,15 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), encode(self.0.as_u128()))
+                f.write_str(concat!($prefix, "_"))?;
+                let text = encode(self.0.as_u128());
+                f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 
@@ -120,12 +127,6 @@ macro_rules! id {
 
             fn try_from(text: String) -> Result<Self, InvalidId> {
                 text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.to_string()
             }
         }
     };

@@ -42,10 +42,28 @@ pub enum AppendError {
     Store(#[from] StoreError),
 }
 
-/// Where an owner believes that its run's journal ends. It is compared with the run's row at each
-/// append, so a belief that is wrong (its transaction did not stand, or mail came) costs a read.
+/// Where an owner believes that its run's journal will end once what it has sent is written. It is
+/// compared with the run's row at each append, so a belief that is wrong (a transaction did not
+/// stand, mail came, or branches overtook each other) costs a read.
 #[derive(Debug, Default)]
 pub(crate) struct BelievedHead(Mutex<Option<Head>>);
+
+impl BelievedHead {
+    /// Gives an entry its place, if there is a belief.
+    fn take_place(&self, row: &mut EntryRow) -> Result<Option<HeadMove>, StoreError> {
+        let mut believed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(from) = *believed else {
+            return Ok(None);
+        };
+        let to = place(row, &from)?;
+        *believed = Some(to);
+        Ok(Some(HeadMove { from, to }))
+    }
+
+    fn set(&self, head: Head) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+    }
+}
 
 /// More work for the transaction of an append, such as a projection.
 pub type Beside = Box<dyn FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send>;
@@ -253,26 +271,33 @@ impl Journal {
         beside: Option<Beside>,
     ) -> Result<Entry, AppendError> {
         let at = self.clock.now();
-        let sealed = self.seal(draft, actor, at)?;
+        let (mut row, value) = unplaced(self.seal(draft, actor, at)?, fence);
+        let moved = believed.take_place(&mut row)?;
         let believed = Arc::clone(believed);
         #[cfg(debug_assertions)]
         let crash = self.clone();
-        let entry = self
-            .storage
-            .write::<_, AppendError, _>(Purpose::Append(fence), move |tx| {
-                let entry = extend_in(tx, fence, sealed, &believed)?;
-                #[cfg(debug_assertions)]
-                crash.crash_if(CrashPoint::Before(entry.seq));
-                if let Some(beside) = beside {
+        let extend = move |tx: &Tx<'_>| -> Result<EntryRow, AppendError> {
+            let row = extend_in(tx, row, moved, &believed)?;
+            #[cfg(debug_assertions)]
+            crash.crash_if(CrashPoint::Before(row.seq));
+            Ok(row)
+        };
+        let purpose = Purpose::Append(fence);
+        let row = match beside {
+            None => self.storage.write_whole(purpose, extend).await?,
+            Some(beside) => {
+                let both = move |tx: &Tx<'_>| {
+                    let row = extend(tx)?;
                     beside(tx)?;
-                }
-                Ok(entry)
-            })
-            .await?;
+                    Ok::<_, AppendError>(row)
+                };
+                self.storage.write(purpose, both).await?
+            }
+        };
         #[cfg(debug_assertions)]
-        self.crash_if(CrashPoint::After(entry.seq));
+        self.crash_if(CrashPoint::After(row.seq));
         self.announce();
-        Ok(entry)
+        Ok(appended(row, Some(value))?)
     }
 
     /// All entries of a run, in order, with their payloads.
@@ -312,35 +337,29 @@ pub(crate) fn append_in(
 }
 
 /// Appends one entry within a transaction, behind the head that is believed or else the real one.
+/// It refuses before it writes.
 fn extend_in(
     tx: &Tx<'_>,
-    fence: Fence,
-    sealed: Sealed,
+    mut row: EntryRow,
+    moved: Option<HeadMove>,
     believed: &BelievedHead,
-) -> Result<Entry, AppendError> {
-    let mut believed = believed.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let (mut row, value) = unplaced(sealed, fence);
-    loop {
-        let known = believed.take();
-        let head = match known {
-            Some(head) => head,
-            None => runs::head(tx, fence.run)?
-                .filter(|head| head.epoch == fence.epoch)
-                .ok_or(AppendError::Refused)?,
-        };
-        let moved = HeadMove {
-            from: head,
-            to: place(&mut row, &head)?,
-        };
-        if runs::move_head(tx, fence.run, &moved, row.at)? {
-            table::insert(tx, &row)?;
-            *believed = Some(moved.to);
-            return appended(row, Some(value)).map_err(AppendError::from);
-        }
-        if known.is_none() {
+) -> Result<EntryRow, AppendError> {
+    let stands = match moved {
+        Some(moved) => runs::move_head(tx, row.run, &moved, row.at)?,
+        None => false,
+    };
+    if !stands {
+        let from = runs::head(tx, row.run)?
+            .filter(|head| head.epoch == row.epoch)
+            .ok_or(AppendError::Refused)?;
+        let to = place(&mut row, &from)?;
+        if !runs::move_head(tx, row.run, &HeadMove { from, to }, row.at)? {
             return Err(AppendError::Refused);
         }
+        believed.set(to);
     }
+    table::insert(tx, &row)?;
+    Ok(row)
 }
 
 /// An entry's row, but for its place.

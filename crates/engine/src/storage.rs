@@ -95,6 +95,21 @@ impl Storage {
         self.database.write(work).await
     }
 
+    /// [`Database::write_whole`], for a purpose.
+    pub(crate) async fn write_whole<T, E, F>(&self, purpose: Purpose, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        #[cfg(debug_assertions)]
+        if let Some(carrier) = &self.carrier {
+            return carry(&**carrier, purpose, work).await;
+        }
+        let _ = purpose;
+        self.database.write_whole(work).await
+    }
+
     /// [`Database::read_now`].
     pub(crate) fn read_now<T, E, F>(&self, work: F) -> Result<T, E>
     where

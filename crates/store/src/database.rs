@@ -19,7 +19,7 @@ use crate::session::{Session, Step};
 use crate::sqlite::SqliteSession;
 use crate::tx::{Reach, Tx};
 pub use crate::writer::BATCH_MAX;
-use crate::writer::{Job, Ran, in_savepoint};
+use crate::writer::{Job, Ran, in_savepoint, in_whole};
 
 /// The most reading connections kept open.
 const READERS_MAX: usize = 8;
@@ -165,11 +165,34 @@ impl Database {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.carry(move |session, reach| in_savepoint(session, reach, work))
+            .await
+    }
+
+    /// [`Self::write`] for a closure that gives an error only before it has written anything; that
+    /// is cheaper. Where its last statements fail nonetheless, nothing of the whole transaction
+    /// stands, and everybody in it hears so.
+    pub async fn write_whole<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.carry(move |session, reach| in_whole(session, reach, work))
+            .await
+    }
+
+    async fn carry<T, E, R>(&self, run: R) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        R: FnOnce(&dyn Session, Reach<'_>) -> (Result<T, E>, Option<StoreError>) + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel::<Result<T, E>>();
         let scope = self.scope.clone();
         let job: Job = Box::new(move |session| {
             let (result, failure) = match session {
-                Ok(session) => in_savepoint(session, reach(scope.as_deref()), work),
+                Ok(session) => run(session, reach(scope.as_deref())),
                 Err(error) => (Err(E::from(error)), None),
             };
             let reply = Box::new(move |commit: Result<(), StoreError>| {

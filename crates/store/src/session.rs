@@ -70,6 +70,10 @@ pub(crate) trait Session {
     /// Takes a step.
     fn step(&self, step: Step) -> Result<(), StoreError>;
 
+    /// How many rows this connection has changed, if an error of one statement leaves what the others
+    /// of the transaction did.
+    fn changes(&self) -> Option<u64>;
+
     /// Whether there is a transaction; a database may have ended it by itself.
     fn is_open(&self) -> bool;
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
@@ -48,7 +49,7 @@ impl SqliteSession {
             .map_err(|error| {
                 StoreError::Unavailable(format!("the database could not be migrated: {error}"))
             })?;
-        Ok(Self::new(connection, true))
+        Self::new(connection, true)
     }
 
     /// Opens the file for reading beside its host.
@@ -58,16 +59,19 @@ impl SqliteSession {
         connection.set_prepared_statement_cache_capacity(64);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA mmap_size = 268435456;")?;
-        Ok(Self::new(connection, false))
+        Self::new(connection, false)
     }
 
-    fn new(connection: Connection, writes: bool) -> Self {
-        Self {
+    fn new(connection: Connection, writes: bool) -> Result<Self, StoreError> {
+        // A plan belongs to the statement: without this, statements are prepared again when a
+        // parameter has another value than the one they were prepared for.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        Ok(Self {
             connection,
             writes,
             place: Place::of_shard(0),
             positions: RefCell::default(),
-        }
+        })
     }
 
     /// The connection itself, for checkpoints.
@@ -175,6 +179,10 @@ impl Session for SqliteSession {
             Step::Commit => run("COMMIT"),
             Step::Abandon => run("ROLLBACK"),
         }
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.connection.total_changes())
     }
 
     fn is_open(&self) -> bool {

@@ -100,22 +100,7 @@ where
     if let Err(error) = session.step(Step::Mark) {
         return (Err(error.clone().into()), Some(error));
     }
-    let failure = OnceCell::new();
-    let tx = Tx::new(session, reach, &failure);
-    let mut result = catch_unwind(AssertUnwindSafe(|| work(&tx))).unwrap_or_else(|_| {
-        Err(
-            StoreError::Unavailable("a write stopped unexpectedly; the log says where".into())
-                .into(),
-        )
-    });
-    if let Err(error) = session.settle() {
-        let _: Result<(), StoreError> = failure.set(error);
-    }
-    // Where the database has refused something, the closure fails, whatever it made of that.
-    if let (Ok(_), Some(error)) = (&result, failure.get()) {
-        result = Err(error.clone().into());
-    }
-    let failure = failure.into_inner();
+    let (result, failure) = attempt(session, reach, work);
     if !session.is_open() {
         return (result, failure);
     }
@@ -129,6 +114,55 @@ where
         return (Err(error.clone().into()), Some(error));
     }
     (result, failure)
+}
+
+/// Runs a closure that refuses before it writes: it needs no savepoint, which costs a copy of every
+/// page that it changes. Should it fail with something written, nothing of the batch stands.
+pub(crate) fn in_whole<T, E, F>(
+    session: &dyn Session,
+    reach: Reach<'_>,
+    work: F,
+) -> (Result<T, E>, Option<StoreError>)
+where
+    E: From<StoreError>,
+    F: FnOnce(&Tx<'_>) -> Result<T, E>,
+{
+    let Some(before) = session.changes() else {
+        return in_savepoint(session, reach, work);
+    };
+    let (result, failure) = attempt(session, reach, work);
+    if result.is_err() && session.is_open() && session.changes() != Some(before) {
+        drop(session.step(Step::Abandon));
+    }
+    (result, failure)
+}
+
+/// Runs a closure; its panic is an error. Where the database has refused something, the closure
+/// fails, whatever it made of that.
+fn attempt<T, E, F>(
+    session: &dyn Session,
+    reach: Reach<'_>,
+    work: F,
+) -> (Result<T, E>, Option<StoreError>)
+where
+    E: From<StoreError>,
+    F: FnOnce(&Tx<'_>) -> Result<T, E>,
+{
+    let failure = OnceCell::new();
+    let tx = Tx::new(session, reach, &failure);
+    let mut result = catch_unwind(AssertUnwindSafe(|| work(&tx))).unwrap_or_else(|_| {
+        Err(
+            StoreError::Unavailable("a write stopped unexpectedly; the log says where".into())
+                .into(),
+        )
+    });
+    if let Err(error) = session.settle() {
+        let _: Result<(), StoreError> = failure.set(error);
+    }
+    if let (Ok(_), Some(error)) = (&result, failure.get()) {
+        result = Err(error.clone().into());
+    }
+    (result, failure.into_inner())
 }
 
 /// Runs and answers a batch; true if the transaction stands.

@@ -135,7 +135,8 @@ impl Drive {
             Outcome::Again => return self.let_go("ready", None).await,
             Outcome::Returned(result) => result,
         };
-        let history = || execution.board.look(History::clone);
+        // The function has returned, so nobody looks at it any more.
+        let history = || execution.board.change(std::mem::take);
         match result {
             Ok(value) => self.end(Ended::Completed(value), &history()).await,
             Err(RunError::Failed(error)) => self.end(Ended::Failed(*error), &history()).await,

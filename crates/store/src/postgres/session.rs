@@ -365,6 +365,10 @@ impl Session for PostgresSession {
         Ok(())
     }
 
+    fn changes(&self) -> Option<u64> {
+        None
+    }
+
     fn is_open(&self) -> bool {
         self.open.get() && !self.is_lost()
     }

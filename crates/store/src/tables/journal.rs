@@ -12,8 +12,18 @@ const INSERT: Statement = Statement::new(
                           hash, salt, payload, payload_blob, shard, lsn)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 );
+/// On SQLite entries are found by position and run, so each position that the run can have is looked
+/// up; see the migration.
 const LIST: Statement = Statement::new(
     "journal.list",
+    "WITH RECURSIVE place (seq, last) AS (
+       SELECT max($2, fork_seq) + 1, head_seq FROM runs WHERE run = $1
+       UNION ALL SELECT seq + 1, last FROM place WHERE seq < last)
+     SELECT j.lsn, j.run, j.seq, j.kind, j.path, j.fingerprint, j.actor, j.epoch, j.at,
+            j.payload_digest, j.hash, j.salt, j.payload, j.payload_blob
+     FROM place CROSS JOIN journal j ON j.seq = place.seq AND j.run = $1 LIMIT $3",
+)
+.on_postgres(
     "SELECT lsn, run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest, hash, salt,
             payload, payload_blob
      FROM journal WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3",
