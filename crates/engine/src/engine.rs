@@ -5,6 +5,7 @@
 
 mod claim;
 mod create;
+mod ended;
 mod naming;
 mod schedule;
 mod sweep;
@@ -324,10 +325,7 @@ impl Engine {
         let mut stopped = self.shared.stopped.subscribe();
         let shared = self.shared.tenure == Tenure::Shared;
         loop {
-            let mut let_go = lock(&self.shared.settling)
-                .entry(run)
-                .or_default()
-                .subscribe();
+            let mut let_go = self.when_let_go(run);
             let row = self
                 .database()
                 .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?

@@ -128,6 +128,34 @@ async fn a_run_shows_its_steps_and_its_journal() {
 }
 
 #[tokio::test]
+async fn a_run_is_shown_when_it_has_ended_or_patience_has() {
+    let site = Site::open().await;
+    let run = site.settled(json!("signal")).await;
+    let address = |wait: u64| format!("/api/v1/runs/{run}?wait_ms={wait}");
+    let still = site.get(&address(1)).send().await.ok(200);
+    assert_eq!(still["state"], "waiting");
+    let client = site.client().await;
+    let asked = site.get(&address(30_000));
+    let signal = async {
+        let path = format!("/api/v1/runs/{run}/signal");
+        let body = json!({ "name": "go", "value": 7 });
+        client.post::<_, Value>(&path, &body).await.unwrap()
+    };
+    let (ended, _) = tokio::join!(asked.send(), signal);
+    let ended = ended.ok(200);
+    assert_eq!(
+        (&ended["state"], &ended["result"]),
+        (&json!("succeeded"), &json!(7))
+    );
+    let again = site.get(&address(30_000)).send().await.ok(200);
+    assert_eq!(again["state"], "succeeded");
+    let none = matrix_core::RunId::from_bytes([7; 16]);
+    let none = site.get(&format!("/api/v1/runs/{none}?wait_ms=30000"));
+    none.send().await.problem(404, "RUN-0001");
+    site.close().await;
+}
+
+#[tokio::test]
 async fn the_owner_steers_runs_through_the_socket() {
     let site = Site::open().await;
     let client = site.client().await;
