@@ -3,8 +3,12 @@
 
 mod change;
 mod cli;
+mod contest;
 mod engine;
 mod measure;
+mod node;
+mod queue;
+mod remote;
 mod serve;
 mod verify;
 
@@ -30,17 +34,23 @@ pub(crate) enum Name {
     Serve,
     /// Durable steps
     Engine,
+    /// Durable steps that another process does
+    Remote,
+    /// Jobs on PostgreSQL
+    Queue,
 }
 
 impl Name {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Sandbox,
         Self::Verify,
         Self::Cli,
         Self::Change,
         Self::Serve,
         Self::Engine,
+        Self::Remote,
+        Self::Queue,
     ];
 }
 
@@ -59,6 +69,10 @@ impl ValueEnum for Name {
             }
             Self::Serve => PossibleValue::new("serve").help("The server's start and memory"),
             Self::Engine => PossibleValue::new("engine").help("Durable steps"),
+            Self::Remote => {
+                PossibleValue::new("remote").help("Durable steps that another process does")
+            }
+            Self::Queue => PossibleValue::new("queue").help("Jobs on PostgreSQL"),
         })
     }
 }
@@ -73,6 +87,8 @@ pub(crate) fn run(name: Name, rounds: Option<usize>) -> Result<()> {
         Name::Change => change::run(&workspace, rounds.unwrap_or(5)),
         Name::Serve => serve::run(&workspace, rounds.unwrap_or(10)),
         Name::Engine => engine::run(&workspace, rounds.unwrap_or(5)),
+        Name::Remote => remote::run(&workspace, rounds.unwrap_or(5)),
+        Name::Queue => queue::run(&workspace, rounds.unwrap_or(5)),
     }
 }
 

@@ -147,7 +147,7 @@ fn install(package: &str, missing: &str) -> Result<()> {
 }
 
 /// Where the server's programs lie: no search path names them.
-fn find_postgresql(root: &Path) -> Option<PathBuf> {
+pub(crate) fn find_postgresql(root: &Path) -> Option<PathBuf> {
     POSTGRESQL
         .rev()
         .map(|version| format!("usr/lib/postgresql/{version}/bin"))

@@ -1,0 +1,128 @@
+//! What a job costs on PostgreSQL: runs without a step, created before, claimed and ended by so many
+//! workers at once.
+//!
+//! ```text
+//! cargo run --release -p matrix-engine --example job_cost -- DIRECTORY ADDRESS WORKERS JOBS
+//! ```
+//!
+//! The directory keeps large payloads, of which there are none; the address is that of an empty
+//! database whose login may make tables. Prints one JSON object: jobs (as `steps`), seconds, and the
+//! process's own processor time in seconds.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program that measures time and prints it"
+)]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use matrix_core::system::{SystemClock, SystemEntropy};
+use matrix_core::{Caller, Clock, Principal, PrincipalKind, Scope};
+use matrix_engine::queue::Placing;
+use matrix_engine::{
+    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Scheduling,
+};
+use matrix_store::postgres::{Address, PostgresOptions, migrate};
+use matrix_store::{Blobs, Database};
+use serde_json::{Value, json};
+
+struct Nothing;
+
+#[async_trait]
+impl DurableFunction for Nothing {
+    fn kind(&self) -> &'static str {
+        "nothing"
+    }
+    fn version(&self) -> &'static str {
+        "1"
+    }
+    async fn execute(&self, _: Run, _: Value) -> Result<Value, RunError> {
+        Ok(Value::Null)
+    }
+}
+
+/// The processor's time that this process has used: fields 14 and 15 of `proc_pid_stat(5)`, in
+/// hundredths of a second.
+fn processor_time() -> Result<Duration, Box<dyn Error>> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+fn a_run() -> NewRun {
+    NewRun {
+        kind: "nothing".into(),
+        title: "nothing".into(),
+        input: json!({}),
+        placing: Placing::default(),
+        caller: Caller {
+            principal: Principal {
+                kind: PrincipalKind::User,
+                name: "measure".into(),
+            },
+            scope: Scope::local(),
+            on_behalf_of: Vec::new(),
+        },
+    }
+}
+
+async fn measure(engine: Engine, jobs: usize) -> Result<(), Box<dyn Error>> {
+    let mut created = Vec::with_capacity(jobs);
+    while created.len() < jobs {
+        let count = (jobs - created.len()).min(256);
+        let some = (0..count).map(|_| engine.create_run(a_run()));
+        created.extend(futures::future::try_join_all(some).await?);
+    }
+    let (begun, processor) = (Instant::now(), processor_time()?);
+    let working = engine.clone();
+    let work = tokio::spawn(async move { working.work().await });
+    for run in created {
+        engine.settled(run).await?;
+    }
+    let took = begun.elapsed();
+    let processor = processor_time()?.saturating_sub(processor);
+    engine.drain();
+    work.await?;
+    let result = json!({
+        "steps": jobs,
+        "seconds": took.as_secs_f64(),
+        "processor": processor.as_secs_f64(),
+    });
+    println!("{result}");
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let [directory, address, workers, jobs] = &given[..] else {
+        return Err("usage: job_cost DIRECTORY ADDRESS WORKERS JOBS".into());
+    };
+    let address = Address::parse(address)?;
+    migrate(&address, None)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let options = PostgresOptions {
+        address,
+        clock: Arc::clone(&clock),
+    };
+    let database = Database::connect(&options)?;
+    let blobs = Blobs::open(std::path::Path::new(directory).join("blobs"))?;
+    let journal = Journal::new(database, blobs, clock, Arc::new(SystemEntropy));
+    let options = EngineOptions {
+        worker: "measure".into(),
+        concurrency: workers.parse()?,
+        lease: Duration::from_secs(15),
+        on_full_disk: OnFullDisk::Stop,
+        scheduling: Scheduling::default(),
+    };
+    let engine = Engine::new(journal, vec![Arc::new(Nothing)], options);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure(engine, jobs.parse()?))
+}
