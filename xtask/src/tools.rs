@@ -1,7 +1,7 @@
 //! What only the tests need. The validators that they compare our formats with are independent
 //! programs, in a Python environment under the target directory, made again whenever what it should
-//! hold has changed. PostgreSQL and the brokers, of which each test starts a server of its own, come
-//! from the system's packages.
+//! hold has changed; so is the library whose Kafka they send to. PostgreSQL and the other brokers, of
+//! which each test starts a server of its own, come from the system's packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,10 @@ use crate::workspace::Workspace;
 /// The variable that tells the tests where the environment is.
 pub(crate) const VARIABLE: &str = "MATRIX_TEST_TOOLS";
 
-const REQUIREMENTS: &str = "crates/evidence/tests/requirements.txt";
+const REQUIREMENTS: [&str; 2] = [
+    "crates/evidence/tests/requirements.txt",
+    "crates/engine/tests/requirements.txt",
+];
 /// What the tests keep blobs in instead of a cloud: its requirements, and the environment's name
 /// under the target directory, where the tests look for it.
 const STORES: &str = "crates/store/tests/blobs/requirements.txt";
@@ -27,26 +30,33 @@ const STAMP: &str = "requirements.installed";
 
 /// Makes the environment when it is missing or stale; says where it is.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<PathBuf> {
-    environment(workspace, "test-tools", REQUIREMENTS)
+    environment(workspace, "test-tools", &REQUIREMENTS)
 }
 
 /// Makes the environment with the servers that stand for clouds.
 pub(crate) fn stores(workspace: &Workspace) -> Result<()> {
-    environment(workspace, STORES_NAME, STORES).map(drop)
+    environment(workspace, STORES_NAME, &[STORES]).map(drop)
 }
 
-/// Makes a Python environment of this name with what a file asks for, when it is missing or stale;
-/// says where it is.
-pub(crate) fn environment(workspace: &Workspace, name: &str, wanted: &str) -> Result<PathBuf> {
-    let requirements = workspace.root.join(wanted);
+/// Makes a Python environment of this name with what these files ask for, when it is missing or
+/// stale; says where it is.
+pub(crate) fn environment(workspace: &Workspace, name: &str, wanted: &[&str]) -> Result<PathBuf> {
     let folder = workspace.target.join(name);
     let Some(python) = machine::find_program("python3") else {
-        bail!("`python3` was not found; what {wanted} names needs it");
+        bail!(
+            "`python3` was not found; what {} names needs it",
+            wanted.join(" and ")
+        );
     };
     let version = process::read(Command::new(&python).arg("--version"))?;
-    let text =
-        fs::read_to_string(&requirements).with_context(|| format!("cannot read {wanted}"))?;
-    let stamp = format!("{}\n{text}", version.trim());
+    let mut stamp = format!("{}\n", version.trim());
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet"]);
+    for file in wanted {
+        let path = workspace.root.join(file);
+        stamp += &fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+        pip.arg("--requirement").arg(path);
+    }
     if is_fresh(&folder, &stamp) {
         say::progress(&format!("{} is up to date", folder.display()));
         return Ok(folder);
@@ -57,12 +67,7 @@ pub(crate) fn environment(workspace: &Workspace, name: &str, wanted: &str) -> Re
             .arg(&folder),
     )
     .context("cannot make a Python environment (some systems package `venv` separately)")?;
-    process::run(
-        Command::new(folder.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(&requirements),
-    )
-    .with_context(|| format!("cannot install {wanted}"))?;
+    process::run(&mut pip).with_context(|| format!("cannot install {}", wanted.join(" and ")))?;
     // Written last: an installation that was cut off leaves no stamp and is made again.
     fs::write(folder.join(STAMP), stamp)?;
     Ok(folder)
@@ -95,7 +100,7 @@ pub(crate) fn postgresql() -> Result<()> {
     }
 }
 
-/// The brokers that events are sent to, by the names of their programs and of Debian's packages.
+/// Brokers that events are sent to, by the names of their programs and of Debian's packages.
 const BROKERS: [&str; 2] = ["nats-server", "redis-server"];
 
 /// Installs the brokers where they are missing and we may.

@@ -3,15 +3,17 @@
 //! A [`Bus`] is a connection to one place of a broker. It is given messages in order and answers
 //! when the broker has acknowledged all of them; whatever else it answers, they are given to it
 //! again, each with the same [`Message::id`]. Adapters are cargo features of this crate: `nats`
-//! (`JetStream`) and `redis` (streams).
+//! (`JetStream`), `redis` (streams) and `kafka`.
 
 mod destination;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg_attr(
-    not(any(feature = "nats", feature = "redis")),
+    not(any(feature = "nats", feature = "redis", feature = "kafka")),
     expect(dead_code, reason = "a build without adapters reads no credentials")
 )]
 mod secret;
@@ -20,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use matrix_core::Timestamp;
 
 pub use destination::{Broker, Destination, InvalidDestination};
 use secret::Secret;
@@ -34,6 +37,9 @@ pub struct Message {
     pub topic: String,
     /// What must stay in order among itself: the run.
     pub key: String,
+    /// When it is sent. Brokers that keep messages for a time reckon it from here, not from when the
+    /// event happened: what is sent late is kept no shorter.
+    pub at: Timestamp,
     /// The event as JSON.
     pub body: Vec<u8>,
 }
@@ -83,7 +89,7 @@ impl Brokers {
         match broker {
             Broker::Nats => cfg!(feature = "nats"),
             Broker::Redis => cfg!(feature = "redis"),
-            Broker::Kafka => false,
+            Broker::Kafka => cfg!(feature = "kafka"),
         }
     }
 }
@@ -100,6 +106,9 @@ impl Connect for Brokers {
             Broker::Nats => Ok(Box::new(nats::Nats::connect(destination, secret).await?)),
             #[cfg(feature = "redis")]
             Broker::Redis => Ok(Box::new(redis::Redis::connect(destination, secret).await?)),
+            #[cfg(feature = "kafka")]
+            Broker::Kafka => Ok(Box::new(kafka::Kafka::connect(destination, secret).await?)),
+            #[cfg(not(all(feature = "nats", feature = "redis", feature = "kafka")))]
             broker => {
                 drop(secret);
                 Err(BusError::new(format_args!(

@@ -17,7 +17,7 @@ const REQUIREMENTS: &str = "xtask/peers/requirements.txt";
 pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     let ours = example(workspace, "matrix-engine", "append_cost")?;
     let floor = example(workspace, "matrix-store", "floor")?;
-    let python = tools::environment(workspace, "peers", REQUIREMENTS)?.join("bin/python");
+    let python = tools::environment(workspace, "peers", &[REQUIREMENTS])?.join("bin/python");
     let script = |name: &str| {
         let script = workspace.root.join("xtask/peers").join(name);
         vec![script.display().to_string()]

@@ -1,6 +1,7 @@
 //! Subscriptions and the real servers: what is delivered is all there is, in order, while the broker
 //! is killed and comes back.
 
+mod kafka;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};

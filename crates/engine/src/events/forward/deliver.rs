@@ -194,6 +194,7 @@ impl Delivery {
             id: format!("{}.{}.{}", self.id, self.row.generation, event.id),
             topic: event.topic.clone(),
             key: event.run.to_string(),
+            at: self.forwarder.engine.clock().now(),
             body,
         })
     }

@@ -1,7 +1,7 @@
 //! A broker of a test's own: a real server on a free port, with its data in a temporary directory.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,13 +40,34 @@ impl Server {
         })
     }
 
+    /// Kafka as librdkafka has it for tests: in memory, so it forgets everything when it is killed.
+    pub(super) fn kafka() -> Self {
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/engine/brokers/cluster.py"
+        );
+        Self::start_program(python(), |port, _| vec![script.to_owned(), port.to_owned()])
+    }
+
+    /// Starts it again with one more argument.
+    pub(super) fn begin_with(&mut self, argument: &str) {
+        self.kill();
+        self.arguments.push(argument.to_owned());
+        self.begin();
+        self.arguments.pop();
+    }
+
     fn start(name: &str, arguments: impl Fn(&str, &str) -> Vec<String>) -> Self {
+        Self::start_program(program(name), arguments)
+    }
+
+    fn start_program(program: PathBuf, arguments: impl Fn(&str, &str) -> Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
         let mut server = Self {
-            program: program(name),
+            program,
             arguments: arguments(&port.to_string(), directory.path().to_str().unwrap()),
             port,
             process: None,
@@ -101,4 +122,18 @@ fn program(name: &str) -> PathBuf {
          `cargo xtask test`, which does that"
     );
     found.unwrap()
+}
+
+/// The interpreter of the environment that has librdkafka.
+fn python() -> PathBuf {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only the test's caller knows where the tools are"
+    )]
+    let folder = std::env::var_os("MATRIX_TEST_TOOLS").expect(
+        "MATRIX_TEST_TOOLS is not set: run `cargo xtask test`, which installs librdkafka for Python",
+    );
+    // A relative path is meant from the workspace, where that command runs.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    workspace.join(folder).join("bin/python")
 }
