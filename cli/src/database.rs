@@ -10,17 +10,18 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use matrix_changes::Layout;
 use matrix_core::{Clock, Code, Entropy, Problem};
 use matrix_store::postgres::{Address, PostgresOptions};
 use matrix_store::tables::directory;
-use matrix_store::{Database, OpenMode, StoreError};
+use matrix_store::{Age, Database, OpenMode, StoreError};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::{Config, Origin};
 use crate::environment::Environment;
-use crate::place::unusable;
+use crate::place::{self, unusable};
 use crate::reader::NO_DATA;
 
 /// The state of this data directory is kept elsewhere than the configuration says.
@@ -28,6 +29,10 @@ pub(crate) const ELSEWHERE: Code = Code::new("HOST-0005", 409, 1, "state is kept
 /// The database belongs to another data directory.
 pub(crate) const FOREIGN: Code =
     Code::new("HOST-0006", 409, 1, "database of another data directory");
+/// The data directory was last used by a newer program.
+pub(crate) const NEWER: Code = Code::new("HOST-0008", 409, 1, "data directory of a newer program");
+/// The data directory is hosted by an older program.
+pub(crate) const OLDER: Code = Code::new("HOST-0009", 409, 1, "data directory of an older program");
 /// A password stands where others can read it.
 pub(crate) const EXPOSED: Code = Code::new("CONFIG-0002", 500, 2, "password exposed");
 
@@ -163,7 +168,7 @@ pub(crate) async fn for_host(
 ) -> Result<Database, Problem> {
     let Some(database) = &config.database.value else {
         refuse_elsewhere(layout)?;
-        return Ok(Database::open(&layout.database(), OpenMode::Host)?);
+        return open(layout, OpenMode::Host);
     };
     refuse_here(layout)?;
     let options = PostgresOptions {
@@ -187,7 +192,8 @@ pub(crate) fn for_reading(config: &Config, layout: &Layout) -> Result<Database, 
         if !layout.database().is_file() {
             return Err(nothing());
         }
-        return Ok(Database::open(&layout.database(), OpenMode::ReadOnly)?);
+        bring_up(layout)?;
+        return open(layout, OpenMode::ReadOnly);
     };
     refuse_here(layout)?;
     let opened = Database::connect_for_reading(database.address())?;
@@ -197,6 +203,52 @@ pub(crate) fn for_reading(config: &Config, layout: &Layout) -> Result<Database, 
         (Some(own), Some(recorded)) if own == recorded => Ok(opened),
         (_, recorded) => Err(foreign(layout, recorded.as_deref())),
     }
+}
+
+/// Opens the directory's own database.
+fn open(layout: &Layout, mode: OpenMode) -> Result<Database, Problem> {
+    Database::open(&layout.database(), mode).map_err(|error| match error {
+        StoreError::Unfit(_) => newer(layout),
+        other => other.into(),
+    })
+}
+
+/// Brings the tables of an older program to this one's, as a host does, unless there is a host.
+/// Nobody else could read them.
+fn bring_up(layout: &Layout) -> Result<(), Problem> {
+    for _ in 0..LOOKS {
+        match Database::age(&layout.database())? {
+            Age::Same => return Ok(()),
+            Age::Newer => return Err(newer(layout)),
+            Age::Older => {}
+        }
+        if let Some(lock) = place::try_lock(layout)? {
+            tracing::info!("the tables are brought to those of this program");
+            let opened = open(layout, OpenMode::Host).map(drop);
+            drop(lock);
+            return opened;
+        }
+        // A host that has just begun brings them up by itself.
+        std::thread::sleep(INTERVAL);
+    }
+    let text = format!(
+        "{} is hosted by an older program, and this one does not read its tables",
+        layout.root().display()
+    );
+    Err(Problem::new(OLDER, text).help(
+        "end that program and try again, which brings the tables to this program's; or go on with \
+         that one",
+    ))
+}
+
+fn newer(layout: &Layout) -> Problem {
+    let text = format!(
+        "{} was last used by a newer program than this one ({})",
+        layout.root().display(),
+        env!("CARGO_PKG_VERSION")
+    );
+    Problem::new(NEWER, text)
+        .help("use that program, or restore a copy from before it; nothing was read or written")
 }
 
 /// State is in a database, and none is configured: a new one here would know nothing of it.
@@ -299,6 +351,10 @@ pub(crate) fn settle(layout: &Layout, next: &Path, name: &Path) -> Result<(), Pr
     let root = fs::File::open(layout.root()).and_then(|root| root.sync_all());
     root.map_err(failed)
 }
+
+/// How often a host that has just begun is waited for, and for how long each time.
+const LOOKS: u32 = 100;
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Letters of a data directory's name.
 const ID_LETTERS: usize = 32;

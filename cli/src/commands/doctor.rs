@@ -7,7 +7,7 @@ use matrix_core::system::SystemEntropy;
 use matrix_core::{Entropy, Problem};
 use matrix_sandbox::Sandbox;
 use matrix_sandbox::spec::{ProbeSet, Profile};
-use matrix_store::Database;
+use matrix_store::{Age, Database};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -59,9 +59,13 @@ fn place(context: &Context, report: &mut serde_json::Map<String, Value>) -> bool
     };
     let (good, state) = match std::fs::metadata(layout.root()) {
         Ok(data) if !data.is_dir() => (false, "it is not a directory".to_owned()),
-        Ok(_) if layout.database().is_file() || layout.identity().is_file() => {
-            (true, format!("in use{hosted}"))
-        }
+        Ok(_) if layout.database().is_file() => match Database::age(&layout.database()) {
+            Ok(Age::Same) => (true, format!("in use{hosted}")),
+            Ok(Age::Older) => (hosted.is_empty(), format!("of an older program{hosted}")),
+            Ok(Age::Newer) => (false, format!("of a newer program{hosted}")),
+            Err(error) => (false, error.to_string()),
+        },
+        Ok(_) if layout.identity().is_file() => (true, format!("in use{hosted}")),
         Ok(_) => (true, "empty".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             (true, "made by the first change".to_owned())

@@ -19,6 +19,7 @@
 //! * [`postgres`] — state in PostgreSQL instead of the data directory, and what is refused there.
 //! * [`blobs`] — blobs in a bucket, and a store of them that goes away.
 //! * [`processes`] — several processes on one database, which die, stop and lose it.
+//! * [`ages`] — data directories of older and newer programs.
 //! * [`lists`] — lists that are narrowed.
 //! * [`remote`] — workers outside, which do steps, die, hang, and speak twice.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
@@ -30,6 +31,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod ages;
 mod approvals;
 mod blobs;
 #[path = "../../../crates/store/tests/blobs/bucket.rs"]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use matrix_core::Scope;
 use tokio::sync::oneshot;
 
+use crate::age::{Age, refuse_newer};
 use crate::checkpoint::SqliteWriter;
 use crate::error::StoreError;
 use crate::meter::Commits;
@@ -86,7 +87,13 @@ impl<S> Pool<S> {
 }
 
 impl Database {
-    /// Opens the database file, creating and migrating it as the host.
+    /// How old the tables of a database file are. Whoever reads older ones finds columns missing.
+    pub fn age(path: &Path) -> Result<Age, StoreError> {
+        SqliteSession::for_reading(path)?.age()
+    }
+
+    /// Opens the database file, creating and migrating it as the host. Tables of a newer program
+    /// are refused.
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
         let commits = Arc::<Commits>::default();
         let writer = match mode {
@@ -94,7 +101,9 @@ impl Database {
             OpenMode::ReadOnly => None,
         };
         let readers = Pool::new();
-        readers.put(SqliteSession::for_reading(path)?);
+        let reader = SqliteSession::for_reading(path)?;
+        refuse_newer(reader.age()?)?;
+        readers.put(reader);
         let backend = Backend::Sqlite {
             path: path.to_owned(),
             writer,

@@ -12,6 +12,7 @@
 //! [`blobs`] holds everything too large for a row, under the SHA-256 of its bytes. [`bus`] takes
 //! events to brokers outside.
 
+mod age;
 pub mod blobs;
 pub mod bus;
 mod checkpoint;
@@ -27,6 +28,7 @@ pub mod tables;
 mod tx;
 mod writer;
 
+pub use age::Age;
 pub use blobs::Blobs;
 pub use database::{Database, OpenMode};
 pub use error::StoreError;

@@ -9,14 +9,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::age::{self, Age};
 use crate::error::StoreError;
 use crate::session::{Place, Session, Step, Walls};
 use crate::sql::{Param, Row, Statement, Value};
 use crate::tx::Reach;
-
-mod embedded {
-    refinery::embed_migrations!("migrations/sqlite");
-}
 
 /// A connection that writes, or one that reads.
 #[derive(Debug)]
@@ -44,11 +41,7 @@ impl SqliteSession {
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA cache_size = -16384;",
         )?;
-        embedded::migrations::runner()
-            .run(&mut connection)
-            .map_err(|error| {
-                StoreError::Unavailable(format!("the database could not be migrated: {error}"))
-            })?;
+        age::migrate(&mut connection)?;
         Self::new(connection, true)
     }
 
@@ -60,6 +53,11 @@ impl SqliteSession {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA mmap_size = 268435456;")?;
         Self::new(connection, false)
+    }
+
+    /// How old the tables are.
+    pub(crate) fn age(&self) -> Result<Age, StoreError> {
+        age::of(&self.connection)
     }
 
     fn new(connection: Connection, writes: bool) -> Result<Self, StoreError> {
