@@ -114,7 +114,7 @@ fn a_newer_directory_is_refused_by_every_command_and_not_touched() {
         &["artifact", "list", &run],
         &["journal", "verify"],
         &["schedule", "list"],
-        &["task", "list"],
+        &["task", "list", &run],
         &["user", "list"],
         &["signing-key", "rotate"],
         &["serve", "--listen", "127.0.0.1:0"],
