@@ -1,23 +1,23 @@
 //! The command line.
 
 mod event;
+mod filter;
 mod run;
 mod schedule;
 mod task;
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use matrix_changes::service::Asked;
 use matrix_core::id::DeploymentId;
-use matrix_core::time::InvalidTime;
 use matrix_core::{RunId, Timestamp};
 use matrix_identity::Role;
 use matrix_server::{HostName, Origin};
 
 pub(crate) use self::event::{EventCommand, EventFilterArgs, SubscribeArgs};
+pub(crate) use self::filter::{ManyArgs, RunListArgs, WhichArgs, body as filter_body, filter};
 pub(crate) use self::run::RunCommand;
 pub(crate) use self::schedule::{ScheduleAddArgs, ScheduleCommand};
 pub(crate) use self::task::{TaskCommand, TaskRunArgs};
@@ -150,43 +150,6 @@ where
     pub(crate) after: Option<I>,
 }
 
-/// Which runs, newest first.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct RunListArgs {
-    #[command(flatten)]
-    pub(crate) part: ListArgs<RunId>,
-    /// Only those in this state.
-    #[arg(long, value_parser = ["ready", "running", "waiting", "paused", "succeeded", "failed",
-        "cancelled"])]
-    pub(crate) state: Option<String>,
-    /// Only those with this in their title, in whatever case.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) title: Option<String>,
-    /// Only those created since: `30m`, `12h`, `7d` ago, a date, or a time of RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<Since>,
-}
-
-/// A moment before now, or a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Since {
-    Ago(Duration),
-    At(Timestamp),
-}
-
-impl FromStr for Since {
-    type Err = InvalidTime;
-
-    fn from_str(text: &str) -> Result<Self, InvalidTime> {
-        let units = [("m", 60), ("h", 3_600), ("d", 86_400)];
-        let ago = units.iter().find_map(|(unit, seconds)| {
-            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-            Some(Duration::from_secs(number.checked_mul(*seconds)?))
-        });
-        ago.map_or_else(|| text.parse().map(Self::At), |ago| Ok(Self::Ago(ago)))
-    }
-}
-
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ServeArgs {
     /// The address to listen on.
@@ -301,6 +264,22 @@ pub(crate) struct DecideArgs {
 pub(crate) enum QueueCommand {
     /// The lanes with who waits and who runs, and the keys that are paused.
     Show,
+    /// Let no run with a key begin; those that have begun go on.
+    Pause {
+        /// The key.
+        key: String,
+        /// Until when: a date (UTC) or a time of RFC 3339; without one, until it is resumed.
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let runs with a key begin again.
+    Resume {
+        /// The key.
+        key: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use matrix_core::RunId;
 
-use super::RunListArgs;
+use super::{ManyArgs, RunListArgs, WhichArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunCommand {
@@ -53,33 +53,38 @@ pub(crate) enum RunCommand {
         /// The run.
         run: RunId,
     },
-    /// End a run at its next step.
+    /// End a run, or all that a filter finds, at its next step.
     Cancel {
-        /// The run.
-        run: RunId,
+        #[command(flatten)]
+        which: WhichArgs,
         /// Why.
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Let a run rest at its next step.
+    /// Let a run, or all that a filter finds, rest at its next step.
     Pause {
-        /// The run.
-        run: RunId,
+        #[command(flatten)]
+        which: WhichArgs,
         /// Why.
         #[arg(long, default_value = "")]
         reason: String,
     },
     /// Go on after a crash (without a run: with all) or after a pause.
     Resume {
-        /// The run; a paused run is resumed only when it is named.
+        /// The run; a paused run is resumed only when it is named, or found by a filter.
+        #[arg(conflicts_with = "words")]
         run: Option<RunId>,
+        #[command(flatten)]
+        many: ManyArgs,
     },
     /// Do a step, and everything after it, again.
+    ///
+    /// Of the runs that a filter finds, those that rest, each from the step that failed.
     Retry {
-        /// The run.
-        run: RunId,
+        #[command(flatten)]
+        which: WhichArgs,
         /// The step; by default the last that failed or was interrupted.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", conflicts_with = "words")]
         step: Option<String>,
     },
     /// Start a new run that shares what another one did before a step, and goes its own way.

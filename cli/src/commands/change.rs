@@ -394,7 +394,7 @@ fn logs(context: &Context, run: RunId, check: Option<&str>) -> Result<Exit, Fail
 
 fn list(context: &Context, asked: &RunListArgs) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let (page, filter) = (&asked.part, super::run::filter(asked));
+    let (page, filter) = (&asked.part, asked.filter(context.clock.now()));
     let fetch = |before, limit| {
         let filter = Filter {
             before,

@@ -2,6 +2,7 @@
 
 mod artifact;
 pub(crate) mod background;
+mod bulk;
 mod change;
 mod config;
 mod database;
@@ -108,7 +109,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Change(command) => change::change(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Task(command) => task::task(context, command).await,
-        Command::Queue(command) => queue::queue(context, &command),
+        Command::Queue(command) => queue::queue(context, command).await,
         Command::Schedule(command) => schedule::schedule(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),

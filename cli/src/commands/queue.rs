@@ -1,18 +1,58 @@
 //! `matrix queue`.
 
-use matrix_engine::queue::{self, QueueRead, QueueView};
-use matrix_engine::runs::{Blocked, InQueue};
+use matrix_core::Timestamp;
+use matrix_engine::queue::{self, FOR_GOOD, QueueRead, QueueView};
 use matrix_store::StoreError;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::args::QueueCommand;
+use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::Reader;
 
-pub(super) fn queue(context: &Context, command: &QueueCommand) -> Result<Exit, Failure> {
-    let QueueCommand::Show = command;
+pub(super) async fn queue(context: &Context, command: QueueCommand) -> Result<Exit, Failure> {
+    match command {
+        QueueCommand::Show => show(context),
+        QueueCommand::Pause { key, until, reason } => {
+            let body = json!({ "key": key, "until": until, "reason": reason });
+            say(context, "pause", &key, &body).await
+        }
+        QueueCommand::Resume { key } => say(context, "resume", &key, &json!({ "key": key })).await,
+    }
+}
+
+/// Says something about a key.
+async fn say(context: &Context, verb: &str, key: &str, body: &Value) -> Result<Exit, Failure> {
+    // Whoever waits under a key that is resumed goes on behind this command.
+    let door = Door::background(&context.config, &context.environment).await?;
+    let answer = door.post(&format!("/api/v1/queue/{verb}"), body).await;
+    door.close().await;
+    let answer = answer?;
+    if context.json {
+        output::json(&answer);
+    } else if verb == "resume" {
+        output::line(format_args!("key {key} is not paused"));
+    } else {
+        let until = answer["until"].as_i64().map(Timestamp::from_micros);
+        let until = until.map_or_else(String::new, ends);
+        output::line(format_args!("key {key} is paused {until}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// The end of a pause, in words.
+fn ends(until: Timestamp) -> String {
+    if until >= FOR_GOOD {
+        "until it is resumed".into()
+    } else {
+        format!("until {until}")
+    }
+}
+
+fn show(context: &Context) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     let request = reader.may(QueueRead)?;
     let (scheduling, now) = (&context.config.scheduling, context.clock.now());
@@ -52,45 +92,10 @@ fn print(view: &QueueView) {
     }
     for paused in &view.paused {
         output::line(format_args!(
-            "key {} is paused until {}: {}",
-            paused.key, paused.until, paused.because
+            "key {} is paused {}: {}",
+            paused.key,
+            ends(paused.until),
+            paused.because
         ));
     }
-}
-
-/// What `run why` says of a run in the queue.
-pub(super) fn lines(place: &InQueue) -> Vec<String> {
-    let since = place.since;
-    let mut lines: Vec<String> = place.blocked.iter().map(|one| reason(one, since)).collect();
-    if lines.is_empty() {
-        lines.push(format!("waiting for a worker since {since}"));
-    }
-    let InQueue {
-        lane,
-        priority,
-        ahead,
-        ..
-    } = place;
-    lines.push(format!(
-        "lane {lane}, priority {priority}; {ahead} come before it"
-    ));
-    lines
-}
-
-fn reason(blocked: &Blocked, since: matrix_core::Timestamp) -> String {
-    let Blocked {
-        what,
-        name,
-        because,
-        until,
-        holders,
-    } = blocked;
-    let until = until.map_or(String::new(), |until| format!(", until {until}"));
-    let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
-    let holders = if holders.is_empty() {
-        String::new()
-    } else {
-        format!(", holder {}", holders.join(", "))
-    };
-    format!("waiting for {what} {name} since {since} because {because}{until}{holders}")
 }

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use matrix_core::clock::Clock;
-use matrix_core::system::SystemClock;
 use matrix_core::{Authorised, Code, Problem, RunId};
-use matrix_engine::runs::{self, Filter, RunList, RunRead, RunView};
+use matrix_engine::runs::{self, BulkAction, Filter, RunList, RunRead, RunView};
+use matrix_engine::stopped::Stopped;
 use matrix_engine::tasks::KIND;
 use matrix_engine::{Entry, EntryKind};
 use matrix_store::StoreError;
@@ -13,8 +12,8 @@ use matrix_store::tables::runs::{self as table, RunRow};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, Signals, change, part};
-use super::{portable, queue, replay, task};
-use crate::args::{RunCommand, RunListArgs, Since};
+use super::{bulk, portable, replay};
+use crate::args::{RunCommand, RunListArgs, WhichArgs};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -37,14 +36,16 @@ pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, 
         RunCommand::Export { run, output } => portable::export(context, run, output.as_deref()),
         RunCommand::Open { file, journal, key } => portable::open(context, &file, journal, &key),
         RunCommand::Watch { run } => watch(context, run).await,
-        RunCommand::Cancel { run, reason } => {
-            steer(context, run, "cancel", json!({ "reason": reason })).await
+        RunCommand::Cancel { which, reason } => {
+            let body = json!({ "reason": reason });
+            ask(context, BulkAction::Cancel, &which, body).await
         }
-        RunCommand::Pause { run, reason } => {
-            steer(context, run, "pause", json!({ "reason": reason })).await
+        RunCommand::Pause { which, reason } => {
+            let body = json!({ "reason": reason });
+            ask(context, BulkAction::Pause, &which, body).await
         }
-        RunCommand::Retry { run, step } => {
-            steer(context, run, "retry", json!({ "step": step })).await
+        RunCommand::Retry { which, step } => {
+            ask(context, BulkAction::Retry, &which, json!({ "step": step })).await
         }
         RunCommand::Fork {
             run,
@@ -69,9 +70,26 @@ pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, 
             )
             .await
         }
-        RunCommand::Resume { run: Some(run) } => resume(context, run).await,
-        RunCommand::Resume { run: None } => resume_all(context).await,
+        RunCommand::Resume { many, .. } if !many.words.is_empty() => {
+            bulk::bulk(context, BulkAction::Resume, &many, "").await
+        }
+        RunCommand::Resume { run: Some(run), .. } => resume(context, run).await,
+        RunCommand::Resume { run: None, .. } => resume_all(context).await,
     }
+}
+
+/// Asks one run, or all that a filter finds.
+async fn ask(
+    context: &Context,
+    action: BulkAction,
+    which: &WhichArgs,
+    body: Value,
+) -> Result<Exit, Failure> {
+    if let Some(run) = which.run {
+        return steer(context, run, action.as_str(), body).await;
+    }
+    let reason = body["reason"].as_str().unwrap_or_default();
+    bulk::bulk(context, action, &which.many, reason).await
 }
 
 /// Rows of runs, for a person or a program.
@@ -80,10 +98,16 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
         let runs: Vec<_> = rows
             .iter()
             .map(|row| {
-                json!({ "run": row.run, "kind": row.kind, "state": row.state, "title": row.title,
-                    "lane": row.placement.lane, "priority": row.placement.priority,
-                    "key": row.placement.key,
-                    "created_at": row.created_at, "updated_at": row.updated_at })
+                let mut run = json!({ "run": row.run, "kind": row.kind, "state": row.state,
+                    "title": row.title, "lane": row.placement.lane,
+                    "priority": row.placement.priority, "key": row.placement.key,
+                    "created_at": row.created_at, "updated_at": row.updated_at });
+                if let Some(stopped) = Stopped::of(row) {
+                    run["stopped"] = json!(stopped);
+                    run["stopped"]["because"] = because(row).into();
+                    run["stopped"]["next"] = stopped.cause.next(row.run).into();
+                }
+                run
             })
             .collect();
         output::json(&json!({ "runs": runs, "next": next }));
@@ -107,24 +131,45 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
     }
 }
 
-/// Which runs are asked for, in all parts of the list.
-pub(super) fn filter(asked: &RunListArgs) -> Filter {
-    let since = asked.since.map(|since| match since {
-        Since::At(time) => time,
-        Since::Ago(ago) => SystemClock::start().now().before(ago),
-    });
-    Filter {
-        before: None,
-        since,
-        kind: String::new(),
-        state: asked.state.clone().unwrap_or_default(),
-        title: asked.title.clone().unwrap_or_default(),
+/// Why a run rests, in words.
+fn because(row: &RunRow) -> String {
+    let waiting = row.waiting.as_deref();
+    let waiting: Option<Value> = waiting.and_then(|text| serde_json::from_str(text).ok());
+    let because = waiting
+        .as_ref()
+        .and_then(|waiting| waiting["because"].as_str());
+    because.unwrap_or_default().to_owned()
+}
+
+/// Runs that stopped by themselves, for a person: why, since when, how often it was tried, and what
+/// to do next.
+fn print_dead(rows: &[RunRow], next: Option<RunId>) {
+    for row in rows {
+        let Some(stopped) = Stopped::of(row) else {
+            continue;
+        };
+        let tries = match stopped.tries {
+            0 => String::new(),
+            1 => ", tried once".into(),
+            tries => format!(", tried {tries} times"),
+        };
+        let (cause, since) = (stopped.cause, stopped.since.to_rfc3339_seconds());
+        output::line(format_args!("{} {}", row.run, row.title));
+        output::line(format_args!("  {} since {since}{tries}", cause.as_str()));
+        output::line(format_args!("  {}", because(row)));
+        output::line(format_args!("  next: {}", cause.next(row.run)));
+    }
+    match (rows, next) {
+        ([], _) => output::line("no run has stopped by itself"),
+        (_, Some(next)) => output::note(format_args!("there are more: --after {next}")),
+        _ => {}
     }
 }
 
 fn list(context: &Context, asked: &RunListArgs) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let (page, filter) = (&asked.part, filter(asked));
+    let (page, filter) = (&asked.part, asked.filter(context.clock.now()));
+    let dead = filter.stopped.is_some() && !context.json;
     let fetch = |before, limit| {
         let filter = Filter {
             before,
@@ -134,7 +179,11 @@ fn list(context: &Context, asked: &RunListArgs) -> Result<Exit, Failure> {
         Ok(runs::list(&reader.database, &request)?)
     };
     let (rows, next) = part(page.limit, page.after, |row: &RunRow| row.run, fetch)?;
-    print_rows(context, &rows, next);
+    if dead {
+        print_dead(&rows, next);
+    } else {
+        print_rows(context, &rows, next);
+    }
     Ok(Exit::Done)
 }
 
@@ -260,63 +309,32 @@ pub(super) fn print_entries(entries: &[Entry]) {
 fn why(context: &Context, run: RunId) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     let request = reader.may(RunRead { run })?;
-    let row = row(&reader, run)?;
     let scheduling = &context.config.scheduling;
-    let place = runs::why(&reader.database, scheduling, &request, context.clock.now())?;
+    let now = context.clock.now();
+    let mut why = runs::explain(&reader.database, scheduling, &request, now)?;
     let forsaken = reader.forsaken(run)?;
     let exit = Exit::of_showing(forsaken.is_some());
-    let recorded = || serde_json::from_str(row.waiting.as_deref()?).ok();
-    let waiting: Option<Value> = match &forsaken {
-        Some(forsaken) => Some(forsaken.waiting()),
-        None => recorded(),
-    };
-    let stale = if row.kind == matrix_changes::function::KIND {
+    if let Some(forsaken) = &forsaken {
+        why.waiting = Some(forsaken.waiting());
+    }
+    let stale = if why.kind == matrix_changes::function::KIND {
         change::view(&reader, run)?.stale
     } else {
         None
     };
-    let tasks = task::open(&reader, run)?;
     if context.json {
-        output::json(
-            &json!({ "run": run, "state": row.state, "since": row.updated_at,
-            "waiting": waiting, "owner": row.owner, "stale": stale, "tasks": tasks,
-            "queue": place }),
-        );
+        let mut value = serde_json::to_value(&why).map_err(StoreError::corrupt)?;
+        value["stale"] = serde_json::to_value(&stale).map_err(StoreError::corrupt)?;
+        output::json(&value);
         return Ok(exit);
     }
     if let Some(Forsaken { because }) = forsaken {
         output::line(because);
         return Ok(exit);
     }
-    let text = match (&*row.state, waiting) {
-        ("waiting" | "paused", Some(waiting)) => {
-            let part = |key: &str| waiting[key].as_str().unwrap_or_default().to_owned();
-            format!(
-                "waiting for {} {} since {} because {}",
-                part("for"),
-                part("name"),
-                row.updated_at,
-                part("because")
-            )
-        }
-        ("running", _) => format!(
-            "running since {} by {}",
-            row.updated_at,
-            row.owner.unwrap_or_default()
-        ),
-        ("ready", _) => match place {
-            Some(place) => queue::lines(&place).join("\n"),
-            None => format!("ready since {}", row.updated_at),
-        },
-        (state, _) => format!("it does not wait: {state} since {}", row.updated_at),
-    };
-    output::line(text);
-    task::print_holders(&tasks);
+    why.lines().iter().for_each(output::line);
     if let Some(stale) = stale {
-        output::line(format_args!(
-            "an earlier question went stale: {}",
-            stale.because
-        ));
+        output::line(stale.line());
     }
     Ok(exit)
 }

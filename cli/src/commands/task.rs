@@ -114,28 +114,11 @@ async fn run(context: &Context, arguments: &TaskRunArgs) -> Result<Exit, Failure
 }
 
 /// The steps of a run that workers have or may take.
-pub(super) fn open(reader: &Reader, run: RunId) -> Result<Vec<TaskView>, Failure> {
+fn open(reader: &Reader, run: RunId) -> Result<Vec<TaskView>, Failure> {
     Ok(tasks::list(
         &reader.database,
         &reader.may(TaskRead { run })?,
     )?)
-}
-
-/// Who has them, in a line each.
-pub(super) fn print_holders(tasks: &[TaskView]) {
-    for task in tasks {
-        let TaskView {
-            step, state, since, ..
-        } = task;
-        let by = match &task.worker {
-            Some(worker) => format!(" by {worker}"),
-            None => format!(" to the queue `{}`", task.queue),
-        };
-        let progress = task.progress.as_ref();
-        let progress = progress.map(|value| format!(", at {value}"));
-        let progress = progress.unwrap_or_default();
-        output::line(format_args!("  {step} {state}{by} since {since}{progress}"));
-    }
 }
 
 fn list(context: &Context, run: RunId) -> Result<Exit, Failure> {

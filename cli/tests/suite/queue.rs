@@ -87,3 +87,29 @@ fn limits_that_cannot_be_meant_are_refused() {
     assert!(refused.err.contains("CONFIG-0001"), "{refused:?}");
     assert!(refused.err.contains("is no rate"), "{refused:?}");
 }
+
+#[test]
+fn a_key_is_paused_until_it_is_resumed() {
+    let site = Site::small(CHECKS);
+    let paused = site.matrix(&["queue", "pause", "api", "--reason", "their night"]);
+    paused
+        .expect(0)
+        .says("key api is paused until it is resumed");
+    site.matrix(&["queue", "show"])
+        .expect(0)
+        .says("their night");
+    let mut command = site.change_command(plan(HARMLESS));
+    command.args(["--detach", "--key", "api"]);
+    let run = finish(command).expect(0).text("run");
+    let why = eventually("it waits for its key", || {
+        let why = site.matrix(&["run", "why", &run]);
+        why.out.contains("waiting for key api").then_some(why)
+    });
+    assert!(why.out.contains("until it is resumed"), "{why:?}");
+    site.matrix(&["queue", "resume", "api"]).expect(0);
+    site.matrix(&["run", "watch", &run]).expect(0);
+    let shown = site.matrix(&["queue", "show", "--json"]).expect(0).json();
+    assert_eq!(shown["paused"], serde_json::json!([]));
+    let later = ["queue", "pause", "api", "--until", "2999-01-01"];
+    site.matrix(&later).expect(0).says("until 2999-01-01");
+}

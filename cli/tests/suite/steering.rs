@@ -168,3 +168,53 @@ fn serving_takes_over_at_a_step() {
     assert!(!site.is_hosted());
     site.journal_holds();
 }
+
+#[test]
+fn many_are_asked_by_a_filter_after_a_look_and_only_if_somebody_agrees() {
+    let site = Site::small(CHECKS);
+    let waiting = [(); 2].map(|()| site.change(raised("medium")).expect(8).text("run"));
+    let done = site.change(plan(HARMLESS)).expect(0).text("run");
+    let filter = ["--where", "state=waiting", "kind=change", "since=1h"];
+    let bulk = |verb: &'static str, more: &[&'static str]| {
+        let mut words = vec!["run", verb];
+        words.extend(filter);
+        words.extend(more);
+        site.matrix(&words)
+    };
+    let looked = bulk("cancel", &["--dry-run", "--json"]).expect(0).json();
+    assert_eq!(looked["done"], 2, "{looked}");
+    let unasked = bulk("cancel", &[]).expect(2);
+    assert!(unasked.err.contains("CLI-0007"), "{unasked:?}");
+    for run in &waiting {
+        assert_eq!(text(&site.show(run), "state"), "waiting");
+    }
+    let told = bulk("cancel", &["--yes", "--reason", "enough"]).expect(0);
+    assert!(
+        told.out.contains("2 asked, 0 unchanged, 0 refused"),
+        "{told:?}"
+    );
+    for run in &waiting {
+        eventually("a run has ended", || {
+            (text(&site.show(run), "state") == "cancelled").then_some(())
+        });
+    }
+    // What has ended refuses, as it does by itself.
+    let refused = site.matrix(&["run", "pause", "--where", "state=succeeded", "--yes"]);
+    let refused = refused.expect(1);
+    assert!(
+        refused.out.contains("RUN-0002") && refused.out.contains(&done),
+        "{refused:?}"
+    );
+    site.matrix(&["run", "cancel"]).expect(2);
+    site.matrix(&["run", "cancel", &done, "--where", "dead"])
+        .expect(2);
+    site.matrix(&["run", "list", "--where", "dead=tired"])
+        .expect(2);
+    site.matrix(&["run", "list", "--dead"])
+        .expect(0)
+        .says("no run has stopped by itself");
+    eventually("the background host ends", || {
+        (!site.is_hosted()).then_some(())
+    });
+    site.journal_holds();
+}

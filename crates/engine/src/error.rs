@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::AppendError;
 use crate::queue::BadPlacing;
+use crate::stopped::Stopped;
 
 /// No run of this id in the caller's scope.
 pub const NOT_FOUND: Code = Code::new("RUN-0001", 404, 6, "no such run");
@@ -165,8 +166,13 @@ pub enum RunError {
         path: String,
     },
     /// A person must decide how it goes on.
-    #[error("{0}")]
-    NeedsPerson(String),
+    #[error("{reason}")]
+    NeedsPerson {
+        /// How it came to that.
+        stopped: Box<Stopped>,
+        /// Why, in words.
+        reason: String,
+    },
     /// The function starts again with this input: see [`Run::continue_as_new`](crate::Run::continue_as_new).
     #[error("the run starts again with another input")]
     ContinueAsNew(Box<serde_json::Value>),
@@ -176,6 +182,15 @@ pub enum RunError {
     /// Storage failed; the run goes on from its journal later.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl RunError {
+    pub(crate) fn needs_person(stopped: Stopped, reason: impl Into<String>) -> Self {
+        Self::NeedsPerson {
+            stopped: Box::new(stopped),
+            reason: reason.into(),
+        }
+    }
 }
 
 impl From<AppendError> for RunError {

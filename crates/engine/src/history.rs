@@ -19,6 +19,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::error::StepError;
 use crate::run::{Decision, Verdict};
 use crate::step::EffectClass;
+use crate::stopped::Stopped;
 
 /// What is recorded of a run that this one started.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +85,8 @@ pub struct History {
     pub cancel: Option<String>,
     /// Why it rests.
     pub paused: Option<String>,
+    /// How it came to rest by itself; nothing if a person let it rest.
+    pub stopped: Option<Stopped>,
     /// Whether it was cancelled while it rested: if it cannot go on, it ends.
     pub given_up: bool,
     /// Raised by each reset.
@@ -124,7 +127,7 @@ impl History {
                     again.apply(earlier);
                 }
                 // Whoever resets a run also wants it to go on.
-                again.paused = None;
+                (again.paused, again.stopped) = (None, None);
                 again.ended = None;
                 again.generation = history.generation + 1;
                 again.seq = entry.seq;
@@ -241,9 +244,17 @@ impl History {
                 self.cancel = Some(text(&payload, "reason"));
                 // Whoever ends a run that rests wants it to go on to its end.
                 self.given_up |= self.paused.take().is_some();
+                self.stopped = None;
             }
-            EntryKind::Paused => self.paused = Some(text(&payload, "reason")),
-            EntryKind::Resumed => self.paused = None,
+            EntryKind::Paused => {
+                self.paused = Some(text(&payload, "reason"));
+                let stopped: Option<Stopped> = serde_json::from_value(payload).ok();
+                self.stopped = stopped.map(|stopped| Stopped {
+                    since: entry.at,
+                    ..stopped
+                });
+            }
+            EntryKind::Resumed => (self.paused, self.stopped) = (None, None),
             EntryKind::Reset => self.generation += 1,
             EntryKind::Continued => *self = self.continued(serde_json::from_value(payload).ok()),
             EntryKind::RunCompleted => self.ended = Some(Ended::Completed(payload)),

@@ -43,6 +43,7 @@ pub mod schedule;
 pub mod seal;
 pub mod spans;
 pub mod step;
+pub mod stopped;
 pub mod storage;
 pub mod tasks;
 mod wait;

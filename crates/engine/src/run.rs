@@ -317,5 +317,6 @@ fn waiting(what: &str, name: &str, because: &str, until: Option<Timestamp>) -> W
         name: name.into(),
         because: because.into(),
         until,
+        stopped: None,
     }
 }

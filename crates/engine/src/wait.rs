@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::history::History;
+use crate::stopped::Stopped;
 
 /// What a wait for a worker outside is for.
 pub(crate) const TASK: &str = "task";
@@ -32,6 +33,9 @@ pub(crate) struct Waiting {
     /// When a timer ends the wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// How it stopped by itself, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
 }
 
 /// The part of a run's state that its waits and its worker share.

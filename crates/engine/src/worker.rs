@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::settle::Letter;
-use self::settle::{Mail, Outcome, person, state_of};
+use self::settle::{Mail, Outcome, resting, state_of};
 use crate::engine::Engine;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
@@ -26,6 +26,7 @@ use crate::journal::{AppendError, Fence, Journal, append_in};
 use crate::lease::Lease;
 use crate::lineage;
 use crate::run::{Execution, Run};
+use crate::stopped::{Cause, Stopped};
 use crate::storage::Purpose;
 use crate::tasks::Exchange;
 use crate::wait::{Board, Nudge};
@@ -115,12 +116,14 @@ impl Drive {
                 | StoreError::Forbidden(_)),
             ))) => {
                 tracing::error!(%error, "the run cannot go on");
-                self.rest(&error.to_string(), Mail::Unreadable).await
+                let stopped = Stopped::new(Cause::Damage);
+                self.rest(stopped, &error.to_string(), Mail::Unreadable)
+                    .await
             }
             Ok(driven) => driven,
             Err(_) => {
-                self.pause("its function stopped unexpectedly; the log says where")
-                    .await
+                let reason = "its function stopped unexpectedly; the log says where";
+                self.pause(Stopped::new(Cause::Panic), reason).await
             }
         };
         driven.err().unwrap_or(LetGo::Settled)
@@ -135,8 +138,8 @@ impl Drive {
         if history.ended.is_some() {
             return self.let_go(state_of(&history), None).await;
         }
-        if let Some(reason) = &history.paused {
-            return self.let_go("paused", Some(person(reason))).await;
+        if let Some(wait) = resting(&history) {
+            return self.let_go("paused", Some(wait)).await;
         }
         let Some(started) = history.started.clone() else {
             return Err(StoreError::corrupt(format_args!("run {}", self.fence.run)).into());
@@ -145,7 +148,11 @@ impl Drive {
         if crashes >= CRASHES_MAX {
             let reason =
                 format!("its host died {crashes} times while it ran; look at the log, then resume");
-            return self.pause(&reason).await;
+            let stopped = Stopped {
+                tries: u32::try_from(crashes).unwrap_or(u32::MAX),
+                ..Stopped::new(Cause::Crashes)
+            };
+            return self.pause(stopped, &reason).await;
         }
         let functions = self.engine.functions();
         let Some(function) = functions.find(&started.kind, &started.version) else {
@@ -153,7 +160,8 @@ impl Drive {
                 "it needs version {} of `{}`, which this program does not have",
                 started.version, started.kind
             );
-            return self.pause_or_end(&reason, &history).await;
+            let stopped = Stopped::new(Cause::Function);
+            return self.pause_or_end(stopped, &reason, &history).await;
         };
         let cancelled = watch::Sender::new(history.cancel.is_some());
         let input = started.input.clone();

@@ -77,7 +77,7 @@ const READ: [&str; 9] = [
     "event_read",
     "schedule_read",
 ];
-const OPERATE: [&str; 8] = [
+const OPERATE: [&str; 10] = [
     "run_cancel",
     "run_pause",
     "run_resume",
@@ -86,6 +86,8 @@ const OPERATE: [&str; 8] = [
     "run_fork",
     "schedule_fire",
     "schedule_remove",
+    "queue_pause",
+    "queue_resume",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
 const ADMINISTER: [&str; 8] = [

@@ -110,6 +110,7 @@ async fn a_paused_run_is_woken_only_by_what_may_wake_it() {
                 state: "paused",
                 waiting: None,
                 wake_at: None,
+                stopped: "",
             };
             runs::release(tx, id, 1, &release, at)?;
             Ok((

@@ -19,6 +19,13 @@ pub struct Stale {
     pub changed: Vec<Changed>,
 }
 
+impl Stale {
+    /// The same as a line for a person.
+    pub fn line(&self) -> String {
+        format!("an earlier question went stale: {}", self.because)
+    }
+}
+
 /// One thing that approvals bind to, before and after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {

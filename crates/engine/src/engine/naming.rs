@@ -140,6 +140,7 @@ fn take_name(
                 state: "cancelled",
                 waiting: None,
                 wake_at: None,
+                stopped: "",
             };
             runs::release(tx, other.run, 0, &end, at)?;
             Ok(Taken::Free(Some(other.run)))
@@ -175,12 +176,14 @@ fn rest(
         name: name.into(),
         because: "a newer one of its name may take its place".into(),
         until: Some(until),
+        stopped: None,
     };
     let waiting = serde_json::to_string(&waiting).map_err(StoreError::corrupt)?;
     let release = Release {
         state: "waiting",
         waiting: Some(&waiting),
         wake_at: Some(until),
+        stopped: "",
     };
     runs::release(tx, run, 0, &release, at).map(drop)
 }

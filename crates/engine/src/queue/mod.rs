@@ -11,12 +11,14 @@
 //! processes and no slot can leak. A run that waits for something outside holds none.
 //!
 //! * [`Placing`] — what a caller says about where a run queues.
+//! * [`pause`] and [`resume`] — what a person says about a key.
 //! * [`Rules`] — what the operator says about lanes, keys and tenants.
 //! * [`Queue`] — the decision, without any input or output: it asks for what it needs to know
 //!   ([`Next::Look`], [`Next::Fill`]) and names whom to take.
 
 mod line;
 mod machine;
+mod pause;
 mod placing;
 mod rules;
 mod show;
@@ -24,6 +26,7 @@ mod show;
 mod tests;
 
 pub use machine::{Fill, Next, Queue, Standing, Took};
+pub use pause::{FOR_GOOD, QueuePause, QueueResume, pause, resume};
 pub use placing::{Again, BadPlacing, DEFAULT_LANE, Placing, Priority, Singleton, is_key, is_name};
 pub use rules::{Limit, Rate, Rules};
 pub use show::{Depth, LaneView, PausedKey, QueueRead, QueueView, show};

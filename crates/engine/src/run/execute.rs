@@ -20,6 +20,7 @@ use crate::journal::{Beside, Fence};
 use crate::queue::is_key;
 use crate::spans::{Span, drive_id, step_id};
 use crate::step::{EffectClass, Step, StepContext};
+use crate::stopped::{Cause, Stopped};
 
 /// How often a metered step is sent into crashes. Its own errors count by its retry policy; both
 /// together never send it more often than the larger of the two.
@@ -194,14 +195,18 @@ impl Run {
             "failed in a way that does not tell what it did"
         };
         let interrupted = record.begun.saturating_sub(record.failures);
+        let doubt = |reason: String| {
+            let tries = record.begun.max(record.failures);
+            RunError::needs_person(Stopped::at(Cause::Doubt, &context.path, tries), reason)
+        };
         match (step.class, &step.probe) {
             (EffectClass::External, Some(probe)) => probe(context.clone()).await.map_err(|error| {
-                RunError::NeedsPerson(format!(
+                doubt(format!(
                     "step `{}` {how} and cannot be probed: {error}",
                     context.path
                 ))
             }),
-            (EffectClass::External, None) => Err(RunError::NeedsPerson(format!(
+            (EffectClass::External, None) => Err(doubt(format!(
                 "step `{}` {how}; nobody but you can tell whether it happened \
                  (`matrix run retry` does it again)",
                 context.path
@@ -210,7 +215,7 @@ impl Run {
                 if interrupted >= METERED_SENDS_MAX
                     || record.begun >= step.retry.attempts.max(METERED_SENDS_MAX) =>
             {
-                Err(RunError::NeedsPerson(format!(
+                Err(doubt(format!(
                     "step `{}` was interrupted {interrupted} times, sent {} times, and costs money \
                      each time (`matrix run retry` does it again)",
                     context.path, record.begun
@@ -259,9 +264,10 @@ impl Run {
         };
         self.append_as(actor, draft, both(beside, pause)).await?;
         if exhausted && !is_final {
-            return Err(RunError::NeedsPerson(format!(
-                "step `{path}` failed {failures} times; last: {message}"
-            )));
+            return Err(RunError::needs_person(
+                Stopped::at(Cause::Retries, path, failures),
+                format!("step `{path}` failed {failures} times; last: {message}"),
+            ));
         }
         Ok(())
     }
@@ -283,6 +289,11 @@ impl Run {
             .plus(after.min(PAUSE_MAX));
         let because: String = error.message.chars().take(BECAUSE_MAX).collect();
         Some(Box::new(move |tx| {
+            // Whoever asked for longer, such as a person, keeps it.
+            let known = throttles::get(tx, &slot)?;
+            if known.is_some_and(|known| known.paused_until > until) {
+                return Ok(());
+            }
             throttles::pause(tx, &slot, until, &because)
         }))
     }
@@ -345,10 +356,13 @@ pub(super) fn known(
 ) -> Result<Option<Result<Value, StepError>>, RunError> {
     recognise(path, record, fingerprint, step)?;
     if record.erased {
-        return Err(RunError::NeedsPerson(format!(
-            "what step `{path}` gave was erased, so the run cannot go on from it \
-             (`matrix run retry` does the step again)"
-        )));
+        return Err(RunError::needs_person(
+            Stopped::at(Cause::Erased, path, 0),
+            format!(
+                "what step `{path}` gave was erased, so the run cannot go on from it \
+                 (`matrix run retry` does the step again)"
+            ),
+        ));
     }
     Ok(record.outcome.clone())
 }

@@ -10,6 +10,7 @@ use super::Run;
 use super::execute::decode;
 use crate::entry::{Draft, EntryKind};
 use crate::error::RunError;
+use crate::stopped::{Cause, Stopped};
 
 impl Run {
     /// The time, which every later execution finds the same.
@@ -83,9 +84,10 @@ impl Run {
             return Ok(None);
         };
         if record.erased {
-            return Err(RunError::NeedsPerson(format!(
-                "what `{path}` was is erased, so the run cannot go on from it"
-            )));
+            return Err(RunError::needs_person(
+                Stopped::at(Cause::Erased, path, 0),
+                format!("what `{path}` was is erased, so the run cannot go on from it"),
+            ));
         }
         record
             .outcome

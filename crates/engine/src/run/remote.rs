@@ -17,8 +17,9 @@ use crate::entry::{Draft, EntryKind};
 use crate::error::RunError;
 use crate::journal::Beside;
 use crate::step::{EffectClass, StepContext};
+use crate::stopped::{Cause, Stopped};
 use crate::storage::Purpose;
-use crate::tasks::{Delivery, Report, Task};
+use crate::tasks::{Delivery, LOSSES_MAX, Report, Task};
 use crate::wait::TASK;
 
 /// For how long an owner waits in memory for what a worker reports; then the run is parked.
@@ -196,11 +197,14 @@ impl Remote {
         if self.task.step.class.begins() || self.is_to_end() {
             return Ok(());
         }
-        Err(RunError::NeedsPerson(format!(
-            "one worker after the other was lost over step `{}`; look at what it does to them, \
-             then resume",
-            self.path
-        )))
+        Err(RunError::needs_person(
+            Stopped::at(Cause::Crashes, &self.path, LOSSES_MAX),
+            format!(
+                "one worker after the other was lost over step `{}`; look at what it does to \
+                 them, then resume",
+                self.path
+            ),
+        ))
     }
 
     /// What is reported of a task. A request to cancel is heard meanwhile: what can be taken back
@@ -310,5 +314,5 @@ impl Remote {
 
 /// Whether there is an entry now: a person is asked about an error that is recorded.
 fn recorded_here(outcome: &Result<(), RunError>) -> bool {
-    matches!(outcome, Ok(()) | Err(RunError::NeedsPerson(_)))
+    matches!(outcome, Ok(()) | Err(RunError::NeedsPerson { .. }))
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Run;
 use crate::error::{RunError, StepError};
 use crate::step::{Step, StepContext};
+use crate::stopped::{Cause, Stopped};
 
 type Undo = Box<dyn Fn(StepContext) -> BoxFuture<'static, Result<(), StepError>> + Send + Sync>;
 
@@ -88,9 +89,10 @@ impl Saga {
             match taken {
                 Ok(()) => {}
                 Err(RunError::Failed(why)) => {
-                    return Err(RunError::NeedsPerson(format!(
-                        "`{path}` could not be taken back: {why} (after: {error})"
-                    )));
+                    return Err(RunError::needs_person(
+                        Stopped::at(Cause::Undo, &path, 1),
+                        format!("`{path}` could not be taken back: {why} (after: {error})"),
+                    ));
                 }
                 Err(other) => return Err(other),
             }

@@ -7,7 +7,7 @@ use matrix_store::{Database, StoreError};
 use crate::error::RequestError;
 
 /// The most runs in one page.
-const PAGE_MAX: u32 = 500;
+pub(super) const PAGE_MAX: u32 = 500;
 
 /// The newest runs of the caller's scope.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,10 @@
 //! What callers may do with runs: one file for each verb. Each takes the proof that the caller may
 //! ([`Authorised`](matrix_core::Authorised)), and writes its audit row with the act.
 
+mod bulk;
 mod cancel;
 mod decide;
+mod explain;
 mod fork;
 mod list;
 mod message;
@@ -14,8 +16,10 @@ mod show;
 mod signal;
 mod why;
 
+pub use bulk::{BulkAction, BulkPage, Fate, Handled, bulk, rehearse};
 pub use cancel::{RunCancel, cancel};
 pub use decide::{Answer, ApprovalApprove, ApprovalReject, Deciding, decide};
+pub use explain::{Why, explain};
 pub use fork::{RunFork, fork};
 pub use list::{RunList, list};
 pub use matrix_store::tables::runs::Filter;

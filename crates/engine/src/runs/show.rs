@@ -11,6 +11,7 @@ use crate::error::RequestError;
 use crate::history::{Ended, History};
 use crate::journal;
 use crate::lineage;
+use crate::stopped::Stopped;
 
 /// The most entries that [`entries`] gives at once.
 pub const ENTRIES_MAX: u32 = 1_000;
@@ -41,6 +42,9 @@ pub struct RunView {
     pub state: String,
     /// What it waits for.
     pub waiting: Option<Value>,
+    /// How it stopped by itself, if it rests because it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// The lane it queues in.
     pub lane: String,
     /// Its priority, 0 to 9.
@@ -106,6 +110,7 @@ impl RunView {
             .waiting
             .as_deref()
             .and_then(|text| serde_json::from_str(text).ok());
+        let stopped = Stopped::of(&row);
         let steps = history.steps().into_iter().map(|(path, step)| StepView {
             path: path.to_owned(),
             state: match &step.outcome {
@@ -136,6 +141,7 @@ impl RunView {
             title: row.title,
             state: row.state,
             waiting,
+            stopped,
             lane: row.placement.lane,
             priority: row.placement.priority,
             key: row.placement.key,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::show::{RunRead, row};
 use crate::engine::{Scheduling, standing};
 use crate::error::RequestError;
-use crate::queue::Rules;
+use crate::queue::{FOR_GOOD, Rules};
 
 /// Runs ahead are counted up to here.
 const AHEAD_MAX: i64 = 10_000;
@@ -51,6 +51,52 @@ pub struct Blocked {
     pub until: Option<Timestamp>,
     /// Some of the tenant's own runs that hold it.
     pub holders: Vec<RunId>,
+}
+
+impl InQueue {
+    /// The place in lines for a person: what holds the run back, and how many come before it.
+    pub fn lines(&self) -> Vec<String> {
+        let Self {
+            since,
+            lane,
+            priority,
+            ahead,
+            ..
+        } = self;
+        let blocked = self.blocked.iter();
+        let mut lines: Vec<String> = blocked.map(|one| one.line(*since)).collect();
+        if lines.is_empty() {
+            lines.push(format!("waiting for a worker since {since}"));
+        }
+        lines.push(format!(
+            "lane {lane}, priority {priority}; {ahead} come before it"
+        ));
+        lines
+    }
+}
+
+impl Blocked {
+    fn line(&self, since: Timestamp) -> String {
+        let Self {
+            what,
+            name,
+            because,
+            until,
+            holders,
+        } = self;
+        let until = match until {
+            Some(until) if *until >= FOR_GOOD => ", until it is resumed".into(),
+            Some(until) => format!(", until {until}"),
+            None => String::new(),
+        };
+        let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
+        let holders = if holders.is_empty() {
+            String::new()
+        } else {
+            format!(", holder {}", holders.join(", "))
+        };
+        format!("waiting for {what} {name} since {since} because {because}{until}{holders}")
+    }
 }
 
 /// Says why a run does not run yet; nothing if it is not ready.

@@ -14,6 +14,7 @@ use super::{CATCH_UP_MAX, CatchUp, KIND, Overlap, Prepared, Schedule, Starter};
 use crate::error::{RunError, StepError};
 use crate::run::{NewChild, Run};
 use crate::step::{RetryPolicy, Step};
+use crate::stopped::{Cause, Stopped};
 use crate::worker::{DurableFunction, is_terminal};
 
 /// The signal that makes a schedule start a run at once.
@@ -195,9 +196,10 @@ impl ScheduleFunction {
                 state.started += 1;
                 Ok(())
             }
-            Err(RunError::Failed(error)) => Err(RunError::NeedsPerson(format!(
-                "nothing can be started: {error}"
-            ))),
+            Err(RunError::Failed(error)) => Err(RunError::needs_person(
+                Stopped::at(Cause::Retries, "start", 1),
+                format!("nothing can be started: {error}"),
+            )),
             Err(error) => Err(error),
         }
     }

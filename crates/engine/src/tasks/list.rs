@@ -70,6 +70,23 @@ impl From<TaskRow> for TaskView {
     }
 }
 
+impl TaskView {
+    /// Who has it, in a line for a person.
+    pub fn line(&self) -> String {
+        let Self {
+            step, state, since, ..
+        } = self;
+        let by = match &self.worker {
+            Some(worker) => format!(" by {worker}"),
+            None => format!(" to the queue `{}`", self.queue),
+        };
+        let progress = self.progress.as_ref();
+        let progress = progress.map(|value| format!(", at {value}"));
+        let progress = progress.unwrap_or_default();
+        format!("  {step} {state}{by} since {since}{progress}")
+    }
+}
+
 /// The tasks of a run that are not done, by their steps' addresses.
 pub fn list(
     database: &Database,

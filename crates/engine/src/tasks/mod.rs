@@ -44,7 +44,7 @@ pub use order::TaskOrders;
 pub use report::{Received, Reception, Report, report};
 pub use submit::{TaskSubmit, submit};
 pub use task::Task;
-pub(crate) use watch::Watched;
+pub(crate) use watch::{LOSSES_MAX, Watched};
 
 /// A worker named a lease that does not stand.
 pub const LOST: Code = Code::new("TASK-0001", 409, 1, "lease lost");

@@ -17,7 +17,7 @@ use crate::storage::Purpose;
 const WATCHED_MAX: i64 = 100_000;
 
 /// So many workers may be lost over a task that may be repeated; then a person looks at it.
-const LOSSES_MAX: i64 = 5;
+pub(crate) const LOSSES_MAX: u32 = 5;
 
 /// The code of the error that stands for a worker that took too long.
 pub(super) const TIMED_OUT: &str = "task_timed_out";
@@ -48,7 +48,7 @@ fn judge(held: &Held, silent: Duration, late: bool) -> Verdict {
         Verdict::TooLate
     } else if silent < lease {
         Verdict::Leave
-    } else if repeatable && !held.cancelled && held.losses + 1 < LOSSES_MAX {
+    } else if repeatable && !held.cancelled && held.losses + 1 < i64::from(LOSSES_MAX) {
         Verdict::OfferAgain
     } else {
         Verdict::Lost

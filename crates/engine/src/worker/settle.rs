@@ -19,6 +19,7 @@ use crate::error::RunError;
 use crate::history::{ChildEnd, Continued, Ended, History, Origin};
 use crate::journal::{Beside, Fence};
 use crate::run::Execution;
+use crate::stopped::{Cause, Stopped};
 use crate::wait::{TASK, Waiting};
 
 /// How an execution of the function came to its end.
@@ -144,10 +145,15 @@ impl Drive {
                 self.end(Ended::Cancelled(reason), &history()).await
             }
             Err(RunError::ContinueAsNew(input)) => self.continue_as_new(*input, execution).await,
-            Err(error @ (RunError::Diverged { .. } | RunError::Unrecorded { .. })) => {
-                self.pause_or_end(&error.to_string(), &history()).await
+            Err(
+                ref
+                error @ (RunError::Diverged { ref path, .. } | RunError::Unrecorded { ref path }),
+            ) => {
+                let stopped = Stopped::at(Cause::Divergence, path, 0);
+                self.pause_or_end(stopped, &error.to_string(), &history())
+                    .await
             }
-            Err(RunError::NeedsPerson(reason)) => self.pause(&reason).await,
+            Err(RunError::NeedsPerson { stopped, reason }) => self.pause(*stopped, &reason).await,
             Err(RunError::Lost) => Err(LetGo::Lost),
             Err(RunError::Store(error)) => Err(LetGo::Storage(error)),
         }
@@ -210,7 +216,7 @@ impl Drive {
         };
         let payload = serde_json::to_value(continued).map_err(StoreError::corrupt)?;
         let farewell = match &history.paused {
-            Some(reason) => Farewell::new("paused", Some(person(reason))),
+            Some(reason) => Farewell::new("paused", Some(person(reason, None))),
             None => Farewell::new("ready", None),
         };
         let farewell = Farewell {
@@ -221,36 +227,52 @@ impl Drive {
         self.give_up(farewell).await
     }
 
-    pub(super) async fn pause(&self, reason: &str) -> Result<(), LetGo> {
-        self.rest(reason, Mail::Heard).await
+    pub(super) async fn pause(&self, stopped: Stopped, reason: &str) -> Result<(), LetGo> {
+        self.rest(stopped, reason, Mail::Heard).await
     }
 
-    pub(super) async fn rest(&self, reason: &str, mail: Mail) -> Result<(), LetGo> {
-        let draft = Draft::new(EntryKind::Paused, json!({ "reason": reason }));
+    /// Lets a run rest until a person looks at it.
+    pub(super) async fn rest(
+        &self,
+        stopped: Stopped,
+        reason: &str,
+        mail: Mail,
+    ) -> Result<(), LetGo> {
+        let payload = json!({
+            "reason": reason, "cause": stopped.cause, "step": stopped.step, "tries": stopped.tries,
+        });
+        let stopped = Stopped {
+            since: self.journal.clock.now(),
+            ..stopped
+        };
         let farewell = Farewell {
-            drafts: vec![draft],
+            drafts: vec![Draft::new(EntryKind::Paused, payload)],
             mail,
-            ..Farewell::new("paused", Some(person(reason)))
+            ..Farewell::new("paused", Some(person(reason, Some(stopped))))
         };
         self.give_up(farewell).await
     }
 
     /// Lets a run rest that cannot be executed. One that a person cancelled while it rested ends
     /// here, or it could never end.
-    pub(super) async fn pause_or_end(&self, reason: &str, history: &History) -> Result<(), LetGo> {
+    pub(super) async fn pause_or_end(
+        &self,
+        stopped: Stopped,
+        reason: &str,
+        history: &History,
+    ) -> Result<(), LetGo> {
         match &history.cancel {
             Some(cancel) if history.given_up => {
                 let reason = format!("{cancel} (nothing was undone: {reason})");
                 self.end(Ended::Cancelled(reason), history).await
             }
-            _ => self.pause(reason).await,
+            _ => self.pause(stopped, reason).await,
         }
     }
 
     async fn park(&self, waits: Vec<Waiting>, execution: &Execution) -> Result<(), LetGo> {
-        let paused = execution.board.look(|history| history.paused.clone());
-        if let Some(reason) = paused {
-            return self.let_go("paused", Some(person(&reason))).await;
+        if let Some(wait) = execution.board.look(resting) {
+            return self.let_go("paused", Some(wait)).await;
         }
         if waits.is_empty() || *self.draining.borrow() {
             return self.let_go("ready", None).await;
@@ -292,6 +314,10 @@ impl Drive {
         let Fence { run, epoch } = self.fence;
         let at = self.journal.clock.now();
         let wake_at = waiting.as_ref().and_then(|waiting| waiting.until);
+        let stopped = waiting
+            .as_ref()
+            .and_then(|waiting| waiting.stopped.as_ref());
+        let stopped = stopped.map_or("", |stopped| stopped.cause.as_str());
         let text = waiting.map(|waiting| serde_json::to_string(&waiting).unwrap_or_default());
         let told: Vec<RunId> = letters.iter().map(|letter| letter.to).collect();
         let beside: Beside = Box::new(move |tx| {
@@ -316,6 +342,7 @@ impl Drive {
                 state,
                 waiting: text,
                 wake_at,
+                stopped: if woken { "" } else { stopped },
             };
             runs::release(tx, run, epoch, &release, at).map(drop)
         });
@@ -342,13 +369,20 @@ fn part_with_tasks(tx: &Tx<'_>, run: RunId, awaited: &[String]) -> Result<bool, 
     Ok(reported)
 }
 
-pub(super) fn person(reason: &str) -> Waiting {
+fn person(reason: &str, stopped: Option<Stopped>) -> Waiting {
     Waiting {
         what: "person".into(),
         name: "resume".into(),
         because: reason.into(),
         until: None,
+        stopped,
     }
+}
+
+/// What a run that rests waits for; nothing if it does not rest.
+pub(super) fn resting(history: &History) -> Option<Waiting> {
+    let reason = history.paused.as_ref()?;
+    Some(person(reason, history.stopped.clone()))
 }
 
 pub(super) fn state_of(history: &History) -> &'static str {

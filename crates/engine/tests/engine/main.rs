@@ -7,6 +7,7 @@ mod brokers;
 mod chain;
 mod children;
 mod crash;
+mod dead;
 mod events;
 mod external;
 mod fork;

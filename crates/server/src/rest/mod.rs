@@ -53,11 +53,15 @@ pub use host::{Draining, HostView};
 pub use jobs::body::{Job, JobApprovals, JobEvidence, JobStage};
 pub use page::Page;
 pub use plan::{CheckedPlan, PlanText};
+pub use queue::pause::{KeyStanding, PauseOrder, ResumeOrder};
 pub use queue::show::{Lane, LaneDepth, Paused, Queue};
-pub use runs::body::{Entry, Run, Step};
+pub use runs::body::{Child, DeadLetter, Entry, Run, RunState, Step};
+pub use runs::bulk::{BulkAnswer, BulkItem, BulkOrder, BulkVerb};
+pub use runs::filter::RunFilter;
 pub use runs::fork::Fork;
 pub use runs::retry::Retry;
 pub use runs::signal::Signal;
+pub use runs::why::Why;
 pub use schedules::add::NewSchedule;
 pub use schedules::body::Schedule;
 pub use schedules::list::Schedules;
@@ -88,7 +92,9 @@ fn probing() -> OpenApiRouter<Server> {
 pub(crate) fn endpoints() -> OpenApiRouter<Server> {
     probing()
         .routes(routes!(runs::list::list))
+        .routes(routes!(runs::bulk::bulk))
         .routes(routes!(runs::show::show))
+        .routes(routes!(runs::why::why))
         .routes(routes!(runs::entries::entries))
         .routes(routes!(runs::events::events))
         .routes(routes!(runs::cancel::cancel))
@@ -105,6 +111,8 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(worker::report::report))
         .routes(routes!(worker::log::log))
         .routes(routes!(queue::show::show))
+        .routes(routes!(queue::pause::pause))
+        .routes(routes!(queue::pause::resume))
         .routes(routes!(plan::plan))
         .routes(routes!(execute::execute))
         .routes(routes!(jobs::list::list))

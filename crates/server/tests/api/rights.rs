@@ -52,7 +52,15 @@ fn table() -> Vec<Row> {
         row("GET", "/metrics", 200, 200),
         row("GET", "/api/v1/queue", 200, 200),
         row("GET", "/api/v1/runs", 200, 200),
+        with(
+            "POST",
+            "/api/v1/runs/bulk",
+            json!({ "action": "cancel", "filter": {} }),
+            200,
+            200,
+        ),
         row("GET", "/api/v1/runs/{run}", 404, 404),
+        row("GET", "/api/v1/runs/{run}/why", 404, 404),
         row("GET", "/api/v1/runs/{run}/tasks", 404, 404),
         row("GET", "/api/v1/runs/{run}/logs", 404, 404),
         row("GET", "/api/v1/runs/{run}/entries", 404, 404),
@@ -95,6 +103,20 @@ fn table() -> Vec<Row> {
 
 fn steering() -> Vec<Row> {
     vec![
+        with(
+            "POST",
+            "/api/v1/queue/pause",
+            json!({ "key": "api" }),
+            403,
+            403,
+        ),
+        with(
+            "POST",
+            "/api/v1/queue/resume",
+            json!({ "key": "api" }),
+            403,
+            403,
+        ),
         row("POST", "/api/v1/runs/{run}/cancel", 403, 403),
         row("POST", "/api/v1/runs/{run}/pause", 403, 403),
         row("POST", "/api/v1/runs/{run}/resume", 403, 403),

@@ -231,3 +231,106 @@ async fn a_person_answers_a_question_and_a_program_does_not() {
     assert_eq!(decided["payload"]["reason"], "it breaks the ledger");
     site.close().await;
 }
+
+#[tokio::test]
+async fn many_runs_are_asked_a_page_at_a_time() {
+    let site = Site::open().await;
+    let done = site.settled(json!("done")).await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(site.settled(json!("question")).await.to_string());
+    }
+    waiting.reverse();
+    let ask = |order: Value| {
+        let ask = site.ask("POST", "/api/v1/runs/bulk").token(&site.service);
+        ask.json(&order).send()
+    };
+    let filter = json!({ "kind": "test", "state": "waiting" });
+    let order = json!({ "action": "cancel", "filter": filter, "dry_run": true });
+    let told = ask(order).await.ok(200);
+    let refusals = told["runs"].as_array().unwrap().iter();
+    assert!(
+        refusals.into_iter().all(|item| item["code"] == "AUTH-0001"),
+        "the service account may not steer what is not its own: {told}"
+    );
+    let client = site.client().await;
+    let own = async |order: Value| {
+        let asked = client.post::<_, Value>("/api/v1/runs/bulk", &order);
+        asked.await.unwrap()
+    };
+    let first = own(json!({ "action": "cancel", "filter": filter, "limit": 2 })).await;
+    let runs: Vec<_> = first["runs"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        (&runs[0]["run"], &runs[1]["run"]),
+        (&json!(waiting[0]), &json!(waiting[1]))
+    );
+    assert!(runs.iter().all(|run| run["outcome"] == "done"), "{first}");
+    let rest = json!({ "action": "cancel", "filter": filter, "limit": 2, "cursor": first["next"] });
+    let second = own(rest).await;
+    assert_eq!(second["runs"][0]["run"], json!(waiting[2]));
+    assert!(second["next"].is_null(), "{second}");
+    let ended = json!({ "action": "pause", "filter": { "title": "", "state": "succeeded" } });
+    let ended = own(ended).await;
+    assert_eq!(ended["runs"][0]["run"], json!(done));
+    assert_eq!(ended["runs"][0]["code"], "RUN-0002");
+    for bad in [
+        json!({ "action": "cancel" }),
+        json!({ "action": "erase", "filter": {} }),
+        json!({ "action": "cancel", "filter": { "cause": "tired" } }),
+        json!({ "action": "cancel", "filter": { "colour": "red" } }),
+    ] {
+        let ask = site.ask("POST", "/api/v1/runs/bulk").token(&site.user);
+        ask.json(&bad).send().await.problem(400, "HTTP-0008");
+    }
+    let dead = site.get("/api/v1/runs?dead=true").send().await.ok(200);
+    assert_eq!(dead["items"], json!([]));
+    site.close().await;
+}
+
+#[tokio::test]
+async fn a_run_says_why_it_waits_in_the_words_of_the_command() {
+    let site = Site::open().await;
+    let run = site.settled(json!("question")).await;
+    let why = site.get(&format!("/api/v1/runs/{run}/why")).send().await;
+    let why = why.ok(200);
+    assert_eq!(
+        (&why["state"], &why["waiting"]["for"]),
+        (&json!("waiting"), &json!("approval"))
+    );
+    let first = why["lines"][0].as_str().unwrap();
+    assert!(first.starts_with("waiting for approval "), "{why}");
+    assert!(why["queue"].is_null() && why["tasks"] == json!([]), "{why}");
+    let done = site.settled(json!("done")).await;
+    let why = site.get(&format!("/api/v1/runs/{done}/why")).send().await;
+    let first = why.ok(200)["lines"][0].as_str().unwrap().to_owned();
+    assert!(
+        first.starts_with("it does not wait: succeeded since "),
+        "{first}"
+    );
+    site.close().await;
+}
+
+#[tokio::test]
+async fn the_owner_pauses_a_key_and_resumes_it() {
+    let site = Site::open().await;
+    let client = site.client().await;
+    let say = async |verb: &str, body: Value| {
+        let address = format!("/api/v1/queue/{verb}");
+        client.post::<_, Value>(&address, &body).await
+    };
+    let paused = say("pause", json!({ "key": "api", "reason": "their night" }))
+        .await
+        .unwrap();
+    assert_eq!(paused["key"], "api");
+    let queue = site.get("/api/v1/queue").send().await.ok(200);
+    assert_eq!(queue["paused"][0]["key"], "api");
+    let because = queue["paused"][0]["because"].as_str().unwrap();
+    assert!(because.contains("their night"), "{because}");
+    let resumed = say("resume", json!({ "key": "api" })).await.unwrap();
+    assert!(resumed["until"].is_null(), "{resumed}");
+    let queue = site.get("/api/v1/queue").send().await.ok(200);
+    assert_eq!(queue["paused"], json!([]));
+    let refused = say("pause", json!({ "key": "" })).await.unwrap_err();
+    assert!(refused.to_string().contains("QUEUE-0001"), "{refused}");
+    site.close().await;
+}

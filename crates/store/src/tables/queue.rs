@@ -192,6 +192,11 @@ impl Flow {
     }
 }
 
+/// What the flows of a lane begin with.
+pub(super) fn lane_prefix(lane: &str) -> String {
+    format!("{lane}{BETWEEN}")
+}
+
 /// Where a run stands in the queue, or stood before it was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {

@@ -2,7 +2,7 @@
 
 use matrix_core::{Digest, RunId, Scope, Timestamp};
 
-use super::queue::{Flow, Placement};
+use super::queue::{self, Flow, Placement};
 use crate::error::StoreError;
 use crate::params;
 use crate::sql::{Row, Statement, Tx};
@@ -22,34 +22,49 @@ const INSERT: Statement = Statement::new(
              $18)",
 );
 const GET: Statement = Statement::new("runs.get", select!("WHERE run = $1"));
-const LIST: Statement = Statement::new(
-    "runs.list",
-    select!(
-        "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
-               AND ($5 = '' OR kind = $5) AND ($6 = '' OR instr(lower(title), lower($6)) > 0)
-         ORDER BY run DESC LIMIT $7"
-    ),
-)
-.on_postgres(select!(
-    "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
-           AND ($5 = '' OR kind = $5) AND ($6 = '' OR strpos(lower(title COLLATE \"C\"), lower($6 COLLATE \"C\")) > 0)
-     ORDER BY run DESC LIMIT $7"
-));
+/// A list: `$has` finds the title's part, and `$more` narrows it further.
+macro_rules! list {
+    (sqlite, $more:literal) => {
+        list!("instr(lower(title), lower($6)) > 0", $more)
+    };
+    (postgres, $more:literal) => {
+        list!(
+            "strpos(lower(title COLLATE \"C\"), lower($6 COLLATE \"C\")) > 0",
+            $more
+        )
+    };
+    ($has:literal, $more:literal) => {
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs
+             WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
+                   AND ($5 = '' OR kind = $5) AND ($6 = '' OR ",
+            $has,
+            ") AND ($8 = '' OR substr(flow, 1, length($8)) = $8)
+                   AND ($9 = '' OR concurrency_key = $9) ",
+            $more,
+            " ORDER BY run DESC LIMIT $7"
+        )
+    };
+}
+
+const LIST: Statement =
+    Statement::new("runs.list", list!(sqlite, "")).on_postgres(list!(postgres, ""));
 /// The same in one state, of which there may be few among many.
-const LIST_STATE: Statement = Statement::new(
-    "runs.list_state",
-    select!(
-        "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
-               AND ($5 = '' OR kind = $5) AND ($6 = '' OR instr(lower(title), lower($6)) > 0)
-               AND state = $8
-         ORDER BY run DESC LIMIT $7"
+const LIST_STATE: Statement = Statement::new("runs.list_state", list!(sqlite, "AND state = $10"))
+    .on_postgres(list!(postgres, "AND state = $10"));
+/// The same of those that stopped by themselves, of which there should be fewer still.
+const LIST_STOPPED: Statement = Statement::new(
+    "runs.list_stopped",
+    list!(
+        sqlite,
+        "AND state = 'paused' AND stopped <> '' AND ($10 = '' OR stopped = $10)"
     ),
 )
-.on_postgres(select!(
-    "WHERE organisation = $1 AND workspace = $2 AND run < $3 AND run >= $4
-           AND ($5 = '' OR kind = $5) AND ($6 = '' OR strpos(lower(title COLLATE \"C\"), lower($6 COLLATE \"C\")) > 0)
-           AND state = $8
-     ORDER BY run DESC LIMIT $7"
+.on_postgres(list!(
+    postgres,
+    "AND state = 'paused' AND stopped <> '' AND ($10 = '' OR stopped = $10)"
 ));
 const SCHEDULE: Statement = Statement::new(
     "runs.schedule",
@@ -85,7 +100,7 @@ const MOVE_HEAD: Statement = Statement::new(
 const RELEASE: Statement = Statement::new(
     "runs.release",
     "UPDATE runs SET state = $2, waiting = $3, wake_at = $4, owner = NULL, updated_at = $5,
-                     queued_at = $5, crashes = 0
+                     queued_at = $5, crashes = 0, stopped = $7
      WHERE run = $1 AND epoch = $6",
 );
 const WAKE: Statement = Statement::new(
@@ -145,6 +160,7 @@ pub const STATEMENTS: &[Statement] = &[
     GET,
     LIST,
     LIST_STATE,
+    LIST_STOPPED,
     SCHEDULE,
     UNFINISHED,
     CLAIM,
@@ -312,12 +328,21 @@ pub struct Filter {
     pub before: Option<RunId>,
     /// Only runs that were created at this time or later.
     pub since: Option<Timestamp>,
+    /// Only runs that were created before this time.
+    pub until: Option<Timestamp>,
     /// Only runs of this kind; empty for all.
     pub kind: String,
     /// Only runs in this state; empty for all.
     pub state: String,
     /// Only runs whose title has this in it, in whatever case of ASCII letters; empty for all.
     pub title: String,
+    /// Only runs that queue in this lane; empty for all.
+    pub lane: String,
+    /// Only runs with this concurrency key; empty for all.
+    pub key: String,
+    /// Only runs that rest because they stopped by themselves: for this cause, or for any if it is
+    /// empty.
+    pub stopped: Option<String>,
 }
 
 /// Runs of a scope, newest first, at most `limit`.
@@ -327,28 +352,38 @@ pub fn list(
     filter: &Filter,
     limit: i64,
 ) -> Result<Vec<RunRow>, StoreError> {
-    let before = filter.before.unwrap_or(RunId::from_bytes([0xff; 16]));
+    let newest = RunId::from_bytes([0xff; 16]);
+    let before = filter.before.unwrap_or(newest);
+    let before = before.min(filter.until.map_or(newest, RunId::first_at));
     let since = filter
         .since
         .map_or(RunId::from_bytes([0; 16]), RunId::first_at);
-    let (organisation, workspace) = (&scope.organisation, &scope.workspace);
-    let Filter {
-        kind, state, title, ..
-    } = filter;
+    let lane = match &*filter.lane {
+        "" => String::new(),
+        lane => queue::lane_prefix(lane),
+    };
+    let rests = matches!(&*filter.state, "" | "paused");
+    let (statement, narrowed) = match &filter.stopped {
+        Some(_) if !rests => return Ok(Vec::new()),
+        Some(cause) => (&LIST_STOPPED, Some(cause)),
+        None if filter.state.is_empty() => (&LIST, None),
+        None => (&LIST_STATE, Some(&filter.state)),
+    };
     let all = params![
-        organisation,
-        workspace,
+        &scope.organisation,
+        &scope.workspace,
         &before,
         &since,
-        kind,
-        title,
+        &filter.kind,
+        &filter.title,
         limit,
-        state
+        &lane,
+        &filter.key,
+        narrowed
     ];
-    let (statement, params) = if state.is_empty() {
-        (&LIST, &all[..7])
-    } else {
-        (&LIST_STATE, &all[..])
+    let params = match narrowed {
+        Some(_) => &all[..],
+        None => &all[..9],
     };
     tx.within(scope, |tx| {
         tx.query(statement, params)?.iter().map(run_row).collect()
@@ -441,6 +476,8 @@ pub struct Release<'a> {
     pub waiting: Option<&'a str>,
     /// When a timer wakes it.
     pub wake_at: Option<Timestamp>,
+    /// A word for why it stopped by itself; empty if it did not.
+    pub stopped: &'a str,
 }
 
 /// Gives up ownership; false means it was lost before.
@@ -455,8 +492,9 @@ pub fn release(
         state,
         waiting,
         wake_at,
+        stopped,
     } = release;
-    let params = params![&id, *state, *waiting, *wake_at, at, epoch];
+    let params = params![&id, *state, *waiting, *wake_at, at, epoch, *stopped];
     Ok(tx.owns_run(id)? && tx.execute(&RELEASE, params)? == 1)
 }
 

@@ -2,6 +2,7 @@
 
 use matrix_core::{Digest, RunId, Timestamp};
 use matrix_engine::runs::RunView;
+use matrix_engine::stopped::Stopped;
 use matrix_store::tables::runs::RunRow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,9 +11,9 @@ use utoipa::ToSchema;
 use crate::rest::answer::{Links, run_links};
 
 /// What a run is doing, or how it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum RunState {
+pub enum RunState {
     /// It waits for a worker.
     Ready,
     /// A worker drives it.
@@ -60,6 +61,9 @@ pub struct Run {
     pub state: String,
     /// What it waits for, since when and why.
     pub waiting: Option<Value>,
+    /// Of a run that rests because it stopped by itself: why, and what to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<DeadLetter>,
     /// The lane it queues in.
     pub lane: String,
     /// How urgent it is: 0 to 9, which is the most urgent.
@@ -104,6 +108,36 @@ pub struct Run {
     pub links: Links,
 }
 
+/// How a run came to rest by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetter {
+    /// Why: `crashes`, `retries`, `doubt`, `divergence`, `function`, `erased`, `undo`, `damage` or
+    /// `panic`.
+    pub cause: String,
+    /// The step it stopped at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// How often that was tried, or how many of its owners died; zero where nothing was tried.
+    pub tries: u32,
+    /// Since when, in microseconds since 1970.
+    #[schema(value_type = i64)]
+    pub since: Timestamp,
+    /// What a person does next.
+    pub next: String,
+}
+
+impl DeadLetter {
+    fn of(run: RunId, stopped: Stopped) -> Self {
+        Self {
+            cause: stopped.cause.as_str().into(),
+            next: stopped.cause.next(run),
+            step: stopped.step,
+            tries: stopped.tries,
+            since: stopped.since,
+        }
+    }
+}
+
 /// A run that another one started, as that one knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Child {
@@ -135,7 +169,9 @@ pub struct Step {
 impl From<RunRow> for Run {
     fn from(row: RunRow) -> Self {
         let waiting = row.waiting.as_deref();
+        let stopped = Stopped::of(&row);
         Self {
+            stopped: stopped.map(|stopped| DeadLetter::of(row.run, stopped)),
             run: row.run,
             kind: row.kind,
             version: row.version,
@@ -175,7 +211,9 @@ impl From<RunView> for Run {
             kind: child.kind,
             state: child.state.to_owned(),
         });
+        let stopped = view.stopped.clone();
         Self {
+            stopped: stopped.map(|stopped| DeadLetter::of(view.run, stopped)),
             run: view.run,
             kind: view.kind,
             version: view.version,

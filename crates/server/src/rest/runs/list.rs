@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::body::{Run, RunState};
+use super::filter::RunFilter;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::Asked;
 use crate::problem::Failure;
@@ -29,6 +30,17 @@ pub(crate) struct RunQuery {
     /// Only runs created then or later, in microseconds since 1970.
     #[param(value_type = Option<i64>)]
     since: Option<Timestamp>,
+    /// Only runs created before then, in microseconds since 1970.
+    #[param(value_type = Option<i64>)]
+    until: Option<Timestamp>,
+    /// Only runs that queue in this lane.
+    lane: Option<String>,
+    /// Only runs with this concurrency key.
+    key: Option<String>,
+    /// Only runs that stopped by themselves and rest until a person looks at them.
+    dead: Option<bool>,
+    /// Only those of them that stopped for this cause, such as `crashes`, `retries` or `doubt`.
+    cause: Option<String>,
     /// Where the page begins: `next` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<RunId>,
@@ -48,13 +60,21 @@ pub(crate) async fn list(
     Asked(query): Asked<RunQuery>,
 ) -> Result<Page<Run>, Failure> {
     let limit = page::limit(query.limit);
+    let filter = RunFilter {
+        kind: query.kind,
+        state: query.state,
+        title: query.title,
+        since: query.since,
+        until: query.until,
+        lane: query.lane,
+        key: query.key,
+        dead: query.dead == Some(true),
+        cause: query.cause,
+    };
     let action = RunList {
         filter: Filter {
             before: query.cursor,
-            since: query.since,
-            kind: query.kind.unwrap_or_default(),
-            state: query.state.map_or("", RunState::as_str).into(),
-            title: query.title.unwrap_or_default(),
+            ..filter.checked()?
         },
         limit: limit + 1,
     };

@@ -1,9 +1,11 @@
 //! `/api/v1/runs`: runs of every kind, their journals, and what can be asked of them.
 
 pub(crate) mod body;
+pub(crate) mod bulk;
 pub(crate) mod cancel;
 pub(crate) mod entries;
 pub(crate) mod events;
+pub(crate) mod filter;
 pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod pause;
@@ -11,6 +13,7 @@ pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod show;
 pub(crate) mod signal;
+pub(crate) mod why;
 
 use matrix_core::{Action, Authorised, Caller, RunId};
 

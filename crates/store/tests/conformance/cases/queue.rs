@@ -201,6 +201,7 @@ fn counts_who_runs(site: &Site) {
         state: "succeeded",
         waiting: None,
         wake_at: None,
+        stopped: "",
     };
     site.engine(move |tx| runs::release(tx, run_id(2), 1, &release, at(3)));
     assert_eq!(running(key("k")), 0);

@@ -52,6 +52,7 @@ fn with_ended(site: &Site) {
                 state: "succeeded",
                 waiting: None,
                 wake_at: None,
+                stopped: "",
             };
             let ended = at(i64::from(number) * 10);
             runs::release(tx, run_id(number), 1, &release, ended)?;

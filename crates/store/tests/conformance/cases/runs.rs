@@ -11,6 +11,7 @@ pub(super) const CASES: &[Row] = &[
     ("runs::insert", inserts, keeps_inserts),
     ("runs::get", gets, keeps_rows),
     ("runs::list", lists, keeps_lists),
+    ("runs::list", lists_the_stopped, keeps_lists),
     ("runs::schedule", finds_schedules, |s| {
         s.with_runs(&[1]);
         let seen = s.spy(|tx| runs::schedule(tx, &theirs(), "test 1"));
@@ -94,6 +95,7 @@ fn finds_schedules(site: &Site) {
         state: "cancelled",
         waiting: None,
         wake_at: None,
+        stopped: "",
     };
     site.engine(move |tx| runs::release(tx, run_id(1), 0, &ended, at(2)));
     assert_eq!(find(), None);
@@ -166,6 +168,46 @@ fn lists(site: &Site) {
     assert_eq!(ids(|f| f.title = "%x".into(), 9), []);
     let far = |f: &mut Filter| f.since = Some(matrix_core::Timestamp::from_micros(1 << 55));
     assert_eq!(ids(far, 9), []);
+    assert_eq!(ids(|f| f.until = Some(at(0)), 9), []);
+    let mut slow = run_row(5, &ours());
+    slow.placement.lane = "slow".into();
+    slow.placement.key = "k".into();
+    site.ours(move |tx| runs::insert(tx, &slow));
+    assert_eq!(ids(|f| f.lane = "slow".into(), 9), [run_id(5)]);
+    assert_eq!(ids(|f| f.lane = "slo".into(), 9), []);
+    assert_eq!(ids(|f| f.key = "k".into(), 9), [run_id(5)]);
+}
+
+/// Whoever rests because it stopped by itself is found, for its cause or for any.
+fn lists_the_stopped(site: &Site) {
+    site.with_runs(&[1, 2, 3]);
+    let list = |filter: &Filter| {
+        let rows = site.see(|tx| runs::list(tx, &ours(), filter, 9));
+        rows.into_iter().map(|row| row.run).collect::<Vec<_>>()
+    };
+    for (number, stopped) in [(1, ""), (2, "crashes"), (3, "doubt")] {
+        let release = Release {
+            state: "paused",
+            waiting: None,
+            wake_at: None,
+            stopped,
+        };
+        site.engine(move |tx| runs::release(tx, run_id(number), 0, &release, at(2)));
+    }
+    let of = |cause: &str| Filter {
+        stopped: Some(cause.into()),
+        ..Filter::default()
+    };
+    assert_eq!(list(&of("")), [run_id(3), run_id(2)]);
+    assert_eq!(list(&of("crashes")), [run_id(2)]);
+    let elsewhere = Filter {
+        state: "ready".into(),
+        ..of("")
+    };
+    assert_eq!(list(&elsewhere), []);
+    // Whoever goes on is no dead letter any more, though nobody cleared the word.
+    site.engine(|tx| runs::wake(tx, run_id(2), WakePaused::Yes, at(3)));
+    assert_eq!(list(&of("")), [run_id(3)]);
 }
 
 fn keeps_lists(site: &Site) {
@@ -191,6 +233,7 @@ fn in_every_state(site: &Site) {
         ] {
             let release = Release {
                 state,
+                stopped: "",
                 waiting: Some("{}"),
                 wake_at,
             };
@@ -273,6 +316,7 @@ fn keeps_the_head(site: &Site) {
 
 const WAITS: Release<'_> = Release {
     state: "waiting",
+    stopped: "",
     waiting: Some("{\"what\":\"signal\"}"),
     wake_at: Some(matrix_core::Timestamp::from_micros(40)),
 };
