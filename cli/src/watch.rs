@@ -1,6 +1,7 @@
 //! Following a run through its journal, which is read and never asked for: it works beside a host,
 //! through a hand-over, and after a crash.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use matrix_changes::view::stage_of;
@@ -8,8 +9,10 @@ use matrix_core::{Clock, Problem, RunId, Timestamp};
 use matrix_engine::EntryKind;
 use matrix_engine::entry::Entry;
 use matrix_engine::journal;
+use matrix_engine::runs::{RunRead, steps_under_way};
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, RunRow};
+use serde_json::Value;
 
 use crate::output;
 use crate::place::is_hosted;
@@ -97,6 +100,10 @@ pub(crate) async fn follow(
                 progress.end();
                 return Ok(Followed::Unhosted(row));
             }
+            if show == Show::Progress {
+                let request = reader.may(RunRead { run })?;
+                progress.steps(steps_under_way(&reader.database, &request)?, clock.now());
+            }
         }
         progress.tick(clock.now());
         tokio::time::sleep(INTERVAL).await;
@@ -123,6 +130,8 @@ struct Progress {
     show: Show,
     began: Timestamp,
     stage: &'static str,
+    /// How far the steps under way were said to be.
+    said: BTreeMap<String, Value>,
 }
 
 impl Progress {
@@ -131,6 +140,7 @@ impl Progress {
             show,
             began,
             stage: "",
+            said: BTreeMap::new(),
         }
     }
 
@@ -150,6 +160,17 @@ impl Progress {
         }
     }
 
+    /// Shows how far each step under way is, where that is news.
+    fn steps(&mut self, said: BTreeMap<String, Value>, now: Timestamp) {
+        let elapsed = now.since(self.began).as_secs_f64();
+        for (path, progress) in &said {
+            if self.said.get(path) != Some(progress) {
+                line(elapsed, &format!("… {path}: {}", how_far(progress)));
+            }
+        }
+        self.said = said;
+    }
+
     fn tick(&mut self, now: Timestamp) {
         if self.show == Show::Progress && output::on_terminal() {
             let elapsed = now.since(self.began).as_secs_f64();
@@ -162,6 +183,18 @@ impl Progress {
             output::live("");
         }
     }
+}
+
+/// How far a step is: `40 of 100, message` where it is said so, or in a worker's own words.
+pub(crate) fn how_far(progress: &Value) -> String {
+    let Some(done) = progress["done"].as_u64() else {
+        return progress.to_string();
+    };
+    let total = progress["total"].as_u64();
+    let total = total.map_or_else(String::new, |total| format!(" of {total}"));
+    let message = progress["message"].as_str().filter(|text| !text.is_empty());
+    let message = message.map_or_else(String::new, |text| format!(", {text}"));
+    format!("{done}{total}{message}")
 }
 
 fn line(elapsed: f64, text: &str) {

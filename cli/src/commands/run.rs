@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 use crate::reader::{Forsaken, Reader};
-use crate::watch::{BEGINNING, Followed, Show, Through, follow, row};
+use crate::watch::{BEGINNING, Followed, Show, Through, follow, how_far, row};
 
 /// A value on the command line is not JSON.
 pub(super) const NOT_JSON: Code = Code::new("CLI-0003", 422, 2, "not JSON");
@@ -267,7 +267,13 @@ pub(super) fn print_view(view: &RunView) {
             .as_deref()
             .map(|error| format!(": {error}"))
             .unwrap_or_default();
-        output::line(format_args!("  {:<9} {}{error}", step.state, step.path));
+        let progress = step.progress.as_ref();
+        let progress = progress.map(|said| format!(" ({})", how_far(said)));
+        let progress = progress.unwrap_or_default();
+        output::line(format_args!(
+            "  {:<9} {}{progress}{error}",
+            step.state, step.path
+        ));
     }
     for child in &view.children {
         output::line(format_args!(

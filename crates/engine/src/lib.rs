@@ -54,7 +54,7 @@ pub use entry::{Draft, Entry, EntryKind};
 pub use error::{RunError, StepError};
 pub use events::{Events, Forwarder};
 pub use journal::Journal;
-pub use run::{Child, Decision, NewChild, Run, Saga, Verdict};
+pub use run::{Child, Decision, NewChild, Progress, Run, Saga, Verdict};
 pub use step::{EffectClass, RetryPolicy, Step, StepContext};
 pub use tasks::{Task, TaskFunction};
 pub use worker::DurableFunction;

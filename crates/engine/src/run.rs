@@ -5,7 +5,8 @@
 //! its input and on what earlier steps gave.
 //!
 //! Here is the run itself with its branches and boundaries; `execute` does a step once, `remote` lets
-//! a worker outside do it, `sleep` and `signal` wait for time and for a value from outside,
+//! a worker outside do it, `pulse` hears its
+//! signs of life, `sleep` and `signal` wait for time and for a value from outside,
 //! `approval` asks a person, `child` starts other runs, `choose` takes the first of several branches,
 //! `recorded` remembers what replay must find again: times, random numbers, versions.
 
@@ -13,6 +14,7 @@ mod approval;
 mod child;
 mod choose;
 mod execute;
+mod pulse;
 mod recorded;
 mod remote;
 mod saga;
@@ -27,12 +29,14 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use matrix_core::{Caller, RunId, Timestamp};
 use matrix_store::tables::queue::Placement;
-use matrix_store::tables::{runs, workers};
+use matrix_store::tables::{runs, step_progress, workers};
 use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::approval::{Decision, Verdict, approval_id};
 pub use self::child::{Child, NewChild};
+pub(crate) use self::pulse::Pulse;
+pub use self::pulse::{Progress, SILENT, UNHEARD};
 pub use self::saga::Saga;
 use crate::engine::Engine;
 use crate::entry::{Draft, EntryKind};
@@ -66,8 +70,27 @@ pub(crate) struct Execution {
     pub(crate) occurrences: Mutex<BTreeMap<String, u32>>,
     /// How many signals of each name the function has been given.
     pub(crate) taken: Mutex<BTreeMap<String, usize>>,
+    /// The addresses of the steps of which it is written how far they are.
+    pub(crate) told: Mutex<BTreeSet<String>>,
     /// Nothing is done or written: what is not recorded ends the execution.
     pub(crate) is_replay: bool,
+}
+
+impl Execution {
+    /// It is written how far a step is.
+    fn say_told(&self, path: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(path.to_owned());
+    }
+
+    /// What forgets how far a step was, in the transaction that says how its attempt ended; nothing
+    /// if nobody said so.
+    fn forget_progress(&self, path: &str) -> Option<Beside> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = told.take(path)?;
+        let run = self.fence.run;
+        Some(Box::new(move |tx| step_progress::remove(tx, run, &path)))
+    }
 }
 
 /// A run, as its durable function sees it. Cheap to clone.

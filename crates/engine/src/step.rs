@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::error::StepError;
+use crate::run::{Progress, Pulse};
 
 /// What a crash between a step's beginning and its result means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,7 @@ pub struct Step {
     pub(crate) class: EffectClass,
     pub(crate) input: Result<Digest, NotCanonical>,
     pub(crate) retry: RetryPolicy,
+    pub(crate) heartbeat_timeout: Option<Duration>,
     pub(crate) probe: Option<Probe>,
     pub(crate) projection: Option<Projection>,
 }
@@ -125,6 +127,7 @@ impl Step {
             class,
             input: Ok(Digest::of(b"")),
             retry: RetryPolicy::default(),
+            heartbeat_timeout: None,
             probe: None,
             projection: None,
         }
@@ -167,6 +170,16 @@ impl Step {
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// How long an attempt may show no sign of life ([`StepContext::heartbeat`] or
+    /// [`StepContext::progress`]) before it is given up: its work is dropped, and what follows is what
+    /// follows an error that may go away. A read or an idempotent step is tried again, and an external
+    /// one is in doubt. Without it an attempt may take as long as it likes.
+    #[must_use]
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
+        self.heartbeat_timeout = Some(timeout);
         self
     }
 
@@ -233,6 +246,33 @@ pub struct StepContext {
     pub interrupted: bool,
     /// Becomes true when the run is cancelled.
     pub cancelled: watch::Receiver<bool>,
+    pub(crate) pulse: Pulse,
+}
+
+impl StepContext {
+    /// Says that the attempt lives. An error means that nobody wants it any more, because it was
+    /// silent for too long or the run is another worker's by now: its work is to end.
+    pub async fn heartbeat(&self) -> Result<(), StepError> {
+        self.pulse.beat(None).await
+    }
+
+    /// Says that the attempt lives, and how far it is, for whoever watches: how much is done of how
+    /// much, in units of the step's own, and what it is doing. It may be said as often as it is known;
+    /// the newest is kept, is written at most once a second, and is no entry of the journal.
+    pub async fn progress(
+        &self,
+        done: u64,
+        total: Option<u64>,
+        message: &str,
+    ) -> Result<(), StepError> {
+        let message = message.to_owned();
+        let progress = Progress {
+            done,
+            total,
+            message,
+        };
+        self.pulse.beat(Some(progress)).await
+    }
 }
 
 #[cfg(test)]

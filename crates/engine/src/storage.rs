@@ -32,6 +32,8 @@ pub enum Purpose {
     Leave,
     /// A key is paused.
     Throttle,
+    /// An owner says how far a step is.
+    Progress(Fence),
     /// Somebody has something to say to a run.
     Message(RunId),
     /// A worker outside leases, beats or reports, or is lost.

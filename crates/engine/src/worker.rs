@@ -180,6 +180,7 @@ impl Drive {
             draining: self.draining.clone(),
             occurrences: Mutex::default(),
             taken: Mutex::default(),
+            told: Mutex::default(),
             is_replay: false,
         });
         let outcome = self.execute(&*function, &execution, input).await?;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Run, waiting};
+use super::{Pulse, Run, waiting};
 use crate::engine::PAUSE_MAX;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{Retry, RunError, StepError};
@@ -93,7 +93,8 @@ impl Run {
                 self.hold().await?;
             }
             let (about, began) = (context.clone(), self.execution.journal.clock.now());
-            let done = work(context).await;
+            let pulse = context.pulse.clone();
+            let done = pulse.attend(step.heartbeat_timeout, work(context)).await?;
             self.tell(&step, &about, began, done.as_ref().err());
             match done {
                 Ok(result) => {
@@ -170,6 +171,7 @@ impl Run {
             epoch,
             attempt: record.begun.max(record.failures) + 1,
             interrupted: record.open || record.in_doubt,
+            pulse: Pulse::new(self, path),
             cancelled: if self.shielded {
                 watch::channel(false).1
             } else {
@@ -262,6 +264,7 @@ impl Run {
             fingerprint: fingerprint.into(),
             payload,
         };
+        let beside = both(beside, self.execution.forget_progress(path));
         self.append_as(actor, draft, both(beside, pause)).await?;
         if exhausted && !is_final {
             return Err(RunError::needs_person(
@@ -316,6 +319,7 @@ impl Run {
             let value = value.clone();
             Box::new(move |tx| project(tx, &value, at))
         });
+        let beside = both(beside, self.execution.forget_progress(path));
         self.append(draft, beside).await
     }
 }

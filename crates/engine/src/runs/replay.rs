@@ -145,6 +145,7 @@ fn execution(
         draining: watch::channel(false).1,
         occurrences: Mutex::default(),
         taken: Mutex::default(),
+        told: Mutex::default(),
         is_replay: true,
     }))
 }

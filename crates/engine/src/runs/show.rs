@@ -1,8 +1,11 @@
 //! One run: its row, its steps, what it waits for.
 
+use std::collections::BTreeMap;
+
 use matrix_core::{Action, Authorised, Digest, RunId, Timestamp};
 use matrix_store::tables::runs::{self, RunRow};
-use matrix_store::{Blobs, Database, StoreError};
+use matrix_store::tables::{step_progress, tasks};
+use matrix_store::{Blobs, Database, StoreError, Tx};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -102,6 +105,9 @@ pub struct StepView {
     pub failures: u32,
     /// The error it ended with.
     pub error: Option<String>,
+    /// How far it is, in its own words, or those of the worker that does it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Value>,
 }
 
 impl RunView {
@@ -124,6 +130,7 @@ impl RunView {
                 Some(Err(error)) => Some(error.message.clone()),
                 _ => None,
             },
+            progress: None,
         });
         let children = history
             .children()
@@ -175,7 +182,55 @@ pub fn show(
 ) -> Result<RunView, RequestError> {
     let row = row(database, request)?;
     let history = lineage::history(database, blobs, &row)?;
-    Ok(RunView::new(row, &history))
+    let said = database.read_now::<_, StoreError, _>(|tx| progress(tx, &row))?;
+    let mut view = RunView::new(row, &history);
+    for step in &mut view.steps {
+        if matches!(step.state, "running" | "retrying") {
+            step.progress = said.get(&step.path).cloned();
+        }
+    }
+    // A step that journals no beginning is seen only here.
+    for (path, progress) in said {
+        if !view.steps.iter().any(|step| step.path == path) {
+            view.steps.push(StepView {
+                path,
+                state: "running",
+                failures: 0,
+                error: None,
+                progress: Some(progress),
+            });
+        }
+    }
+    Ok(view)
+}
+
+/// How far the steps under way are, by their addresses: what its owner said of them, and what workers
+/// outside did. Nobody's word is told of a run that is not driven, or of an owner that lost it.
+pub fn steps_under_way(
+    database: &Database,
+    request: &Authorised<RunRead>,
+) -> Result<BTreeMap<String, Value>, RequestError> {
+    let row = row(database, request)?;
+    Ok(database.read_now::<_, StoreError, _>(|tx| progress(tx, &row))?)
+}
+
+/// The most steps that are said to be under way.
+const UNDER_WAY_MAX: i64 = 1_000;
+
+fn progress(tx: &Tx<'_>, row: &RunRow) -> Result<BTreeMap<String, Value>, StoreError> {
+    let parsed = |text: &str| serde_json::from_str(text).ok();
+    let mut said = BTreeMap::new();
+    if row.state == "running" {
+        let own = step_progress::list(tx, row.run, UNDER_WAY_MAX)?;
+        for one in own.into_iter().filter(|one| one.epoch == row.epoch) {
+            said.extend(parsed(&one.progress).map(|value| (one.path, value)));
+        }
+    }
+    for task in tasks::of_run(tx, row.run)? {
+        let value = task.progress.as_deref().and_then(parsed);
+        said.extend(value.map(|value| (task.path, value)));
+    }
+    Ok(said)
 }
 
 /// What a run's journal says has happened.

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use matrix_core::{RunId, Timestamp};
 use matrix_store::tables::inbox::{self, Message};
 use matrix_store::tables::runs::{self, Release, WakePaused};
-use matrix_store::tables::{approvals, tasks};
+use matrix_store::tables::{approvals, step_progress, tasks};
 use matrix_store::{StoreError, Tx};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -335,6 +335,8 @@ impl Drive {
                 approvals::close_others(tx, run, None, "closed", at)?;
                 tasks::withdraw(tx, run)?;
             }
+            // What an owner said before it died is said of nothing that goes on.
+            step_progress::clear(tx, run)?;
             for letter in letters {
                 letter.post(tx, run, at)?;
             }

@@ -12,6 +12,7 @@ mod events;
 mod external;
 mod fork;
 mod full_disk;
+mod heartbeat;
 mod history;
 mod host;
 mod owners;

@@ -71,6 +71,34 @@ async fn a_stream_is_taken_up_where_it_broke_off_and_ends_with_its_run() {
 }
 
 #[tokio::test]
+async fn a_stream_shows_how_far_a_step_is_between_the_entries() {
+    let site = Site::open().await;
+    let run = site.run(json!("long")).await;
+    let address = format!("/api/v1/runs/{run}/events");
+    let mut stream = site.get(&address).open().await;
+    let text = until(stream.body_mut(), "\"rows\"").await;
+    let said = r#"data: {"long#1":{"done":40,"message":"rows","total":100}}"#;
+    assert!(text.contains(said), "{text}");
+    let shown = site
+        .get(&format!("/api/v1/runs/{run}"))
+        .send()
+        .await
+        .ok(200);
+    let step = &shown["steps"][1];
+    assert_eq!(
+        (&step["path"], &step["progress"]["done"]),
+        (&json!("long#1"), &json!(40))
+    );
+    let client = site.client().await;
+    let cancel = format!("/api/v1/runs/{run}/cancel");
+    let _: Value = client.post(&cancel, &json!({})).await.unwrap();
+    let rest = until(stream.body_mut(), "nothing ever says this").await;
+    let found = ids(&(text + &rest));
+    assert_eq!(found, (0..found.len() as i64).collect::<Vec<_>>(), "a gap");
+    site.close().await;
+}
+
+#[tokio::test]
 async fn a_stream_shows_entries_as_they_are_written() {
     let site = Site::open().await;
     let run = site.settled(json!("signal")).await;

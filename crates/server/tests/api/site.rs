@@ -37,7 +37,8 @@ const OWNER: &str = "olga";
 /// The host's name among the owners of runs.
 const WORKER: &str = "host-1";
 
-/// One step, then whatever its input says: wait for a signal, ask a question, or end.
+/// One step, then whatever its input says: wait for a signal, ask a question, work until it is
+/// cancelled, or end.
 struct Function;
 
 #[async_trait]
@@ -55,6 +56,15 @@ impl DurableFunction for Function {
             .await?;
         match input.as_str() {
             Some("signal") => run.signal("go").await,
+            Some("long") => {
+                run.step(Step::read("long"), |context| async move {
+                    context.progress(40, Some(100), "rows").await?;
+                    let mut cancelled = context.cancelled.clone();
+                    drop(cancelled.wait_for(|cancelled| *cancelled).await);
+                    Ok(json!("stopped"))
+                })
+                .await
+            }
             Some("question") => {
                 let decision = run.approval("gate", &json!({ "diff": "abc" })).await?;
                 Ok(json!(decision.verdict))

@@ -23,6 +23,7 @@ pub mod releases;
 pub mod retention;
 pub mod runs;
 pub mod singletons;
+pub mod step_progress;
 pub mod subscriptions;
 pub mod task_logs;
 pub mod tasks;
@@ -48,6 +49,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         retention::STATEMENTS,
         runs::STATEMENTS,
         singletons::STATEMENTS,
+        step_progress::STATEMENTS,
         throttles::STATEMENTS,
         subscriptions::STATEMENTS,
         task_logs::STATEMENTS,

@@ -72,7 +72,7 @@ const SHARED: [&str; 7] = [
 ];
 
 /// Tables of the engine.
-const ENGINES: [&str; 14] = [
+const ENGINES: [&str; 15] = [
     "approvals",
     "checkpoints",
     "directory",
@@ -81,6 +81,7 @@ const ENGINES: [&str; 14] = [
     "runs",
     "shards",
     "singletons",
+    "step_progress",
     "subscriptions",
     "task_logs",
     "tasks",
@@ -93,7 +94,7 @@ const ENGINES: [&str; 14] = [
 fn fill(site: &Site) {
     use matrix_store::tables::{
         approvals, audit, checkpoints, directory, idempotency, inbox, journal, principals, queue,
-        releases, singletons, subscriptions, task_logs, tasks, throttles, workers,
+        releases, singletons, step_progress, subscriptions, task_logs, tasks, throttles, workers,
     };
     site.with_runs(&[1]);
     site.engine(|tx| {
@@ -109,6 +110,7 @@ fn fill(site: &Site) {
         singletons::set(tx, &ours(), "s", run_id(1))?;
         tasks::offer(tx, &task(1, 1, "a#1"))?;
         task_logs::add(tx, &log(1, 1), 9)?;
+        step_progress::say(tx, &crate::site::progress(1, "a#1"))?;
         releases::put_artifact(tx, &artifact(1, "a"))?;
         releases::put_deployment(tx, &deployment(1, 1, &ours(), "active"))?;
         releases::put_release(tx, &release(1, 1, &ours()))?;

@@ -10,6 +10,7 @@ use matrix_store::tables::principals::PrincipalRow;
 use matrix_store::tables::queue::Placement;
 use matrix_store::tables::releases::{ArtifactRow, DeploymentRow, ReleaseRow};
 use matrix_store::tables::runs::{self, RunRow};
+use matrix_store::tables::step_progress::ProgressRow;
 use matrix_store::tables::task_logs::LogRow;
 use matrix_store::tables::tasks::TaskRow;
 use matrix_store::{Database, OpenMode, StoreError, Tx};
@@ -256,6 +257,17 @@ pub(crate) fn log(run: u8, seq: i64) -> LogRow {
         worker: "service:w/1".into(),
         at: at(12),
         text: "one\ntwo".into(),
+    }
+}
+
+/// How far a step of our run is.
+pub(crate) fn progress(run: u8, path: &str) -> ProgressRow {
+    ProgressRow {
+        run: run_id(run),
+        path: path.into(),
+        epoch: 1,
+        at: at(5),
+        progress: "{\"done\":1}".into(),
     }
 }
 

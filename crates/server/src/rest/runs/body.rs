@@ -153,7 +153,7 @@ pub struct Child {
 }
 
 /// One step of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
     /// Its address in the run.
     pub path: String,
@@ -164,6 +164,10 @@ pub struct Step {
     /// The error it ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How far it is: `done`, `total` and `message` of a step of the host's own, and whatever a
+    /// worker outside says of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Value>,
 }
 
 impl From<RunRow> for Run {
@@ -204,6 +208,7 @@ impl From<RunView> for Run {
             state: step.state.to_owned(),
             failures: step.failures,
             error: step.error,
+            progress: step.progress,
         });
         let children = view.children.into_iter().map(|child| Child {
             path: child.path,

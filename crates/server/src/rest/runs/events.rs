@@ -6,7 +6,7 @@
 //! answers 204, which tells a browser to stop. Nothing is buffered for a slow client: entries are
 //! read when the connection can take them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
 use axum::Extension;
@@ -19,6 +19,7 @@ use matrix_core::{Authorised, RunId};
 use matrix_engine::runs::{self, RunRead};
 use matrix_engine::{Entry, EntryKind};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::IntoParams;
 
@@ -50,7 +51,8 @@ pub(crate) struct EventQuery {
     ),
     responses(
         (status = 200, description = "Server-sent events: `id` is the entry's position, `event` \
-         its kind, `data` the entry as JSON.", body = String, content_type = "text/event-stream"),
+         its kind, `data` the entry as JSON. Between them, without an `id`: `progress`, the steps \
+         under way by their addresses, and how far each is.", body = String, content_type = "text/event-stream"),
         (status = 204, description = "The run has ended and there is nothing after the position."),
     ),
 )]
@@ -84,6 +86,7 @@ pub(crate) async fn events(
         pending,
         changes,
         closing,
+        said: BTreeMap::new(),
         ended: false,
         _permit: permit,
     };
@@ -136,6 +139,8 @@ struct Feed {
     pending: VecDeque<Entry>,
     changes: watch::Receiver<i64>,
     closing: watch::Receiver<bool>,
+    /// How far the steps under way were said to be.
+    said: BTreeMap<String, Value>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -167,12 +172,30 @@ impl Feed {
             if !self.pending.is_empty() {
                 continue;
             }
+            match self.progress().await {
+                Ok(None) => {}
+                Ok(told) => return told,
+                Err(failure) => return self.fail(&failure),
+            }
             match self.wake().await {
                 Woken::Written => {}
                 Woken::Closing => return None,
                 Woken::Silence => return self.heartbeat(),
             }
         }
+    }
+
+    /// How far the steps under way are, if that is news. It has no position: whoever missed it is told
+    /// the next time.
+    async fn progress(&mut self) -> Result<Option<Event>, Failure> {
+        let (server, request) = (self.server.clone(), self.request.clone());
+        let said = blocking(move || runs::steps_under_way(server.database(), &request)).await?;
+        if said == self.said {
+            return Ok(None);
+        }
+        self.said = said;
+        let event = Event::default().event("progress");
+        Ok(event.json_data(&self.said).ok())
     }
 
     async fn wake(&mut self) -> Woken {

@@ -13,6 +13,7 @@ mod releases;
 mod retention;
 mod runs;
 mod singletons;
+mod step_progress;
 pub(crate) mod subscriptions;
 mod task_logs;
 mod tasks;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         retention::CASES,
         runs::CASES,
         singletons::CASES,
+        step_progress::CASES,
         throttles::CASES,
         subscriptions::CASES,
         task_logs::CASES,
