@@ -89,7 +89,9 @@ impl Execution {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let path = told.take(path)?;
         let run = self.fence.run;
-        Some(Box::new(move |tx| step_progress::remove(tx, run, &path)))
+        Some(Box::new(move |tx| {
+            step_progress::remove(tx, run, &path).map(drop)
+        }))
     }
 }
 

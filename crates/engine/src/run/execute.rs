@@ -92,11 +92,8 @@ impl Run {
                 // The beginning may have taken its time.
                 self.hold().await?;
             }
-            let (about, began) = (context.clone(), self.execution.journal.clock.now());
-            let pulse = context.pulse.clone();
-            let done = pulse.attend(step.heartbeat_timeout, work(context)).await?;
-            self.tell(&step, &about, began, done.as_ref().err());
-            match done {
+            let about = context.clone();
+            match self.attempt(&step, &about, work(context)).await? {
                 Ok(result) => {
                     let value = serde_json::to_value(&result)
                         .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
@@ -119,6 +116,20 @@ impl Run {
             }
             drop(flight);
         }
+    }
+
+    /// Makes an attempt as long as it shows signs of life, and tells how long it took.
+    async fn attempt<T>(
+        &self,
+        step: &Step,
+        context: &StepContext,
+        work: impl Future<Output = Result<T, StepError>>,
+    ) -> Result<Result<T, StepError>, RunError> {
+        let began = self.execution.journal.clock.now();
+        let attended = context.pulse.attend(step.heartbeat_timeout, work);
+        let done = attended.await?;
+        self.tell(step, context, began, done.as_ref().err());
+        Ok(done)
     }
 
     /// Tells how long an attempt took.

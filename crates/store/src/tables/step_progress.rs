@@ -68,14 +68,12 @@ pub fn list(tx: &Tx<'_>, run: RunId, limit: i64) -> Result<Vec<ProgressRow>, Sto
         .collect()
 }
 
-/// Forgets how far a step was.
-pub fn remove(tx: &Tx<'_>, run: RunId, path: &str) -> Result<(), StoreError> {
-    tx.require_run(run)?;
-    tx.execute(&REMOVE, params![&run, path]).map(drop)
+/// Forgets how far a step was; false if nobody had said so.
+pub fn remove(tx: &Tx<'_>, run: RunId, path: &str) -> Result<bool, StoreError> {
+    Ok(tx.owns_run(run)? && tx.execute(&REMOVE, params![&run, path])? == 1)
 }
 
-/// Forgets how far every step of a run was.
-pub fn clear(tx: &Tx<'_>, run: RunId) -> Result<(), StoreError> {
-    tx.require_run(run)?;
-    tx.execute(&CLEAR, params![&run]).map(drop)
+/// Forgets how far every step of a run was; false if nobody had said so of any.
+pub fn clear(tx: &Tx<'_>, run: RunId) -> Result<bool, StoreError> {
+    Ok(tx.owns_run(run)? && tx.execute(&CLEAR, params![&run])? > 0)
 }
