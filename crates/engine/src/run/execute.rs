@@ -1,6 +1,7 @@
 //! A step: done once, recorded, and from then on answered from the journal.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use matrix_core::{Digest, Timestamp};
@@ -93,7 +94,11 @@ impl Run {
                 self.hold().await?;
             }
             let about = context.clone();
-            match self.attempt(&step, &about, work(context)).await? {
+            let done = {
+                let work = pin!(work(context));
+                self.attempt(&step, &about, work).await?
+            };
+            match done {
                 Ok(result) => {
                     let value = serde_json::to_value(&result)
                         .map_err(|error| StepError::permanent("not_json", error.to_string()))?;
@@ -123,7 +128,7 @@ impl Run {
         &self,
         step: &Step,
         context: &StepContext,
-        work: impl Future<Output = Result<T, StepError>>,
+        work: Pin<&mut impl Future<Output = Result<T, StepError>>>,
     ) -> Result<Result<T, StepError>, RunError> {
         let began = self.execution.journal.clock.now();
         let attended = context.pulse.attend(step.heartbeat_timeout, work);

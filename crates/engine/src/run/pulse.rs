@@ -6,7 +6,7 @@
 //! whoever watches.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -110,9 +110,8 @@ impl Pulse {
     pub(super) async fn attend<T>(
         &self,
         timeout: Option<Duration>,
-        work: impl Future<Output = Result<T, StepError>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, StepError>>>,
     ) -> Result<Result<T, StepError>, RunError> {
-        let mut work = pin!(work);
         self.attempt.last.store(self.now(), Ordering::SeqCst);
         self.attempt.open.store(true, Ordering::SeqCst);
         let _awaited = Awaited(Arc::clone(&self.attempt));
@@ -120,7 +119,7 @@ impl Pulse {
         loop {
             tokio::select! {
                 biased;
-                done = &mut work => return Ok(done),
+                done = work.as_mut() => return Ok(done),
                 silence = self.silence(timeout) => {
                     let text = format!("no sign of life for {} ms", silence.as_millis());
                     return Ok(Err(StepError::transient(SILENT, text)));
