@@ -43,10 +43,10 @@ use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
 use crate::history::Started;
 use crate::journal::{AppendError, BelievedHead, Beside, Fence, Journal};
-use crate::lease::Lease;
+use crate::lease::{Lease, Sure};
 use crate::storage::Purpose;
 use crate::tasks::Exchange;
-use crate::wait::{Board, Waiting};
+use crate::wait::{Board, UNRECORDED, Waiting};
 
 /// What the parts of one execution share.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub(crate) struct Execution {
     pub(crate) fence: Fence,
     pub(crate) believed: Arc<BelievedHead>,
     pub(crate) lease: Arc<Lease>,
+    /// Until when the run is its owner's own for sure.
+    pub(crate) sure: Mutex<Option<Sure>>,
     /// Where this owner waits for what workers outside report.
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) actor: String,
@@ -179,6 +181,17 @@ impl Run {
         format!("{base}#{count}")
     }
 
+    /// What the branches of one place are in. Which addresses a branch has come to when another one
+    /// ends it is chance, so the branches of the next place of this name count from the beginning,
+    /// in a part of their own: `name`, `name#2`, and so on.
+    fn branches(&self, name: &str) -> Self {
+        let place = self.address(&format!("{name}/branches"));
+        match place.rsplit_once('#') {
+            Some((_, number)) if number != "1" => self.branch(&format!("{name}#{number}")),
+            _ => self.branch(name),
+        }
+    }
+
     /// Runs branches side by side, at most `limit` at once, and gives their results in the order
     /// of their keys. The first error ends the others.
     pub async fn join<T, I, F, Fut>(
@@ -196,7 +209,7 @@ impl Run {
         if keys.len() != items.len() {
             return Err(same_keys(name).into());
         }
-        let parent = self.branch(name);
+        let parent = self.branches(name);
         let mut waiting = items.into_iter().enumerate();
         let start = |(index, (key, item)): (usize, (String, I))| {
             let future = work(parent.branch(&key), item);
@@ -239,7 +252,7 @@ impl Run {
             return Err(self.cancellation());
         }
         if self.execution.is_replay {
-            return Err(RunError::Unrecorded { path: path.into() });
+            return Err(self.unrecorded(path).await);
         }
         let draining = self.execution.draining.clone();
         let wait = waiting("host", path, "the run moves to another host", None);
@@ -251,6 +264,15 @@ impl Run {
             })
             .await;
         Ok(())
+    }
+
+    /// In a replay, what is not recorded never comes. That is no error of this part: it may be one
+    /// that another part's error ended, and then that is what the run ended with.
+    async fn unrecorded(&self, path: &str) -> RunError {
+        let wait = waiting(UNRECORDED, path, "the journal does not have it", None);
+        let never = self.execution.board.wait(wait, |_| None::<()>);
+        never.await;
+        RunError::Unrecorded { path: path.into() }
     }
 
     async fn record(
@@ -270,19 +292,21 @@ impl Run {
     }
 
     /// Makes sure that nobody can believe this owner dead while it begins something that reaches
-    /// the outside world. In the last third of its lease it beats first, and learns whether the
-    /// run is still its own.
+    /// the outside world. In the last third of its lease, and after a lapse, it beats first and
+    /// learns whether the run is still its own.
     async fn hold(&self) -> Result<(), RunError> {
         let Execution {
             journal,
             fence,
             lease,
+            sure,
             ..
         } = &*self.execution;
         let fence = *fence;
         loop {
             let asked = journal.clock.monotonic();
-            if lease.is_fresh(asked) {
+            let known = *sure.lock().unwrap_or_else(PoisonError::into_inner);
+            if lease.is_fresh(asked, known) {
                 return Ok(());
             }
             let worker = lease.worker.clone();
@@ -296,7 +320,8 @@ impl Run {
                     Ok(workers::beat(tx, &worker)?)
                 })
                 .await?;
-            lease.confirm(asked);
+            let confirmed = lease.confirm(asked, journal.clock.monotonic());
+            *sure.lock().unwrap_or_else(PoisonError::into_inner) = confirmed;
         }
     }
 
@@ -319,7 +344,7 @@ impl Run {
             ..
         } = &*self.execution;
         if self.execution.is_replay {
-            return Err(RunError::Unrecorded { path: draft.path });
+            return Err(self.unrecorded(&draft.path).await);
         }
         // What is being recorded changes what the run waits for, so it cannot be parked now.
         let flight = board.in_flight();

@@ -20,6 +20,9 @@ use crate::stopped::Stopped;
 /// What a wait for a worker outside is for.
 pub(crate) const TASK: &str = "task";
 
+/// What a replay waits for at the end of what is recorded.
+pub(crate) const UNRECORDED: &str = "unrecorded";
+
 /// What a run waits for, for people and for the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {

@@ -1,6 +1,7 @@
 //! One owner drives one run, from its claim until it ends, waits, rests or is lost.
 
 mod settle;
+mod unheard;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use matrix_core::Timestamp;
+use matrix_core::{RunId, Timestamp};
 use matrix_store::tables::runs::RunRow;
 use matrix_store::tables::{inbox, tasks};
 use matrix_store::{StoreError, Tx};
@@ -17,13 +18,14 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::settle::Letter;
-use self::settle::{Mail, Outcome, resting, state_of};
+use self::settle::{Mail, Outcome, known, resting, state_of};
+use self::unheard::unheard;
 use crate::engine::Engine;
 use crate::entry::{Draft, EntryKind};
 use crate::error::{RunError, StepError};
 use crate::history::{Ended, History};
 use crate::journal::{AppendError, Fence, Journal, append_in};
-use crate::lease::Lease;
+use crate::lease::{Lease, Sure};
 use crate::lineage;
 use crate::run::{Execution, Run};
 use crate::stopped::{Cause, Stopped};
@@ -83,6 +85,8 @@ pub(crate) struct Drive {
     pub(crate) lease: Arc<Lease>,
     /// The run's row, as it was claimed.
     pub(crate) row: RunRow,
+    /// Until when it is the worker's own for sure.
+    pub(crate) sure: Option<Sure>,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) fence: Fence,
     pub(crate) mail: Arc<Notify>,
@@ -172,6 +176,7 @@ impl Drive {
             fence: self.fence,
             believed: Arc::default(),
             lease: Arc::clone(&self.lease),
+            sure: Mutex::new(self.sure),
             exchange: Arc::clone(&self.exchange),
             actor: format!("worker:{}", self.lease.worker),
             started,
@@ -187,8 +192,9 @@ impl Drive {
         self.finish(outcome, &execution).await
     }
 
-    /// Takes back what was offered of steps that a reset made undone. What is still at work on them
-    /// works for nothing, and is told so at its next heartbeat.
+    /// Takes back what was offered of steps that a reset made undone, and asks runs to end that were
+    /// started by what it made undone. What is still at work on such a step works for nothing, and is
+    /// told so at its next heartbeat.
     async fn withdraw_stale(&self, history: &History) -> Result<(), StoreError> {
         let run = self.fence.run;
         let offered = self.journal.storage.look(move |tx| tasks::of_run(tx, run));
@@ -198,14 +204,32 @@ impl Drive {
             .filter(|row| !history.step(&row.path).is_some_and(|step| step.open))
             .map(|row| row.task)
             .collect();
-        if stale.is_empty() {
+        let known: Vec<RunId> = known(history);
+        let forgotten = known.clone();
+        let children = self
+            .journal
+            .storage
+            .look(move |tx| unheard(tx, run, &forgotten))
+            .await?;
+        if stale.is_empty() && children.is_empty() {
             return Ok(());
         }
+        let (at, reason) = (
+            self.journal.clock.now(),
+            format!("run {run}, which started it, does that part again"),
+        );
         let work = move |tx: &Tx<'_>| {
-            let removed = stale.into_iter().map(|task| tasks::remove(tx, task));
-            removed.collect::<Result<Vec<_>, _>>().map(drop)
+            for task in stale {
+                tasks::remove(tx, task)?;
+            }
+            for child in unheard(tx, run, &known)? {
+                Letter::cancel(child, &reason)?.post(tx, run, at)?;
+            }
+            Ok(())
         };
-        self.journal.storage.write(Purpose::Task, work).await
+        let written: Result<(), StoreError> = self.journal.storage.write(Purpose::Task, work).await;
+        self.engine.wake_all(children);
+        written
     }
 
     async fn history(&self) -> Result<History, StoreError> {

@@ -12,6 +12,7 @@ use matrix_store::{StoreError, Tx};
 
 use super::{Engine, lock};
 use crate::journal::Fence;
+use crate::lease::Sure;
 use crate::queue::{Fill, Next, Queue, Standing, Took};
 use crate::storage::Purpose;
 
@@ -30,6 +31,8 @@ pub(super) struct Claimed {
     pub(super) rows: Vec<RunRow>,
     /// When there may be more.
     pub(super) next: Option<Timestamp>,
+    /// Until when they are this worker's own for sure.
+    pub(super) sure: Option<Sure>,
 }
 
 /// The queue of one process, and when it last looked for flows.
@@ -75,6 +78,7 @@ impl Engine {
             return Ok(Claimed {
                 rows: Vec::new(),
                 next,
+                sure: None,
             });
         }
         let (worker, tried) = (self.shared.options.worker.clone(), Arc::clone(tried));
@@ -83,7 +87,7 @@ impl Engine {
             Arc::clone(&self.shared.journal.clock),
         );
         let asked = clock.monotonic();
-        let claimed = self
+        let mut claimed = self
             .storage()
             .write::<_, StoreError, _>(Purpose::Claim, move |tx| {
                 runs::wake_due(tx, now)?;
@@ -130,7 +134,8 @@ impl Engine {
             .await
             .inspect_err(|_| lock(&self.shared.desk).forget())?;
         if !claimed.rows.is_empty() {
-            self.shared.lease.confirm(asked);
+            let answered = self.shared.journal.clock.monotonic();
+            claimed.sure = self.shared.lease.confirm(asked, answered);
         }
         Ok(claimed)
     }

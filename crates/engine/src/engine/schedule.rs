@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::claim::Claimed;
 use super::{Engine, OnFullDisk, Tenure, lock};
 use crate::journal::Fence;
+use crate::lease::Sure;
 use crate::spans::{Span, drive_id};
 use crate::storage::Purpose;
 use crate::tasks::Watched;
@@ -111,10 +112,10 @@ impl Engine {
         let now = self.shared.journal.clock.now();
         let tried = Arc::new(Mutex::new(Vec::new()));
         match self.try_claim(free, now, &tried).await {
-            Ok(Claimed { rows, next }) => {
+            Ok(Claimed { rows, next, sure }) => {
                 let longest = self.idle(rows.is_empty());
                 for row in rows {
-                    self.drive(&row, driven);
+                    self.drive(&row, sure, driven);
                 }
                 next.map_or(longest, |due| due.since(now).min(longest))
             }
@@ -158,7 +159,7 @@ impl Engine {
         });
     }
 
-    fn drive(&self, row: &RunRow, driven: &mut Driven) {
+    fn drive(&self, row: &RunRow, sure: Option<Sure>, driven: &mut Driven) {
         let mail = Arc::new(Notify::new());
         let fence = Fence {
             run: row.run,
@@ -169,6 +170,7 @@ impl Engine {
             journal: self.shared.journal.clone(),
             lease: Arc::clone(&self.shared.lease),
             row: row.clone(),
+            sure,
             exchange: Arc::clone(&self.shared.exchange),
             fence,
             mail: Arc::clone(&mail),

@@ -79,7 +79,9 @@ impl Engine {
             self.storage()
                 .write::<_, StoreError, _>(Purpose::Beat, move |tx| workers::beat(tx, &own))
                 .await?;
-            self.shared.lease.confirm(asked);
+            let answered = self.shared.journal.clock.monotonic();
+            // Of no run in particular.
+            self.shared.lease.confirm(asked, answered);
         }
         self.observe(seen).await
     }

@@ -47,7 +47,7 @@ impl Run {
         Fut: Future<Output = Result<T, RunError>>,
     {
         let path = self.address(&format!("{name}/chosen"));
-        let parent = self.branch(name);
+        let parent = self.branches(name);
         async move {
             let given = items.len();
             let mut branches: BTreeMap<String, I> = items.into_iter().collect();
@@ -85,7 +85,8 @@ impl Run {
                     Err(RunError::Failed(_)) => {}
                     Err(error) => return Err(error),
                 }
-                if results.len() == needed {
+                // Where nothing is recorded as chosen, another branch's error may have come first.
+                if results.len() == needed && !parent.execution.is_replay {
                     break;
                 }
             }

@@ -21,7 +21,7 @@ use crate::journal::{self, Fence, Journal};
 use crate::lease::Lease;
 use crate::lineage;
 use crate::run::{Execution, Run};
-use crate::wait::{Board, Nudge};
+use crate::wait::{Board, Nudge, UNRECORDED};
 use crate::worker::DurableFunction;
 
 use super::RunRead;
@@ -136,6 +136,7 @@ fn execution(
         fence,
         believed: Arc::default(),
         lease: Arc::new(Lease::new("replay".into(), PATIENCE)),
+        sure: Mutex::default(),
         exchange: Arc::default(),
         actor: "replay".into(),
         started,
@@ -158,9 +159,10 @@ async fn ending(function: &dyn DurableFunction, execution: &Arc<Execution>) -> E
     match execution.board.advance(&nudge, body.as_mut()).await {
         Ok(result) => Ending::Returned(result),
         Err(waits) => {
+            let beyond = waits.iter().find(|wait| wait.what == UNRECORDED);
             let first = waits.first();
             let first = first.map(|wait| format!("{} {}", wait.what, wait.name));
-            Ending::Waits(first.unwrap_or_default())
+            Ending::Waits(beyond.map_or(first.unwrap_or_default(), |wait| wait.name.clone()))
         }
     }
 }

@@ -114,13 +114,14 @@ impl ScheduleFunction {
         Ok(woken == FIRE)
     }
 
-    /// The times that passed and are to be made up for, and those that were let go.
+    /// The times that passed and are to be made up for, and the newest of all that passed. What
+    /// passes while those are dealt with is not among them: the next turn has it.
     async fn missed(
         &self,
         run: &Run,
         state: &State,
         due: Timestamp,
-    ) -> Result<Vec<Timestamp>, RunError> {
+    ) -> Result<(Vec<Timestamp>, Timestamp), RunError> {
         let now = run.now().await?;
         let schedule = &state.schedule;
         let step = Step::read("times").input(&(due, now));
@@ -146,14 +147,15 @@ impl ScheduleFunction {
             .await?;
         let newest = times.last().copied().unwrap_or(due);
         let on_time = now.since(newest) <= GRACE + Duration::from_secs(schedule.jitter_s.into());
-        Ok(match schedule.catch_up {
+        let wanted = match schedule.catch_up {
             CatchUp::Skip if !on_time => Vec::new(),
             CatchUp::Skip | CatchUp::One => vec![newest],
             CatchUp::All => {
                 let first = times.len().saturating_sub(CATCH_UP_MAX as usize);
                 times.get(first..).unwrap_or_default().to_vec()
             }
-        })
+        };
+        Ok((wanted, newest))
     }
 
     /// Starts one run, unless the one before stands in its way.
@@ -271,12 +273,11 @@ impl DurableFunction for ScheduleFunction {
         if Self::sleep(&run, start).await? {
             self.start(&run, &mut state).await?;
         } else {
-            let times = self.missed(&run, &state, due).await?;
+            let (times, newest) = self.missed(&run, &state, due).await?;
             for _ in &times {
                 self.start(&run, &mut state).await?;
             }
-            let now = run.now().await?;
-            state.after = now.max(due);
+            state.after = newest;
         }
         let next = serde_json::to_value(state)
             .map_err(|error| StepError::permanent("input", error.to_string()))?;

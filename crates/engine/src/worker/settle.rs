@@ -3,7 +3,7 @@
 //! Whatever it is, it is one transaction: the last entries, the run's row, and what others are to
 //! hear of it (the run that started this one, and the runs that this one started).
 
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use matrix_core::{RunId, Timestamp};
 use matrix_store::tables::inbox::{self, Message};
@@ -13,6 +13,7 @@ use matrix_store::{StoreError, Tx};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::unheard::unheard;
 use super::{Drive, LetGo, is_terminal};
 use crate::entry::{Draft, EntryKind};
 use crate::error::RunError;
@@ -46,6 +47,8 @@ struct Farewell {
     mail: Mail,
     /// To other runs.
     letters: Vec<Letter>,
+    /// The runs that it started, as far as its owner knows.
+    known: Vec<RunId>,
     /// The version that it goes on with from its newest entry on, if it continues as new.
     continues_with: Option<String>,
     /// The addresses of the tasks that it waits for.
@@ -60,6 +63,7 @@ impl Farewell {
             waiting,
             mail: Mail::Heard,
             letters: Vec::new(),
+            known: Vec::new(),
             continues_with: None,
             awaited: Vec::new(),
         }
@@ -86,6 +90,11 @@ impl Letter {
             payload: bytes(end)?,
             paused: WakePaused::No,
         })
+    }
+
+    /// A run is asked to end because the one that started it has.
+    fn parent_ended(to: RunId, parent: RunId) -> Result<Self, StoreError> {
+        Self::cancel(to, &format!("run {parent}, which started it, has ended"))
     }
 
     /// A run that this one started is asked to end.
@@ -174,8 +183,7 @@ impl Drive {
         let mut letters = Vec::new();
         for (_, child) in history.live_children() {
             if !child.spawned.detached {
-                let reason = format!("run {}, which started it, has ended", self.fence.run);
-                letters.push(Letter::cancel(child.spawned.run, &reason)?);
+                letters.push(Letter::parent_ended(child.spawned.run, self.fence.run)?);
             }
         }
         let origin = history.started.as_ref().map(|started| &started.origin);
@@ -189,6 +197,7 @@ impl Drive {
         let farewell = Farewell {
             drafts: vec![Draft::new(kind, payload)],
             letters,
+            known: known(history),
             ..Farewell::new(state, None)
         };
         self.give_up(farewell).await
@@ -307,7 +316,8 @@ impl Drive {
             state,
             waiting,
             mail,
-            letters,
+            mut letters,
+            known,
             continues_with,
             awaited,
         } = farewell;
@@ -319,7 +329,8 @@ impl Drive {
             .and_then(|waiting| waiting.stopped.as_ref());
         let stopped = stopped.map_or("", |stopped| stopped.cause.as_str());
         let text = waiting.map(|waiting| serde_json::to_string(&waiting).unwrap_or_default());
-        let told: Vec<RunId> = letters.iter().map(|letter| letter.to).collect();
+        let told: Arc<Mutex<Vec<RunId>>> = Arc::default();
+        let telling = Arc::clone(&told);
         let beside: Beside = Box::new(move |tx| {
             if let Some(version) = continues_with {
                 runs::continue_as_new(tx, run, &version, epoch)?;
@@ -334,10 +345,15 @@ impl Drive {
             if is_terminal(state) {
                 approvals::close_others(tx, run, None, "closed", at)?;
                 tasks::withdraw(tx, run)?;
+                for child in unheard(tx, run, &known)? {
+                    letters.push(Letter::parent_ended(child, run)?);
+                }
             }
             // What an owner said before it died is said of nothing that goes on.
             step_progress::clear(tx, run)?;
             for letter in letters {
+                let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+                telling.push(letter.to);
                 letter.post(tx, run, at)?;
             }
             let release = Release {
@@ -352,9 +368,16 @@ impl Drive {
         self.journal
             .append(self.fence, &actor, drafts, Some(beside))
             .await?;
+        let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
         self.engine.wake_all(told);
         Ok(())
     }
+}
+
+/// The runs that a run started, as its history tells.
+pub(super) fn known(history: &History) -> Vec<RunId> {
+    let children = history.children().into_iter();
+    children.map(|(_, child)| child.spawned.run).collect()
 }
 
 /// Whether a worker has reported a task that a run waits for. Tasks of branches that it waits for no

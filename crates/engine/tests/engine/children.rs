@@ -172,3 +172,44 @@ async fn a_run_of_a_kind_that_nobody_has_and_one_too_deep_are_errors_of_the_pare
     host.reaches(run, "failed").await;
     assert_eq!(host.all().len(), 33);
 }
+
+/// A branch that is dropped may have started a run that nobody heard of any more.
+#[tokio::test]
+async fn what_a_dropped_branch_was_about_to_start_ends_with_its_run_but_for_the_detached() {
+    let place = Place::new();
+    let parent = body(|run, _| async move {
+        // Polled in this order: both starts are under way when the error ends them.
+        let branches = ["bound", "free", "fails"].map(|key| (key.to_owned(), key));
+        let branches = run.join("b", 3, branches.into(), |branch, key| async move {
+            match key {
+                "bound" => branch.spawn("run", child(json!(1))).await.map(drop),
+                "free" => branch
+                    .spawn("run", child(json!(2)).detached())
+                    .await
+                    .map(drop),
+                _ => Err(StepError::permanent("test", "one is enough").into()),
+            }
+        });
+        branches.await.map(|_| json!(null))
+    });
+    let waits = body(|run, _| async move { run.signal::<Value>("go").await });
+    let host = place.host_of("a", &[("test", parent), ("child", waits)]);
+    let run = host.create(json!({})).await;
+    host.reaches(run, "failed").await;
+    let state = |input: i64| {
+        let rows = host.all();
+        let of = |row: &&matrix_store::tables::runs::RunRow| {
+            row.run != run && host.input(row.run) == json!(input)
+        };
+        rows.iter().find(of).map(|row| row.state.clone())
+    };
+    until("the bound one is cancelled", || {
+        state(1).as_deref() == Some("cancelled")
+    })
+    .await;
+    until("the free one waits", || {
+        state(2).as_deref() == Some("waiting")
+    })
+    .await;
+    host.verify(run);
+}

@@ -183,6 +183,41 @@ async fn a_run_that_has_not_ended_is_left_waited_for_joined_or_replaced() {
     assert_eq!(started(&host).len(), 2);
 }
 
+/// What passes while others are dealt with is dealt with next, as everything that passed.
+#[tokio::test]
+async fn a_time_that_passes_while_another_is_dealt_with_is_not_passed_over() {
+    let place = Place::new();
+    let host = place.host_of("a", &slow());
+    let all = Schedule {
+        overlap: Overlap::Wait,
+        catch_up: CatchUp::All,
+        ..tenth()
+    };
+    let run = add(&host, all).await;
+    later(&place, &host, run, 10).await;
+    place.clock.advance(Duration::from_mins(10));
+    host.look_again(run).await;
+    until("it waits for the first", || {
+        let steps = host.view(run).steps;
+        steps.iter().any(|step| step.path.starts_with("ended"))
+    })
+    .await;
+    // Two more, while the second waits for the first.
+    place.clock.advance(Duration::from_mins(20));
+    for count in 1..4 {
+        let last = started(&host)[count - 1].run;
+        host.signal(last, "go", json!({})).await;
+        host.reaches(last, "succeeded").await;
+        until("the next is started", || {
+            place.clock.advance(Duration::from_secs(1));
+            host.engine.wake(run);
+            started(&host).len() > count
+        })
+        .await;
+    }
+    assert_eq!(started(&host).len(), 4);
+}
+
 #[tokio::test]
 async fn a_schedule_is_paused_fired_removed_and_its_name_is_free_again() {
     let place = Place::new();

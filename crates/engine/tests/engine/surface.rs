@@ -58,6 +58,62 @@ async fn the_winner_of_a_race_stays_the_winner_and_the_losers_children_end() {
     assert_eq!(host.replayed(run).await, "same");
 }
 
+/// What a loser did is not what the next race of this name finds where its winner looks.
+#[tokio::test]
+async fn two_races_of_one_name_do_not_take_each_others_steps_after_a_crash() {
+    let place = Place::new();
+    let world = Arc::new(World::default());
+    let functions = || {
+        let racer = with(&world, |run, world, _| {
+            Box::pin(async move {
+                let mut won = Vec::new();
+                for waits in ["worker", "waiter"] {
+                    let lanes = ["waiter", "worker"].map(|key| (key.to_owned(), key));
+                    let race = run.any("race", lanes.into(), |branch, lane| {
+                        let world = Arc::clone(&world);
+                        async move {
+                            if lane == "waiter" {
+                                let name = if waits == "worker" { "go" } else { "never" };
+                                branch.signal::<Value>(name).await?;
+                                return Ok(0);
+                            }
+                            let work =
+                                branch.step(Step::read("work"), |_| async { Ok(add(&world)) });
+                            let done = work.await?;
+                            if waits == "worker" {
+                                branch.signal::<Value>("never").await?;
+                            }
+                            Ok(done)
+                        }
+                    });
+                    won.push(race.await?);
+                }
+                run.signal::<Value>("end").await?;
+                Ok(json!(won))
+            })
+        });
+        vec![("test", racer)]
+    };
+    let host = place.host_of("a", &functions());
+    let run = host.create(json!({})).await;
+    until("the worker waits", || {
+        host.view(run).state == "waiting" && host.view(run).steps.len() == 1
+    })
+    .await;
+    host.signal(run, "go", json!({})).await;
+    until("the second race is over", || {
+        host.view(run).state == "waiting" && host.view(run).steps.len() == 4
+    })
+    .await;
+    host.die().await;
+    let host = place.host_of("b", &functions());
+    host.signal(run, "end", json!({})).await;
+    host.reaches(run, "succeeded").await;
+    assert_eq!(host.result(run), json!([["waiter", 0], ["worker", 2]]));
+    assert_eq!(world.effects(), 2);
+    assert_eq!(host.replayed(run).await, "same");
+}
+
 #[tokio::test]
 async fn a_quorum_forgives_as_many_errors_as_it_can_and_no_more() {
     let place = Place::new();

@@ -77,6 +77,11 @@ const UNFINISHED: Statement = Statement::new(
     "runs.unfinished",
     select!("WHERE state IN ('ready', 'running', 'waiting', 'paused') ORDER BY run LIMIT $1"),
 );
+const LIVE_CHILDREN: Statement = Statement::new(
+    "runs.live_children",
+    "SELECT run FROM runs
+     WHERE parent = $1 AND state IN ('ready', 'running', 'waiting', 'paused') ORDER BY run",
+);
 const CLAIM: Statement = Statement::new(
     "runs.claim",
     "UPDATE runs SET state = 'running', owner = $2, epoch = epoch + 1, waiting = NULL,
@@ -163,6 +168,7 @@ pub const STATEMENTS: &[Statement] = &[
     LIST_STOPPED,
     SCHEDULE,
     UNFINISHED,
+    LIVE_CHILDREN,
     CLAIM,
     HEAD,
     HEAD_LOCKING,
@@ -407,6 +413,17 @@ pub fn unfinished(tx: &Tx<'_>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
     tx.query(&UNFINISHED, params![limit])?
         .iter()
         .map(run_row)
+        .collect()
+}
+
+/// The runs that this one started and that have not ended, oldest first.
+pub fn live_children(tx: &Tx<'_>, id: RunId) -> Result<Vec<RunId>, StoreError> {
+    if !tx.owns_run(id)? {
+        return Ok(Vec::new());
+    }
+    tx.query(&LIVE_CHILDREN, params![&id])?
+        .iter()
+        .map(|row| row.get(0))
         .collect()
 }
 

@@ -21,6 +21,11 @@ pub(super) const CASES: &[Row] = &[
     ("runs::unfinished", finds_unfinished, |s| {
         s.engine_only(|tx| runs::unfinished(tx, 9));
     }),
+    ("runs::live_children", finds_live_children, |s| {
+        family(s);
+        assert_eq!(s.spy(|tx| runs::live_children(tx, run_id(1))), []);
+        assert_eq!(s.theirs(|tx| runs::live_children(tx, run_id(1))), []);
+    }),
     ("runs::claim", claims, |s| {
         s.with_runs(&[1]);
         s.engine_only(|tx| runs::claim(tx, run_id(1), "w", at(2)));
@@ -101,6 +106,32 @@ fn finds_schedules(site: &Site) {
     assert_eq!(find(), None);
     site.ours(move |tx| runs::insert(tx, &schedule(4)));
     assert_eq!(find(), Some(schedule(4)));
+}
+
+/// A run with a child that lives, one that has ended, one of its own child's and somebody else's.
+fn family(site: &Site) {
+    site.with_runs(&[1]);
+    for (number, parent) in [(2, 1), (3, 1), (4, 2), (5, 9)] {
+        let mut child = run_row(number, &ours());
+        child.lineage.parent = Some(run_id(parent));
+        site.ours(move |tx| runs::insert(tx, &child));
+    }
+    let ended = Release {
+        state: "succeeded",
+        waiting: None,
+        wake_at: None,
+    };
+    site.engine(move |tx| runs::release(tx, run_id(3), 0, &ended, at(2)));
+}
+
+fn finds_live_children(site: &Site) {
+    family(site);
+    let live = |number| site.look(move |tx| runs::live_children(tx, run_id(number)));
+    assert_eq!(live(1), [run_id(2)]);
+    assert_eq!(live(2), [run_id(4)]);
+    assert_eq!(live(3), []);
+    assert!(site.engine(|tx| runs::release(tx, run_id(2), 0, &WAITS, at(3))));
+    assert_eq!(live(1), [run_id(2)], "it waits");
 }
 
 fn continues_as_new(site: &Site) {
