@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use matrix_engine::schedule::ScheduleFunction;
 use matrix_engine::{DurableFunction, Engine, EngineOptions, Journal, OnFullDisk};
 
 use super::limits;
@@ -73,7 +74,9 @@ impl Hosts {
             site: Arc::clone(site),
             link: Arc::clone(&link),
         };
-        let functions: Vec<Arc<dyn DurableFunction>> = vec![Arc::new(Program(outside))];
+        let schedules = ScheduleFunction::new(site.database.clone(), Vec::new());
+        let functions: Vec<Arc<dyn DurableFunction>> =
+            vec![Arc::new(Program(outside)), Arc::new(schedules)];
         let engine = if site.alone {
             Engine::new(journal, functions, options)
         } else {

@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use matrix_core::RunId;
+use matrix_engine::StepContext;
 use matrix_engine::journal::Fence;
 use matrix_engine::storage::{Carrier, Purpose, Work};
 use matrix_store::tables::runs;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::limits;
 use super::site::{Defect, LEASE, Site};
+use super::torn::{self, Torn};
 
 #[derive(Debug)]
 struct State {
@@ -122,7 +124,20 @@ impl Link {
     }
 
     /// Something that reaches the outside world begins: is the owner sure that it still is one?
-    pub(super) fn begins(&self, path: &str) {
+    pub(super) fn begins(&self, context: &StepContext) {
+        let StepContext {
+            run, path, epoch, ..
+        } = context;
+        let head = self
+            .site
+            .database
+            .read_now::<_, StoreError, _>(|tx| runs::head(tx, *run))
+            .unwrap();
+        // Without a fence nobody is told that somebody else has the run.
+        if self.site.defect != Defect::NoFence && head.is_none_or(|head| head.epoch != *epoch) {
+            let what = format!("{} began {path} of {run}, which it has lost", self.name);
+            self.site.breaks(what);
+        }
         let beaten = self.state.lock().unwrap().beaten;
         let now = Instant::now();
         if beaten.is_none_or(|beaten| now - beaten >= LEASE * 2 / 3) {
@@ -155,6 +170,9 @@ impl Link {
     fn commit(&self, purpose: Purpose, work: Work) -> Result<(), StoreError> {
         let fate = self.fate(purpose);
         let run = run_of(purpose);
+        let torn = self.torn(purpose);
+        let was_torn = Arc::new(AtomicBool::new(false));
+        let is_torn = Arc::clone(&was_torn);
         // Set when the work itself was done.
         let done = Arc::new(Mutex::new(None));
         let (found, site) = (Arc::clone(&done), Arc::clone(&self.site));
@@ -165,7 +183,11 @@ impl Link {
                 }
                 _ => None,
             };
+            let before = torn.map(|_| torn::children(tx, run)).transpose()?;
             work(tx)?;
+            if let (Some(torn), Some(before), Some(run)) = (torn, before, run) {
+                is_torn.store(torn.tear(tx, run, &before)?, Ordering::SeqCst);
+            }
             if purpose == Purpose::Claim {
                 limits::look(tx, &site)?;
             }
@@ -190,6 +212,9 @@ impl Link {
             }
             outcome = Ok(());
         }
+        if was_torn.load(Ordering::SeqCst) {
+            self.dies_in(1);
+        }
         if outcome.is_ok() {
             self.site.durable.lock().unwrap().extend(done.flatten());
         }
@@ -203,6 +228,16 @@ impl Link {
             (Defect::FalseBeat, Purpose::Beat) => Fate::Undone,
             _ => Fate::Stands,
         }
+    }
+
+    /// Whether a transaction is to be torn in two.
+    fn torn(&self, purpose: Purpose) -> Option<Torn> {
+        let torn = match (self.site.defect, purpose) {
+            (Defect::LostChild, Purpose::Append(_)) => Torn::Start,
+            (Defect::LostLetter, Purpose::Append(_)) => Torn::End,
+            _ => return None,
+        };
+        self.site.mishap(300).then_some(torn)
     }
 
     async fn carry(&self, purpose: Purpose, work: Work) -> Result<(), StoreError> {

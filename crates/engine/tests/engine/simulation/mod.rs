@@ -15,13 +15,16 @@
 //! A failing seed says how to repeat it. `MATRIX_SIMULATION_SEEDS` sets how many are tried and
 //! `MATRIX_SIMULATION_SEED` tries one alone.
 
+mod children;
 mod hosts;
 mod judge;
 mod limits;
 mod link;
 mod people;
 mod program;
+mod schedules;
 mod site;
+mod torn;
 mod weather;
 mod world;
 
@@ -32,6 +35,9 @@ use site::{Defect, Report, live};
 
 /// How many seeds are tried by day.
 const SEEDS: u64 = 300;
+
+/// Seeds that found a mistake once and are beyond those.
+const KEPT: [u64; 6] = [360, 456, 538, 637, 754, 1134];
 
 /// Threads that simulate side by side; each seed has one of them for itself.
 const THREADS: usize = 2;
@@ -73,7 +79,8 @@ fn first_failure(seeds: std::ops::Range<u64>, defect: Defect) -> Option<(u64, Re
 fn must_hold(seeds: std::ops::Range<u64>) {
     let failed = first_failure(seeds, Defect::None).map(|(seed, report)| {
         format!(
-            "seed {seed}: {}\nlast events:\n{}\nrepeat it with MATRIX_SIMULATION_SEED={seed}",
+            "seed {seed}: {}\nlast events:\n{}\nrepeat it alone with MATRIX_SIMULATION_SEED={seed} \
+             cargo test -p matrix-engine --test engine simulation::nothing_is",
             report.failure.unwrap_or_default(),
             report.events[report.events.len().saturating_sub(80)..].join("\n"),
         )
@@ -85,7 +92,10 @@ fn must_hold(seeds: std::ops::Range<u64>) {
 fn nothing_is_lost_done_twice_or_stranded_in_any_weather() {
     match number("MATRIX_SIMULATION_SEED") {
         Some(seed) => must_hold(seed..seed + 1),
-        None => must_hold(0..number("MATRIX_SIMULATION_SEEDS").unwrap_or(SEEDS)),
+        None => {
+            must_hold(0..number("MATRIX_SIMULATION_SEEDS").unwrap_or(SEEDS));
+            KEPT.iter().for_each(|seed| must_hold(*seed..seed + 1));
+        }
     }
 }
 
@@ -127,6 +137,7 @@ fn a_store_that_does_not_fence_is_caught() {
             "broken",
             // An owner of before took it again and is gone.
             "stranded",
+            "the replay",
         ],
     );
 }
@@ -149,6 +160,16 @@ fn an_owner_that_goes_on_without_a_heartbeat_is_caught() {
 #[test]
 fn a_probe_that_finds_nothing_is_caught() {
     must_be_caught(Defect::BlindProbe, &["happened twice"]);
+}
+
+#[test]
+fn a_start_of_a_run_that_is_not_in_the_transaction_that_says_so_is_caught() {
+    must_be_caught(Defect::LostChild, &["which does not exist", "stranded"]);
+}
+
+#[test]
+fn an_end_of_a_run_that_does_not_tell_those_it_started_is_caught() {
+    must_be_caught(Defect::LostLetter, &["outlives"]);
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! People, who start runs and have something to say to them through whichever host listens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use matrix_core::RunId;
 use matrix_engine::error::RequestError;
 use matrix_engine::runs::{
-    self, Answer, ApprovalApprove, ApprovalReject, RunCancel, RunPause, RunResume, RunRetry,
-    RunSignal,
+    self, Answer, ApprovalApprove, ApprovalReject, RunCancel, RunFork, RunPause, RunResume,
+    RunRetry, RunSignal,
 };
-use matrix_engine::{Engine, NewRun};
+use matrix_engine::{Engine, NewRun, schedule};
 use matrix_store::StoreError;
 use matrix_store::tables::approvals;
 use matrix_store::tables::runs::RunRow;
@@ -21,6 +21,7 @@ use super::super::host::{ada, may};
 use super::hosts::Hosts;
 use super::limits;
 use super::program;
+use super::schedules;
 use super::site::Site;
 use super::weather::{has_ended, rows};
 
@@ -32,18 +33,26 @@ struct Person {
     hosts: Arc<Hosts>,
     runs: Arc<AtomicU64>,
     words: Arc<AtomicU64>,
+    /// How many runs may still be forked.
+    forks: Arc<AtomicU64>,
+    /// Whether there is a schedule, or nobody wants one.
+    scheduled: Arc<AtomicBool>,
 }
 
 /// Everyone's life.
 pub(super) async fn live(site: Arc<Site>, hosts: Arc<Hosts>) {
     let runs = Arc::new(AtomicU64::new(1 + site.below(4)));
     let words = Arc::new(AtomicU64::new(0));
+    let forks = Arc::new(AtomicU64::new(site.below(3)));
+    let scheduled = Arc::new(AtomicBool::new(site.chance(750)));
     let people = (0..3).map(|_| {
         let person = Person {
             site: Arc::clone(&site),
             hosts: Arc::clone(&hosts),
             runs: Arc::clone(&runs),
             words: Arc::clone(&words),
+            forks: Arc::clone(&forks),
+            scheduled: Arc::clone(&scheduled),
         };
         async move { person.live().await }
     });
@@ -63,10 +72,16 @@ impl Person {
                 self.create(&host.engine).await;
                 continue;
             }
-            let open: Vec<RunRow> = rows(&self.site)
-                .into_iter()
-                .filter(|row| !has_ended(row))
-                .collect();
+            if self.site.mishap(200) && !self.scheduled.swap(true, Ordering::SeqCst) {
+                schedules::add(&self.site, &host.engine).await;
+                continue;
+            }
+            let mut open = rows(&self.site);
+            if self.site.mishap(30) && self.forks.load(Ordering::SeqCst) > 0 {
+                self.fork(&host.engine, &open).await;
+                continue;
+            }
+            open.retain(|row| !has_ended(row));
             let chosen = self.site.below(u64::try_from(open.len()).unwrap());
             if let Some(row) = open.get(usize::try_from(chosen).unwrap()) {
                 self.speak(&host.engine, row).await;
@@ -99,22 +114,60 @@ impl Person {
                 self.site.breaks(format!("run {run} rests: {because}"));
             }
         }
+        if row.kind == schedule::KIND {
+            return self.speak_to_schedule(engine, row).await;
+        }
         match &*row.state {
             "paused" if because.contains("matrix run retry") && self.site.chance(800) => {
                 self.retry(engine, run).await;
             }
             "paused" => self.resume(engine, run).await,
             "waiting" if why["for"] == "approval" => self.answer(engine, run).await,
-            "waiting" if why["for"] == "signal" => self.signal(engine, run).await,
-            _ if self.site.mishap(40) => self.signal(engine, run).await,
+            "waiting" if why["for"] == "signal" => self.signal(engine, run, "go").await,
+            _ if self.site.mishap(40) => self.signal(engine, run, "go").await,
             _ if self.site.mishap(40) => self.pause(engine, run).await,
             _ if self.site.mishap(20) => self.retry(engine, run).await,
             _ if self.site.mishap(15) => self.cancel(engine, run).await,
             // A run that waits in several branches names only one of them.
             _ if self.site.chance(100) => self.answer(engine, run).await,
-            _ if self.site.chance(50) => self.signal(engine, run).await,
+            _ if self.site.chance(50) => self.signal(engine, run, "go").await,
             _ => {}
         }
+    }
+
+    /// A schedule ends with the bad weather, or nobody ever would.
+    async fn speak_to_schedule(&self, engine: &Engine, row: &RunRow) {
+        match &*row.state {
+            _ if self.site.calm.load(Ordering::SeqCst) => self.cancel(engine, row.run).await,
+            "paused" => self.resume(engine, row.run).await,
+            _ if self.site.chance(60) => self.pause(engine, row.run).await,
+            _ if self.site.chance(60) => self.signal(engine, row.run, schedules::FIRE).await,
+            _ => {}
+        }
+    }
+
+    /// Starts a run that shares the beginning of another one.
+    async fn fork(&self, engine: &Engine, rows: &[RunRow]) {
+        let mut simulated = rows.iter().filter(|row| row.kind == "test");
+        let chosen = self.site.below(u64::try_from(rows.len()).unwrap());
+        let Some(row) = simulated.nth(usize::try_from(chosen).unwrap()) else {
+            return;
+        };
+        self.forks.fetch_sub(1, Ordering::SeqCst);
+        let steps = schedules::steps(&self.site, row.run);
+        let at = self.site.below(1 + u64::try_from(steps.len()).unwrap());
+        let request = may(RunFork {
+            run: row.run,
+            submitter: String::new(),
+            step: steps.into_iter().nth(usize::try_from(at).unwrap()),
+            input: None,
+            version: None,
+            title: None,
+        });
+        let forked = runs::fork(engine, &request, Box::new(|_, _| Ok(())));
+        let forked = timeout(PATIENCE, forked).await;
+        self.site
+            .event(format_args!("fork {}: {forked:?}", row.run));
     }
 
     fn word(&self) -> String {
@@ -135,12 +188,12 @@ impl Person {
         }
     }
 
-    async fn signal(&self, engine: &Engine, run: RunId) {
+    async fn signal(&self, engine: &Engine, run: RunId, name: &str) {
         let word = self.word();
         let request = may(RunSignal {
             run,
             submitter: String::new(),
-            name: "go".into(),
+            name: name.into(),
             value: json!(word),
         });
         self.say(run, "signal", word, runs::signal(engine, &request))

@@ -42,6 +42,12 @@ pub(super) enum Defect {
     BlindProbe,
     /// A host takes runs whatever runs already.
     NoLimits,
+    /// A run that another one starts is not written with the entry that says so, and its host dies in
+    /// between.
+    LostChild,
+    /// A run's end is not written with what those it started are to hear of it, and its host dies in
+    /// between.
+    LostLetter,
 }
 
 /// How a life went.
@@ -235,5 +241,5 @@ async fn go(site: &Arc<Site>) -> Result<(), String> {
     if tokio::time::timeout(PATIENCE, hosts.stop()).await.is_err() {
         return Err("a host does not let go of its runs".into());
     }
-    judge::judge(site)
+    judge::judge(site).await
 }

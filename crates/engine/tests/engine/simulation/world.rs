@@ -97,7 +97,7 @@ impl Outside {
                 Ok(self.world(|world| world.note(context)))
             }
             Reach::Metered => {
-                self.link.begins(&context.path);
+                self.link.begins(context);
                 self.world(|world| *world.sent.entry(at).or_default() += 1);
                 self.link.place().await;
                 if self.site.mishap(100) {
@@ -124,7 +124,7 @@ impl Outside {
     }
 
     async fn change(&self, reach: Reach, context: &StepContext) -> Result<Noted, StepError> {
-        self.link.begins(&context.path);
+        self.link.begins(context);
         self.link.place().await;
         let at = (context.run, context.path.clone());
         if self.site.mishap(80) {
