@@ -1,5 +1,8 @@
-//! `nightly`: what takes too long for every day. Property tests with many more cases, the tests
-//! that are marked to be ignored because they soak, and every benchmark.
+//! `nightly`: what takes too long for every day. Property tests with many more cases, the simulated
+//! engine under many more seeds, writers for minutes, the tests that are marked to be ignored because
+//! they soak, and every benchmark.
+//!
+//! A seed under which the engine fails is printed with what repeats it alone.
 
 use anyhow::Result;
 
@@ -13,6 +16,12 @@ use crate::workspace::Workspace;
 /// How many cases each property is tried with; by day it is 256.
 const CASES: &str = "20000";
 
+/// How many seeds the engine is simulated under; by day it is 300.
+const SEEDS: &str = "10000";
+
+/// How long many writers share one database; by day it is 30 seconds.
+const WRITERS_SECONDS: &str = "300";
+
 /// Runs it all.
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::read()?;
@@ -24,8 +33,10 @@ pub(crate) fn run() -> Result<()> {
         let mut command = runner.command(&workspace);
         command.env(tools::VARIABLE, tools);
         command.env("PROPTEST_CASES", CASES);
+        command.env("MATRIX_SIMULATION_SEEDS", SEEDS);
+        command.env("MATRIX_WRITERS_SECONDS", WRITERS_SECONDS);
         match runner {
-            Runner::Nextest => command.args(["--run-ignored", "all"]),
+            Runner::Nextest => command.args(["--profile", "nightly", "--run-ignored", "all"]),
             Runner::Cargo => command.args(["--", "--include-ignored"]),
         };
         runner.run(&mut command, &mut count)

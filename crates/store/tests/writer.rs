@@ -13,6 +13,7 @@ const PAGES: Statement = Statement::new("test.pages", "PRAGMA page_count");
 const NO_ROOM: Statement = Statement::new("test.no_room", "PRAGMA max_page_count = 1");
 const ROOM: Statement = Statement::new("test.room", "PRAGMA max_page_count = 1000000");
 const END: Statement = Statement::new("test.end", "ROLLBACK");
+const COUNT: Statement = Statement::new("test.count", "SELECT COUNT(*) FROM audit");
 const BROKEN: Statement = Statement::new("test.broken", "SELECT * FROM nothing_of_this_name");
 
 /// How long an answer may take before we say that there is none.
@@ -263,4 +264,68 @@ async fn the_log_does_not_grow_without_bound_under_constant_writes_and_reads() {
         longest < 48 * 1024 * 1024,
         "the log grew to {longest} bytes"
     );
+}
+
+/// How many write at once.
+const WRITERS: usize = 200;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long the writers write is said from outside the test"
+)]
+fn writing_time() -> Duration {
+    let seconds = std::env::var("MATRIX_WRITERS_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(30))
+}
+
+/// Writes one after the other until the time is over; gives how many stand.
+async fn write_until(database: Database, name: usize, end: tokio::time::Instant) -> u64 {
+    let mut stands = 0;
+    while tokio::time::Instant::now() < end {
+        let subject = format!("{name}-{stands}");
+        let written = database
+            .write::<_, StoreError, _>(move |tx| note(tx, &subject, 100))
+            .await;
+        assert!(written.is_ok(), "writer {name}: {written:?}");
+        stands += 1;
+    }
+    stands
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_writers_and_readers_of_another_process_never_meet_a_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let path = directory.path().join("matrix.db");
+    let end = tokio::time::Instant::now() + writing_time();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|name| tokio::spawn(write_until(database.clone(), name, end)))
+        .collect();
+    // A reader with connections of its own, as a command has that looks while a host writes.
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut seen = 0;
+        while tokio::time::Instant::now() < end {
+            let other = Database::open(&path, OpenMode::ReadOnly).unwrap();
+            let count = other.read_now::<_, StoreError, _>(|tx| {
+                let rows = tx.query(&COUNT, &[])?;
+                rows.first().map_or(Ok(0), |row| row.get::<i64>(0))
+            });
+            let count = count.unwrap();
+            assert!(count >= seen, "what stood is gone: {count} after {seen}");
+            seen = count;
+        }
+    });
+    let mut stands = 0;
+    for writer in writers {
+        let each = writer.await.unwrap();
+        assert!(each > 0, "a writer was never served");
+        stands += each;
+    }
+    reader.await.unwrap();
+    let rows = database
+        .read_now::<_, StoreError, _>(|tx| tx.query(&COUNT, &[]))
+        .unwrap();
+    let found: i64 = rows.first().unwrap().get(0).unwrap();
+    assert_eq!(u64::try_from(found).unwrap(), stands);
 }

@@ -46,6 +46,12 @@ impl HandClock {
         self.monotonic.fetch_add(micros, Ordering::SeqCst);
     }
 
+    /// The wall clock is set, and no time has passed.
+    pub(crate) fn set_forward(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap();
+        self.wall.fetch_add(micros, Ordering::SeqCst);
+    }
+
     /// Only the wall clock can be set back.
     pub(crate) fn set_back(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap();

@@ -17,6 +17,7 @@ mod history;
 mod host;
 mod owners;
 mod people;
+mod processes;
 mod queue;
 mod remote;
 mod replay;
