@@ -6,8 +6,6 @@
 //! which things can happen to it. Each rule has a broken variant, which must have a counterexample.
 //! What it leaves out stands in `docs/explanation/proof.md`.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 mod world;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};

@@ -90,12 +90,12 @@ fn must_hold(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn nothing_is_lost_done_twice_or_stranded_in_any_weather() {
-    match number("MATRIX_SIMULATION_SEED") {
-        Some(seed) => must_hold(seed..seed + 1),
-        None => {
-            must_hold(0..number("MATRIX_SIMULATION_SEEDS").unwrap_or(SEEDS));
-            KEPT.iter().for_each(|seed| must_hold(*seed..seed + 1));
-        }
+    if let Some(seed) = number("MATRIX_SIMULATION_SEED") {
+        return must_hold(seed..seed + 1);
+    }
+    must_hold(0..number("MATRIX_SIMULATION_SEEDS").unwrap_or(SEEDS));
+    for seed in KEPT {
+        must_hold(seed..seed + 1);
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn write_small(site: &Site) -> Vec<Part> {
 fn parts(site: &Site, many: u64, nested: u32) -> Vec<Part> {
     let mut parts: Vec<_> = (0..many).map(|_| part(site, TOP, nested)).collect();
     if site.chance(120) {
-        let next = (0..1 + site.below(2)).map(|_| part(site, TOP, NESTED));
+        let next = (0..=site.below(2)).map(|_| part(site, TOP, NESTED));
         parts.push(Part::Anew(next.collect()));
     }
     parts
@@ -135,7 +135,7 @@ fn saga(site: &Site) -> Part {
         1 => Reach::Keyed,
         _ => Reach::Fenced,
     };
-    let steps = (0..1 + site.below(3)).map(reach).collect();
+    let steps = (0..=site.below(3)).map(reach).collect();
     if site.chance(700) {
         Part::Undone(steps)
     } else {
