@@ -225,27 +225,6 @@ fn a_database_that_goes_away_in_the_middle_of_a_run_comes_back() {
     nothing_is_twice(&site, &runs);
 }
 
-/// The owner is dead, its lease is not over, and then the database goes, too.
-#[test]
-fn a_database_that_goes_away_while_a_dead_owners_run_is_to_be_taken_over_comes_back() {
-    let server = Server::start();
-    let site = shared(&server, SLOW);
-    let serving = [Serving::start(&site), Serving::start(&site)];
-    let working = worker(&site, None);
-    let run = submit(&site);
-    let victim = eventually("a run that is so far", || {
-        let (process, head) = owner(&site, &run)?;
-        (head >= 4).then_some(process)
-    });
-    signal(victim, Signal::KILL);
-    server.cut();
-    site.matrix(&["run", "list"]).expect(1).says("STORE-0002");
-    server.begin();
-    released(&site, &run);
-    nothing_is_twice(&site, &[run]);
-    drop((serving, working));
-}
-
 /// A run that one process creates is picked up by another right away, not at its next look.
 #[test]
 fn processes_wake_each_other() {
