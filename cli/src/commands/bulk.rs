@@ -117,7 +117,9 @@ pub(super) async fn bulk(
             }
         };
         let items = answer["runs"].as_array().cloned().unwrap_or_default();
-        items.into_iter().for_each(|item| tally.count(item));
+        for item in items {
+            tally.count(item);
+        }
         cursor = answer["next"].clone();
         if cursor.is_null() {
             break;

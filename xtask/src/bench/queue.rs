@@ -21,7 +21,7 @@ const REQUIREMENTS: &str = "xtask/peers/requirements.txt";
 pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     tools::postgresql()?;
     let ours = engine::example(workspace, "matrix-engine", "job_cost")?;
-    let python = tools::environment(workspace, "peers", REQUIREMENTS)?.join("bin/python");
+    let python = tools::environment(workspace, "peers", &[REQUIREMENTS])?.join("bin/python");
     let (node, queue) = (node::program()?, node::install(workspace, "queue")?);
     let script = |path: PathBuf| vec![path.display().to_string()];
     let address = format!("postgres://admin@127.0.0.1:{PORT}/bench");

@@ -19,17 +19,16 @@ async fn the_winner_of_a_race_stays_the_winner_and_the_losers_children_end() {
         let racer = with(&world, |run, world, _| {
             Box::pin(async move {
                 let lanes = ["quick", "slow"].map(|key| (key.to_owned(), key));
-                let won = run
-                    .any("race", lanes.into(), |branch, lane| {
-                        let world = Arc::clone(&world);
-                        async move {
-                            let child = NewChild::new("lane", lane, json!(lane));
-                            let got: Value = branch.call("run", child).await?;
-                            let step = Step::read("after").input(&got);
-                            branch.step(step, |_| async { Ok(add(&world)) }).await
-                        }
-                    })
-                    .await?;
+                let race = run.any("race", lanes.into(), |branch, lane| {
+                    let world = Arc::clone(&world);
+                    async move {
+                        let child = NewChild::new("lane", lane, json!(lane));
+                        let got: Value = branch.call("run", child).await?;
+                        let step = Step::read("after").input(&got);
+                        branch.step(step, |_| async { Ok(add(&world)) }).await
+                    }
+                });
+                let won = Box::pin(race).await?;
                 run.signal::<Value>("go").await?;
                 Ok(json!(won))
             })

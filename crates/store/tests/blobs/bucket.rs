@@ -168,19 +168,12 @@ impl Link {
         }
     }
 
-    /// Waits until the server was looked for in vain so many times since the link was cut. More
-    /// than one request tries again makes it sure that somebody waits for it to come back.
-    pub(crate) fn wait_for_attempts(&self, number: usize) {
-        let listener = self.bind();
-        let refused = listener.incoming().take(number);
-        refused.for_each(|attempt| drop(attempt.unwrap()));
-    }
-
     pub(crate) fn mend(&self) {
         self.listen(self.bind());
     }
 
-    fn bind(&self) -> TcpListener {
+    /// Listens in the server's place.
+    pub(crate) fn bind(&self) -> TcpListener {
         for _ in 0..LOOKS {
             // The listener before may still be on its way out.
             if let Ok(listener) = TcpListener::bind(self.place) {

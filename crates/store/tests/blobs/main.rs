@@ -139,7 +139,7 @@ fn bytes_come_back(site: &Site) {
     assert_eq!(blobs.get(&missing).unwrap(), None);
     assert!(!blobs.contains(&missing).unwrap());
     assert_eq!(blobs.remove_unused(&missing, END).unwrap(), None);
-    for bytes in [&b""[..], b"hello", &[0; 300_000]] {
+    for bytes in [&b""[..], b"hello", &vec![0; 300_000]] {
         let digest = blobs.put(bytes).unwrap();
         assert_eq!(digest, Digest::of(bytes));
         assert_eq!(blobs.put(bytes).unwrap(), digest);

@@ -119,6 +119,7 @@ impl Delivery {
             let limit = if *failures >= BROKEN_AFTER { 1 } else { BATCH };
             let EventPage { events, next, more } = self.read(cursor, limit).await?;
             if !events.is_empty() {
+                self.owns()?;
                 let count = events.len();
                 self.publish(events.into_iter().map(|(event, _)| event))
                     .await?;
@@ -144,6 +145,15 @@ impl Delivery {
             }
             changes.borrow_and_update();
         }
+    }
+
+    /// Refuses to go on with what was removed, reset or taken over meanwhile.
+    fn owns(&self) -> Result<(), Stuck> {
+        let SubscriptionRow { scope, name, .. } = &self.row;
+        let database = &self.forwarder.events.database;
+        let found = database.read_now(|tx| subscriptions::get(tx, scope, name))?;
+        let own = found.filter(|row| row.subscription == self.id && row.epoch == self.epoch);
+        own.map(drop).ok_or(Stuck::Lost)
     }
 
     /// The next page, if who made the subscription may still read it.

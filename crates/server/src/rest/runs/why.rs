@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use matrix_changes::service::{self, ChangeRead};
+use matrix_changes::stage::stale::Stale;
 use matrix_core::{RunId, Timestamp};
 use matrix_engine::runs::{self, RunRead};
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ fn account(
     if why.kind == matrix_changes::function::KIND {
         let read = server.authorise(caller, ChangeRead { run: why.run })?;
         let view = service::show(database, server.blobs(), server.authorizer(), &read)?;
-        lines.extend(view.stale.as_ref().map(|stale| stale.line()));
+        lines.extend(view.stale.as_ref().map(Stale::line));
         stale = view.stale.map(|stale| json!(stale));
     }
     Ok(Why {

@@ -2,6 +2,8 @@
 
 use matrix_core::Digest;
 use matrix_store::tables::journal::{self, EntryRow};
+use matrix_store::tables::runs::{self, Head, HeadMove};
+use matrix_store::{StoreError, Tx};
 
 use super::Row;
 use crate::site::{Site, conflicts, entry, refused, run_id};
@@ -32,13 +34,27 @@ pub(super) const CASES: &[Row] = &[
 fn with_entries(site: &Site) {
     site.with_runs(&[1, 2]);
     site.engine(|tx| {
-        journal::insert(tx, &entry(1, 0))?;
-        journal::insert(tx, &entry(2, 0))
+        append(tx, &entry(1, 0))?;
+        append(tx, &entry(2, 0))
     });
     site.ours(|tx| {
-        journal::insert(tx, &entry(1, 1))?;
-        journal::insert(tx, &entry(1, 2))
+        append(tx, &entry(1, 1))?;
+        append(tx, &entry(1, 2))
     });
+}
+
+/// Inserts an entry as an owner does: the run's head moves with it.
+fn append(tx: &Tx<'_>, entry: &EntryRow) -> Result<(), StoreError> {
+    let from = runs::head(tx, entry.run)?.unwrap();
+    let (seq, hash) = (entry.seq, entry.hash);
+    let to = Head { seq, hash, ..from };
+    assert!(runs::move_head(
+        tx,
+        entry.run,
+        &HeadMove { from, to },
+        entry.at
+    )?);
+    journal::insert(tx, entry)
 }
 
 fn inserts(site: &Site) {
@@ -50,8 +66,8 @@ fn inserts(site: &Site) {
     };
     let second = large.clone();
     site.engine(move |tx| {
-        journal::insert(tx, &entry(1, 0))?;
-        journal::insert(tx, &second)
+        append(tx, &entry(1, 0))?;
+        append(tx, &second)
     });
     let rows = site.see(|tx| journal::list(tx, run_id(1), -1, 9));
     let expected = [
@@ -65,7 +81,7 @@ fn inserts(site: &Site) {
     conflicts(site.try_engine(|tx| journal::insert(tx, &entry(1, 1))));
     conflicts(site.try_engine(|tx| journal::insert(tx, &entry(9, 0))));
     // What was refused has taken no position.
-    site.engine(|tx| journal::insert(tx, &entry(1, 2)));
+    site.engine(|tx| append(tx, &entry(1, 2)));
     let rows = site.see(|tx| journal::list(tx, run_id(1), 1, 9));
     assert_eq!(rows[0].lsn, 3);
 }

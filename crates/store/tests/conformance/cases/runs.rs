@@ -120,6 +120,7 @@ fn family(site: &Site) {
         state: "succeeded",
         waiting: None,
         wake_at: None,
+        stopped: "",
     };
     site.engine(move |tx| runs::release(tx, run_id(3), 0, &ended, at(2)));
 }
