@@ -77,7 +77,7 @@ async fn a_stream_shows_how_far_a_step_is_between_the_entries() {
     let address = format!("/api/v1/runs/{run}/events");
     let mut stream = site.get(&address).open().await;
     let text = until(stream.body_mut(), "\"rows\"").await;
-    let said = r#"data: {"long#1":{"done":40,"message":"rows","total":100}}"#;
+    let said = r#"data: {"long#1":{"done":40,"total":100,"message":"rows"}}"#;
     assert!(text.contains(said), "{text}");
     let shown = site
         .get(&format!("/api/v1/runs/{run}"))
