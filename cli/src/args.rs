@@ -34,29 +34,32 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// The heading of the options that every command has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What holds for every command.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
     /// Where everything is kept.
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Keep the state in this PostgreSQL database instead, which several processes may use.
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "ADDRESS")]
     pub(crate) database: Option<String>,
     /// Keep blobs in this bucket instead, as `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "ADDRESS")]
     pub(crate) blobs: Option<String>,
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The result as JSON; the last line of standard output is one object.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
     /// Which log lines there are, such as `info` or `matrix_engine=debug`.
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILTER")]
     pub(crate) log: Option<String>,
     /// How log lines look.
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
 

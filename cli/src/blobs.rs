@@ -146,9 +146,13 @@ fn of_profile(text: &str, profile: &str) -> Vec<(String, String)> {
 /// Reads the address from where it was written, which is not quoted: somebody may have put a
 /// secret into it.
 pub(crate) fn parsed(text: &str, name: &str) -> Result<BlobsAddress, Problem> {
-    text.parse()
-        .map_err(|error| Problem::new(BAD_CONFIG, format!("{name}: {error}")))
-        .map_err(|problem| problem.help("see `matrix config show --origin`"))
+    text.parse().map_err(|error| {
+        let why = match error {
+            StoreError::Unfit(why) => why,
+            other => other.to_string(),
+        };
+        Problem::new(BAD_CONFIG, format!("{name}: {why}")).help("see `matrix config show --origin`")
+    })
 }
 
 /// A client of the configured store.

@@ -59,6 +59,19 @@ impl Package {
     }
 }
 
+/// What cargo tells this program about its own package. Build scripts of others that look at their own
+/// would run again, with all that depends on them, each time they are built from here and from a shell.
+const ABOUT_US: [&str; 8] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 impl Workspace {
     /// Reads the workspace that this program was built from.
     pub(crate) fn read() -> Result<Self> {
@@ -86,10 +99,13 @@ impl Workspace {
         })
     }
 
-    /// A cargo command in the root.
+    /// A cargo command in the root, as if a person had typed it.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(machine::cargo());
         command.current_dir(&self.root);
+        for name in ABOUT_US {
+            command.env_remove(name);
+        }
         command
     }
 
