@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use matrix_engine::WorkerChoice;
 use matrix_engine::queue::{Limit, Rate, Rules, is_key, is_name};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,12 @@ pub(crate) struct QueueFile {
     /// What this process has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     capabilities: Vec<String>,
+    /// By what workers are chosen that wait for tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker_choice: Option<WorkerChoice>,
+    /// The same for queues of these names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    worker_choices: BTreeMap<String, WorkerChoice>,
 }
 
 /// `[lanes.NAME]`, `[keys.NAME]` or `[tenants."ORGANISATION/WORKSPACE"]`.
@@ -130,6 +137,8 @@ impl QueueTables {
             tenant_concurrency,
             ageing_seconds,
             capabilities,
+            worker_choice,
+            worker_choices,
         } = &self.queue;
         let key_concurrency = positive("key_concurrency", *key_concurrency)?;
         let tenant = Limit {
@@ -161,6 +170,8 @@ impl QueueTables {
         Ok(matrix_engine::Scheduling {
             rules,
             capabilities: capabilities.iter().cloned().collect(),
+            workers: worker_choice.unwrap_or_default(),
+            workers_of: worker_choices.clone(),
         })
     }
 }

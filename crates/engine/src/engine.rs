@@ -27,7 +27,7 @@ use crate::lease::Lease;
 use crate::meters::Meters;
 use crate::queue::{Queue, Rules};
 use crate::storage::Storage;
-use crate::tasks::Exchange;
+use crate::tasks::{Exchange, WorkerChoice};
 use crate::worker::{DurableFunction, is_terminal};
 
 use self::claim::Desk;
@@ -65,6 +65,17 @@ pub struct Scheduling {
     pub rules: Rules,
     /// What this process has.
     pub capabilities: BTreeSet<String>,
+    /// By what the workers of a queue are chosen that wait for tasks.
+    pub workers: WorkerChoice,
+    /// The same for queues of these names.
+    pub workers_of: BTreeMap<String, WorkerChoice>,
+}
+
+impl Scheduling {
+    /// By what the workers of a queue are chosen.
+    pub(crate) fn choice(&self, queue: &str) -> WorkerChoice {
+        self.workers_of.get(queue).copied().unwrap_or(self.workers)
+    }
 }
 
 /// Whether a host is alone with its database.
@@ -153,6 +164,7 @@ impl Engine {
         let Scheduling {
             rules,
             capabilities,
+            ..
         } = options.scheduling.clone();
         let queue = Queue::new(rules, capabilities);
         let shared = Shared {

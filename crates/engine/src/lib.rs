@@ -56,5 +56,5 @@ pub use events::{Events, Forwarder};
 pub use journal::Journal;
 pub use run::{Child, Decision, NewChild, Progress, Run, Saga, Verdict};
 pub use step::{EffectClass, RetryPolicy, Step, StepContext};
-pub use tasks::{Task, TaskFunction};
+pub use tasks::{Task, TaskFunction, WorkerChoice};
 pub use worker::DurableFunction;

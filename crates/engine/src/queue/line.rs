@@ -1,6 +1,6 @@
 //! The part of a flow that was looked at: a few of its first runs.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use matrix_core::{RunId, Timestamp};
 use matrix_store::tables::queue::Queued;
@@ -104,7 +104,12 @@ impl Line {
         !self.key.is_empty()
     }
 
+    /// What was found counts before what was known: a run may have another key by now.
     fn merge(&mut self, found: Vec<Queued>) {
+        let keys: BTreeMap<RunId, &str> = found.iter().map(|one| (one.run, &*one.key)).collect();
+        let holds = |one: &Queued| keys.get(&one.run).is_none_or(|key| *key == one.key);
+        self.aside.retain(holds);
+        self.queued.retain(holds);
         let known: BTreeSet<RunId> = self.aside.iter().map(|one| one.run).collect();
         self.queued.extend(found);
         let place = |one: &Queued| (one.queued_at, one.run);

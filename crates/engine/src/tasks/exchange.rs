@@ -7,6 +7,7 @@ use matrix_core::id::TaskId;
 use tokio::sync::{oneshot, watch};
 
 use super::Report;
+use super::lounge::Lounge;
 
 /// What a worker reported, on its way to the owner of the run.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Delivery {
 pub(crate) struct Exchange {
     seats: Mutex<HashMap<TaskId, oneshot::Sender<Delivery>>>,
     offers: watch::Sender<u64>,
+    lounge: Arc<Lounge>,
 }
 
 impl Default for Exchange {
@@ -31,6 +33,7 @@ impl Default for Exchange {
         Self {
             seats: Mutex::default(),
             offers: watch::Sender::new(0),
+            lounge: Arc::default(),
         }
     }
 }
@@ -60,6 +63,11 @@ impl Exchange {
     pub(crate) fn hand(&self, task: TaskId, delivery: Delivery) -> bool {
         let seat = self.seats().remove(&task);
         seat.is_some_and(|seat| seat.send(delivery).is_ok())
+    }
+
+    /// Where workers wait.
+    pub(super) fn lounge(&self) -> &Arc<Lounge> {
+        &self.lounge
     }
 
     /// Something is offered.

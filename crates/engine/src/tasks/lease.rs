@@ -1,13 +1,15 @@
 //! A worker takes tasks.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use matrix_core::{Authorised, Caller, Entropy, RunId, Timestamp, id::TaskId};
+use matrix_core::{Authorised, Caller, Entropy, RunId, Scope, Timestamp, id::TaskId};
 use matrix_store::tables::tasks::{self, TaskRow};
 use matrix_store::{StoreError, Tx};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::lounge::{Chair, Guest};
 use super::{BATCH_MAX, TaskError, TaskWork, is_name, lease_token};
 use crate::engine::Engine;
 use crate::storage::Purpose;
@@ -18,6 +20,8 @@ const NAMES_MAX: usize = 64;
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 /// With as much input as this, an answer takes no further task.
 const ANSWER_BYTES: usize = 1024 * 1024;
+/// How long a task is left to another worker that waits and is to have it.
+const GRACE: Duration = Duration::from_millis(50);
 /// How often it is looked for what another process offers.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
@@ -90,63 +94,120 @@ fn checked(request: &LeaseRequest) -> Result<(), TaskError> {
 }
 
 /// Gives a worker tasks of its queues, oldest first, as soon as there are any; nothing if there are
-/// none in the time that it waits, or if this host is about to end.
+/// none in the time that it waits, or if this host is about to end. What another one that waits is to
+/// have is left to it for a moment.
 pub async fn lease(
     engine: &Engine,
     authorised: &Authorised<TaskWork>,
     request: &LeaseRequest,
 ) -> Result<Vec<Leased>, TaskError> {
     checked(request)?;
-    let worker = worker_name(authorised.caller(), &request.worker)?;
+    let guest = Guest {
+        scope: authorised.caller().scope.clone(),
+        worker: worker_name(authorised.caller(), &request.worker)?,
+        queues: request.queues.clone(),
+        names: request.names.clone(),
+        max: request.max,
+    };
     let until = tokio::time::Instant::now() + request.wait;
-    let mut offers = engine.exchange().offers();
+    let exchange = engine.exchange();
+    let (mut offers, mut chair) = (exchange.offers(), exchange.lounge().sit(&guest));
+    let mut left: Option<tokio::time::Instant> = None;
     loop {
         offers.borrow_and_update();
-        let taken = take(engine, authorised.caller(), &worker, request).await?;
-        if !taken.is_empty() {
-            return Ok(taken);
+        let now = tokio::time::Instant::now();
+        let company = chair
+            .company()
+            .filter(|_| left.is_none_or(|left| now < left));
+        match look(engine, &guest, company.map(|room| (room, &chair)))? {
+            Found::Nothing => left = None,
+            Found::Others => left = left.or(Some(now + GRACE)),
+            Found::Own(own) => {
+                let asks_others = chair.leave();
+                let taken = take(engine, &guest, own).await?;
+                if asks_others {
+                    exchange.announce();
+                }
+                if !taken.is_empty() {
+                    let runs = taken.iter().map(|leased| leased.run);
+                    exchange.lounge().served(&guest.worker, runs);
+                    return Ok(taken);
+                }
+                (chair, left) = (exchange.lounge().sit(&guest), None);
+            }
         }
         tokio::select! {
             biased;
             () = engine.draining() => return Ok(Vec::new()),
             () = tokio::time::sleep_until(until) => return Ok(Vec::new()),
             _ = offers.changed() => {}
+            () = tokio::time::sleep_until(left.unwrap_or(until)), if left.is_some() => {}
             () = tokio::time::sleep(ELSEWHERE), if engine.is_shared() => {}
         }
     }
 }
 
+/// What is offered to a worker.
+enum Found {
+    Nothing,
+    /// Only what others that wait are to have.
+    Others,
+    /// These tasks; all that it can have, if none is named.
+    Own(Option<BTreeSet<TaskId>>),
+}
+
+/// Looks what there is, and what of it is for others that wait and have so much room together. It costs
+/// a reader's time only, and most that wait find nothing.
+fn look(
+    engine: &Engine,
+    guest: &Guest,
+    company: Option<(usize, &Chair)>,
+) -> Result<Found, StoreError> {
+    let storage = engine.storage();
+    let Some((room, chair)) = company else {
+        let any = Search::of(guest, 1);
+        let found = storage.read_now::<_, StoreError, _>(|tx| any.find(tx))?;
+        let own = (!found.is_empty()).then_some(Found::Own(None));
+        return Ok(own.unwrap_or(Found::Nothing));
+    };
+    let search = Search::of(guest, room.min(BATCH_MAX));
+    let (found, loads) = storage.read_now::<_, StoreError, _>(|tx| {
+        let found = search.find(tx)?;
+        let loads = if found.is_empty() {
+            Vec::new()
+        } else {
+            tasks::loads(tx, &guest.scope)?
+        };
+        Ok((found, loads.into_iter().collect::<HashMap<_, _>>()))
+    })?;
+    if found.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let share = chair.share(&found, &loads, |queue| engine.scheduling().choice(queue));
+    let own = found.iter().zip(share).filter(|(_, own)| *own);
+    let own: BTreeSet<_> = own.map(|(row, _)| row.task).collect();
+    let own = (!own.is_empty()).then_some(Found::Own(Some(own)));
+    Ok(own.unwrap_or(Found::Others))
+}
+
 async fn take(
     engine: &Engine,
-    caller: &Caller,
-    worker: &str,
-    request: &LeaseRequest,
+    guest: &Guest,
+    own: Option<BTreeSet<TaskId>>,
 ) -> Result<Vec<Leased>, StoreError> {
-    let scope = caller.scope.clone();
-    let search = Search {
-        queues: request.queues.clone(),
-        names: match &*request.names {
-            [] => String::new(),
-            names => format!(",{},", names.join(",")),
-        },
-        max: request.max,
-    };
-    // A look costs a reader's time only, and most that wait find nothing.
-    let looked = search.clone();
-    let found = engine
-        .storage()
-        .read_now::<_, StoreError, _>(|tx| Ok(!looked.first(1).find(tx, &scope)?.is_empty()))?;
-    if !found {
-        return Ok(Vec::new());
-    }
-    let (worker, entropy) = (worker.to_owned(), engine.entropy().clone());
-    let at = engine.clock().now();
+    let search = Search::of(guest, own.as_ref().map_or(guest.max, |_| BATCH_MAX));
+    let (worker, max) = (guest.worker.clone(), guest.max);
+    let (entropy, at) = (engine.entropy().clone(), engine.clock().now());
     engine
         .storage()
         .write::<_, StoreError, _>(Purpose::Task, move |tx| {
             let mut taken = Vec::new();
-            for row in search.find(tx, &scope)? {
-                if let Some(leased) = give(tx, row, &worker, &*entropy, at)? {
+            for row in search.find(tx)? {
+                let is_own = own.as_ref().is_none_or(|own| own.contains(&row.task));
+                if taken.len() < max
+                    && is_own
+                    && let Some(leased) = give(tx, row, &worker, &*entropy, at)?
+                {
                     taken.push(leased);
                 }
             }
@@ -155,26 +216,34 @@ async fn take(
         .await
 }
 
-#[derive(Clone)]
 struct Search {
+    scope: Scope,
     queues: Vec<String>,
     names: String,
     max: usize,
 }
 
 impl Search {
-    fn first(self, max: usize) -> Self {
-        Self { max, ..self }
+    fn of(guest: &Guest, max: usize) -> Self {
+        Self {
+            scope: guest.scope.clone(),
+            queues: guest.queues.clone(),
+            names: match &*guest.names {
+                [] => String::new(),
+                names => format!(",{},", names.join(",")),
+            },
+            max,
+        }
     }
 
     /// What is offered, queue by queue in the worker's order, within the bounds of an answer.
-    fn find(&self, tx: &Tx<'_>, scope: &matrix_core::Scope) -> Result<Vec<TaskRow>, StoreError> {
+    fn find(&self, tx: &Tx<'_>) -> Result<Vec<TaskRow>, StoreError> {
         let mut found: Vec<TaskRow> = Vec::new();
         let mut bytes = 0;
         for queue in &self.queues {
             let left = self.max - found.len();
             let limit = i64::try_from(left).unwrap_or(i64::MAX);
-            for row in tasks::offered(tx, scope, queue, &self.names, limit)? {
+            for row in tasks::offered(tx, &self.scope, queue, &self.names, limit)? {
                 bytes += row.offer.len();
                 if bytes > ANSWER_BYTES && !found.is_empty() {
                     return Ok(found);

@@ -10,6 +10,7 @@
 //! * `exchange` — where the owner of a run waits in memory, so that a report needs no second write. It
 //!   is a short cut and nothing more: whoever is not at it finds the row.
 //! * [`lease`], [`heartbeat`], [`report`], [`log`] — what a worker may do, for the routes.
+//! * `choice`, `lounge` — which of the workers that wait for tasks gets one.
 //! * `watch` — what becomes of tasks whose worker is silent or takes too long.
 //! * [`submit`] and [`TaskFunction`] — runs of such steps, for whoever writes no Rust.
 //!
@@ -20,12 +21,14 @@
 //! journaled; an external one is in doubt. A crash of the host is not a loss: lease and report
 //! outlive it.
 
+mod choice;
 mod exchange;
 mod function;
 mod heartbeat;
 mod lease;
 mod list;
 mod log;
+mod lounge;
 mod order;
 mod report;
 mod submit;
@@ -34,6 +37,7 @@ mod watch;
 
 use matrix_core::{Action, Code, Problem, RunId};
 
+pub use choice::WorkerChoice;
 pub(crate) use exchange::{Delivery, Exchange};
 pub use function::{KIND, Plan, PlannedStep, TaskFunction};
 pub use heartbeat::{Beat, Heartbeat, Standing, heartbeat};

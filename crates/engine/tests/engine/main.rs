@@ -29,3 +29,4 @@ mod steering;
 mod steps;
 mod surface;
 mod timers;
+mod workers;

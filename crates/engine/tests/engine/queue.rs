@@ -486,6 +486,9 @@ async fn whoever_is_cancelled_before_it_began_waits_for_no_slot() {
     let first = host.create_placed(json!(1), with_key("k")).await;
     host.reaches(first, "running").await;
     let second = host.create_placed(json!(2), with_key("k")).await;
+    // Whoever comes after it and runs has passed it: it is known to wait for the key.
+    let third = host.create_placed(json!(3), with_key("other")).await;
+    host.reaches(third, "running").await;
     let cancel = may(RunCancel {
         run: second,
         submitter: String::new(),
@@ -494,6 +497,7 @@ async fn whoever_is_cancelled_before_it_began_waits_for_no_slot() {
     runs::cancel(&host.engine, &cancel).await.unwrap();
     host.reaches(second, "cancelled").await;
     assert_eq!(host.row(first).state, "running");
-    door.add_permits(1);
+    door.add_permits(2);
     host.reaches(first, "succeeded").await;
+    host.reaches(third, "succeeded").await;
 }

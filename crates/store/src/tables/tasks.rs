@@ -76,6 +76,12 @@ const HELD: Statement = Statement::new(
             beat, due_at
      FROM tasks WHERE state <> 'offered' ORDER BY task LIMIT $1",
 );
+const LOADS: Statement = Statement::new(
+    "tasks.loads",
+    "SELECT worker, COUNT(*) FROM tasks
+     WHERE organisation = $1 AND workspace = $2 AND state = 'leased' AND worker IS NOT NULL
+     GROUP BY worker",
+);
 const LOSE: Statement = Statement::new(
     "tasks.lose",
     "UPDATE tasks SET state = 'offered', losses = losses + 1, worker = NULL, token = NULL,
@@ -106,6 +112,7 @@ pub const STATEMENTS: &[Statement] = &[
     BEAT,
     REPORT,
     HELD,
+    LOADS,
     LOSE,
     EXPIRE,
     CANCEL,
@@ -364,6 +371,17 @@ pub fn held(tx: &Tx<'_>, limit: i64) -> Result<Vec<Held>, StoreError> {
             })
         })
         .collect()
+}
+
+/// How many tasks each worker of a tenant has that has any.
+pub fn loads(tx: &Tx<'_>, scope: &Scope) -> Result<Vec<(String, i64)>, StoreError> {
+    let params = params![&scope.organisation, &scope.workspace];
+    tx.within(scope, |tx| {
+        let rows = tx.query(&LOADS, params)?;
+        rows.iter()
+            .map(|row| Ok((row.get(0)?, row.get(1)?)))
+            .collect()
+    })
 }
 
 /// Offers a task again whose worker was lost; false if the worker has been heard of since.

@@ -46,6 +46,11 @@ pub(super) const CASES: &[Row] = &[
     ("tasks::held", beats, |s| {
         s.engine_only(|tx| tasks::held(tx, 9));
     }),
+    ("tasks::loads", are_counted, |s| {
+        with_leases(s);
+        assert_eq!(s.spy(|tx| tasks::loads(tx, &theirs())), []);
+        refused(s.try_theirs(|tx| tasks::loads(tx, &ours())));
+    }),
     ("tasks::lose", loses, |s| {
         with_leases(s);
         let held = held(s);
@@ -69,6 +74,16 @@ pub(super) const CASES: &[Row] = &[
 
 fn id(number: u8) -> TaskId {
     TaskId::from_bytes([number; 16])
+}
+
+fn are_counted(site: &Site) {
+    with_offers(site);
+    assert_eq!(site.see(|tx| tasks::loads(tx, &ours())), []);
+    for number in [1, 3] {
+        site.ours(move |tx| tasks::lease(tx, &ours(), id(number), &lease("t"), at(9)));
+    }
+    let loads = site.see(|tx| tasks::loads(tx, &ours()));
+    assert_eq!(loads, [("service:w".to_owned(), 2)]);
 }
 
 fn lease(token: &str) -> Lease<'_> {
