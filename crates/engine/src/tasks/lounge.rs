@@ -115,7 +115,7 @@ impl Chair {
         choice: impl Fn(&str) -> WorkerChoice,
     ) -> Vec<bool> {
         let mut inner = self.lounge.lock();
-        let (numbers, guests): (Vec<_>, Vec<_>) = inner.guests.iter().unzip();
+        let (numbers, guests): (Vec<&u64>, Vec<&Guest>) = inner.guests.iter().unzip();
         let candidates = guests.iter().map(|guest| Candidate {
             worker: guest.worker.clone(),
             room: guest.max,
