@@ -2,11 +2,11 @@
 //! workers at once.
 //!
 //! ```text
-//! cargo run --release -p matrix-engine --example job_cost -- DIRECTORY ADDRESS WORKERS JOBS
+//! cargo run --release -p matrix-engine --example job_cost -- DIRECTORY OWNER ADDRESS WORKERS JOBS
 //! ```
 //!
-//! The directory keeps large payloads, of which there are none; the address is that of an empty
-//! database whose login may make tables. Prints one JSON object: jobs (as `steps`), seconds, and the
+//! The directory keeps large payloads, of which there are none; the owner's address is that of an empty
+//! database in which it may make tables and roles, the other one the login's that works, `measure`. Prints one JSON object: jobs (as `steps`), seconds, and the
 //! process's own processor time in seconds.
 
 #![expect(
@@ -100,11 +100,11 @@ async fn measure(engine: Engine, jobs: usize) -> Result<(), Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let given: Vec<String> = std::env::args().skip(1).collect();
-    let [directory, address, workers, jobs] = &given[..] else {
-        return Err("usage: job_cost DIRECTORY ADDRESS WORKERS JOBS".into());
+    let [directory, owner, address, workers, jobs] = &given[..] else {
+        return Err("usage: job_cost DIRECTORY OWNER ADDRESS WORKERS JOBS".into());
     };
+    migrate(&Address::parse(owner)?, Some("measure"))?;
     let address = Address::parse(address)?;
-    migrate(&address, None)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let options = PostgresOptions {
         address,

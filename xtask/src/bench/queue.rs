@@ -24,18 +24,19 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     let python = tools::environment(workspace, "peers", &[REQUIREMENTS])?.join("bin/python");
     let (node, queue) = (node::program()?, node::install(workspace, "queue")?);
     let script = |path: PathBuf| vec![path.display().to_string()];
-    let address = format!("postgres://admin@127.0.0.1:{PORT}/bench");
+    let address = |login| format!("postgres://{login}@127.0.0.1:{PORT}/bench");
+    let (owner, login) = (address("admin"), address("measure"));
     let server = Server::start()?;
     let folder = workspace.target.join("bench/queue");
     for (title, workers) in [("16 workers", "16"), ("64 workers", "64")] {
         let title = format!("jobs on PostgreSQL, {title}");
-        let after = |jobs| contest::words(&[&address, workers, jobs]);
+        let after = |jobs| contest::words(&[&owner, workers, jobs]);
         let contenders = [
             Contender {
                 name: "Matrix",
                 program: ours.clone(),
                 before: Vec::new(),
-                after: after("10000"),
+                after: contest::words(&[&owner, &login, workers, "10000"]),
             },
             Contender {
                 name: "pg-boss",
@@ -86,6 +87,7 @@ impl Server {
         );
         fs::write(server.folder.join("data/postgresql.auto.conf"), settings)?;
         server.ask("pg_ctl", &["start", "-w", "-s", "-D"])?;
+        server.say("CREATE ROLE measure LOGIN")?;
         Ok(server)
     }
 
@@ -108,15 +110,18 @@ impl Server {
 
     /// Makes the database anew.
     fn empty(&self) -> Result<()> {
-        for sql in ["DROP DATABASE IF EXISTS bench", "CREATE DATABASE bench"] {
-            let status = Command::new(self.programs.join("psql"))
-                .args(["-X", "-q", "-U", "admin", "-h", "127.0.0.1", "-p", PORT])
-                .args(["-d", "postgres", "-c", sql])
-                .stderr(Stdio::null())
-                .status()?;
-            if !status.success() {
-                bail!("`{sql}` ended with {status}");
-            }
+        self.say("DROP DATABASE IF EXISTS bench WITH (FORCE)")?;
+        self.say("CREATE DATABASE bench")
+    }
+
+    fn say(&self, sql: &str) -> Result<()> {
+        let status = Command::new(self.programs.join("psql"))
+            .args(["-X", "-q", "-U", "admin", "-h", "127.0.0.1", "-p", PORT])
+            .args(["-d", "postgres", "-c", sql])
+            .stderr(Stdio::null())
+            .status()?;
+        if !status.success() {
+            bail!("`{sql}` ended with {status}");
         }
         Ok(())
     }
