@@ -66,6 +66,11 @@ impl Place {
         while self.stands() {
             tokio::time::sleep(GONE_CHECK).await;
         }
+        self.gone()
+    }
+
+    /// What is said of it when it does not stand any more.
+    pub(crate) fn gone(&self) -> Problem {
         let text = format!(
             "{} was removed or replaced while this process was its host",
             self.layout.root().display()

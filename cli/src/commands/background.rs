@@ -84,7 +84,9 @@ pub(super) async fn host(context: &Context) -> Result<Exit, Failure> {
     let place = host.place();
     tokio::select! {
         () = idle => {}
-        () = engine.stopped() => {}
+        () = engine.stopped() => if let Some(failure) = engine.failure() {
+            tracing::error!(failure, "the background host's engine stopped");
+        },
         signal = signals.any() => tracing::info!(signal, "the background host ends"),
         gone = place.lost() => {
             tracing::error!(problem = %gone, "the background host ends");

@@ -10,6 +10,7 @@ use matrix_server::health::HealthState;
 use matrix_server::{AllowedNames, Exposure, HostMode, Server, bind, serve_tcp};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{Context, Signals};
 use crate::args::ServeArgs;
@@ -63,42 +64,60 @@ pub(super) async fn serve(context: &Context, arguments: ServeArgs) -> Result<Exi
             serve_tcp(listener, names, server, closed(closes)).await;
         }
     });
+    stand(context, host, &mut signals, (closing, serving)).await
+}
+
+/// Stays until somebody, or something, ends it; then stops answering, lets go of every run and says why.
+pub(super) async fn stand(
+    context: &Context,
+    host: Host,
+    signals: &mut Signals,
+    (closing, serving): (watch::Sender<bool>, JoinHandle<()>),
+) -> Result<Exit, Failure> {
     host.server
         .health()
         .report("sandbox", HealthState::Pending, "it tests itself");
     let tested = tokio::spawn(self_test(host.workshop.clone(), host.server.clone()));
     let place = host.place();
-    let ended = tokio::select! {
-        signal = signals.any() => Ok(signal),
-        () = host.engine.stopped() => Ok("another process takes over"),
-        gone = place.lost() => Err(gone),
+    let why = tokio::select! {
+        signal = signals.any() => signal,
+        () = host.engine.stopped() => "another process takes over",
+        _ = place.lost() => "its data directory is gone",
     };
-    if let Ok(why) = ended {
-        output::note(format_args!("{why}: ending"));
-    }
+    let failure = host.engine.failure();
     // Workers that wait for something to do go away empty-handed.
     host.engine.drain();
+    if place.stands() && failure.is_none() {
+        output::note(format_args!("{why}: ending"));
+    }
     closing.send_replace(true);
     drop(serving.await);
     tested.abort();
-    let ended = match ended {
-        Ok(why) => {
-            host.end().await;
-            why
-        }
-        Err(gone) => {
-            host.abandon();
-            return Err(gone.into());
-        }
-    };
-    if context.json {
-        output::json(&json!({ "ended": ended }));
+    // Storage may have failed because of it, so it is looked for however this came to its end.
+    if !place.stands() {
+        host.abandon();
+        return Err(place.gone().into());
     }
-    Ok(Exit::Done)
+    host.end().await;
+    if context.json {
+        let ended = if failure.is_some() {
+            "the engine stopped"
+        } else {
+            why
+        };
+        output::json(&json!({ "ended": ended, "failure": failure }));
+    }
+    Ok(match failure {
+        Some(failure) => {
+            output::note(format_args!("the engine stopped: {failure}"));
+            Exit::Failed
+        }
+        None => Exit::Done,
+    })
 }
 
 /// Lets the sandbox test itself, and reports how that went.
-pub(super) async fn self_test(workshop: Workshop, server: Server) {
+async fn self_test(workshop: Workshop, server: Server) {
     let (state, detail) = match workshop.self_test(Profile::Check).await {
         Ok(test) if test.held() => (HealthState::Ok, "it holds its own test".to_owned()),
         Ok(_) => {

@@ -2,12 +2,10 @@
 //! who ask how it does.
 
 use matrix_core::Problem;
-use matrix_server::health::HealthState;
 use matrix_server::{AllowedNames, Exposure, HostMode, bind, serve_probes};
-use serde_json::json;
 use tokio::sync::watch;
 
-use super::serve::self_test;
+use super::serve::stand;
 use super::{Context, Signals};
 use crate::args::WorkerArgs;
 use crate::config::BAD_CONFIG;
@@ -44,37 +42,5 @@ pub(super) async fn worker(context: &Context, arguments: &WorkerArgs) -> Result<
             .await;
         }
     });
-    host.server
-        .health()
-        .report("sandbox", HealthState::Pending, "it tests itself");
-    let tested = tokio::spawn(self_test(host.workshop.clone(), host.server.clone()));
-    let place = host.place();
-    let ended = tokio::select! {
-        signal = signals.any() => Ok(signal),
-        () = host.engine.stopped() => Ok("the engine stopped"),
-        gone = place.lost() => Err(gone),
-    };
-    closing.send_replace(true);
-    drop(serving.await);
-    tested.abort();
-    let why = match ended {
-        Ok(why) => why,
-        Err(gone) => {
-            host.abandon();
-            return Err(gone.into());
-        }
-    };
-    output::note(format_args!("{why}: ending"));
-    let failure = host.engine.failure();
-    host.end().await;
-    if context.json {
-        output::json(&json!({ "ended": why, "failure": failure }));
-    }
-    Ok(match failure {
-        Some(failure) => {
-            output::note(format_args!("matrix: {failure}"));
-            Exit::Failed
-        }
-        None => Exit::Done,
-    })
+    stand(context, host, &mut signals, (closing, serving)).await
 }
