@@ -83,6 +83,65 @@ async fn batch(database: &Database, works: Vec<Work>) -> Vec<Result<(), StoreErr
     tokio::time::timeout(PATIENCE, all).await.unwrap()
 }
 
+/// Queues a plain write, then one that promises to refuse before it writes, then a plain one again,
+/// all in one transaction.
+async fn around(
+    database: &Database,
+    whole: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+) -> [Result<(), StoreError>; 3] {
+    let gate = held(database).await;
+    let mut before = Box::pin(database.write::<_, StoreError, _>(|tx| note(tx, "before", 1)));
+    let mut whole = Box::pin(database.write_whole::<_, StoreError, _>(whole));
+    let mut after = Box::pin(database.write::<_, StoreError, _>(|tx| note(tx, "after", 1)));
+    assert!(futures::poll!(&mut before).is_pending(), "the gate is open");
+    assert!(futures::poll!(&mut whole).is_pending(), "the gate is open");
+    assert!(futures::poll!(&mut after).is_pending(), "the gate is open");
+    drop(gate);
+    let all = async { [before.await, whole.await, after.await] };
+    tokio::time::timeout(PATIENCE, all).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_write_without_a_savepoint_that_refuses_before_it_wrote_disturbs_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory);
+    let [before, whole, after] = around(&database, |tx| {
+        tx.query(&COUNT, &[])?;
+        Err(StoreError::Conflict("not now".into()))
+    })
+    .await;
+    before.unwrap();
+    after.unwrap();
+    let refused = whole.unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict(_)), "{refused}");
+    assert_eq!(noted(&database), ["after", "before"]);
+}
+
+#[tokio::test]
+async fn a_write_without_a_savepoint_that_fails_after_it_wrote_takes_the_transaction_back() {
+    type Broken = fn(&Tx<'_>) -> Result<(), StoreError>;
+    let refuses: Broken = |tx| {
+        note(tx, "half", 1)?;
+        Err(StoreError::Conflict("too late".into()))
+    };
+    let panics: Broken = |tx| {
+        note(tx, "half", 1)?;
+        std::panic::panic_any("on purpose")
+    };
+    for broken in [refuses, panics] {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory);
+        for answer in around(&database, broken).await {
+            answer.unwrap_err();
+        }
+        assert!(noted(&database).is_empty(), "half of a write was kept");
+        // The next transaction knows nothing of it.
+        let next = database.write::<_, StoreError, _>(|tx| note(tx, "next", 1));
+        tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap();
+        assert_eq!(noted(&database), ["next"]);
+    }
+}
+
 #[tokio::test]
 async fn when_the_database_gives_a_batch_up_every_waiting_writer_hears_the_reason() {
     let directory = tempfile::tempdir().unwrap();
