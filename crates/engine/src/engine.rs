@@ -348,7 +348,7 @@ impl Engine {
             }
             tokio::select! {
                 biased;
-                _ = let_go.changed() => {}
+                () = let_go.changed() => {}
                 () = tokio::time::sleep(ELSEWHERE), if shared => {}
                 _ = stopped.changed() => {}
             }

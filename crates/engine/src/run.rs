@@ -5,10 +5,9 @@
 //! its input and on what earlier steps gave.
 //!
 //! Here is the run itself with its branches and boundaries; `execute` does a step once, `remote` lets
-//! a worker outside do it, `pulse` hears its
-//! signs of life, `sleep` and `signal` wait for time and for a value from outside,
-//! `approval` asks a person, `child` starts other runs, `choose` takes the first of several branches,
-//! `recorded` remembers what replay must find again: times, random numbers, versions.
+//! a worker outside do it, `pulse` hears its signs of life, `sleep` and `signal` wait for time and for
+//! a value from outside, `approval` asks a person, `child` starts other runs, `choose` takes the first
+//! of several branches, `recorded` remembers what replay must find again: times, random numbers, versions.
 
 mod approval;
 mod child;

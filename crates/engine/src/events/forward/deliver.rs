@@ -119,7 +119,7 @@ impl Delivery {
             let limit = if *failures >= BROKEN_AFTER { 1 } else { BATCH };
             let EventPage { events, next, more } = self.read(cursor, limit).await?;
             if !events.is_empty() {
-                self.owns()?;
+                self.owns().await?;
                 let count = events.len();
                 self.publish(events.into_iter().map(|(event, _)| event))
                     .await?;
@@ -148,10 +148,12 @@ impl Delivery {
     }
 
     /// Refuses to go on with what was removed, reset or taken over meanwhile.
-    fn owns(&self) -> Result<(), Stuck> {
-        let SubscriptionRow { scope, name, .. } = &self.row;
+    async fn owns(&self) -> Result<(), Stuck> {
+        let SubscriptionRow { scope, name, .. } = self.row.clone();
         let database = &self.forwarder.events.database;
-        let found = database.read_now(|tx| subscriptions::get(tx, scope, name))?;
+        let found = database
+            .read::<_, StoreError, _>(move |tx| subscriptions::get(tx, &scope, &name))
+            .await?;
         let own = found.filter(|row| row.subscription == self.id && row.epoch == self.epoch);
         own.map(drop).ok_or(Stuck::Lost)
     }
