@@ -3,7 +3,9 @@
 use std::io::{BufRead, IsTerminal};
 
 use matrix_core::{Code, Problem};
-use matrix_engine::runs::{self, BulkAction, Fate, Filter, RunList};
+use matrix_engine::runs::{self, BulkAction, Filter, RunList};
+use matrix_server::rest::BulkItem;
+use matrix_store::StoreError;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -143,18 +145,8 @@ fn rehearse(context: &Context, action: BulkAction, found: &Filter) -> Result<Tal
         let (database, blobs) = (&reader.database, &reader.blobs);
         let page = runs::rehearse(database, blobs, &reader.authority, &request, action)?;
         for handled in page.runs {
-            let (outcome, problem) = match handled.fate {
-                Fate::Done => ("done", None),
-                Fate::Unchanged => ("unchanged", None),
-                Fate::Refused(problem) => ("refused", Some(problem)),
-            };
-            let mut item =
-                json!({ "run": handled.run, "title": handled.title, "outcome": outcome });
-            if let Some(problem) = problem {
-                item["code"] = problem.code.text.into();
-                item["detail"] = problem.detail.into();
-            }
-            tally.count(item);
+            let item = serde_json::to_value(BulkItem::from(handled));
+            tally.count(item.map_err(StoreError::corrupt)?);
         }
         before = page.next;
         if before.is_none() {

@@ -17,20 +17,19 @@
     reason = "a program that measures time and prints it"
 )]
 
+mod measured;
+
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use matrix_core::system::{SystemClock, SystemEntropy};
-use matrix_core::{Caller, Principal, PrincipalKind, Scope};
-use matrix_engine::queue::Placing;
-use matrix_engine::{
-    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Scheduling,
-    Step,
-};
+use matrix_engine::{DurableFunction, Engine, Journal, Run, RunError, Step};
 use matrix_store::{Blobs, Database, OpenMode};
 use serde_json::{Value, json};
+
+use crate::measured::{a_run, options, processor_time};
 
 struct Steps {
     count: u32,
@@ -62,43 +61,6 @@ impl DurableFunction for Steps {
     }
 }
 
-/// The processor's time that this process has used: fields 14 and 15 of `proc_pid_stat(5)`, in
-/// hundredths of a second.
-fn processor_time() -> Result<Duration, Box<dyn Error>> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-fn a_run() -> NewRun {
-    NewRun {
-        kind: "steps".into(),
-        title: "steps".into(),
-        input: json!({}),
-        placing: Placing::default(),
-        caller: Caller {
-            principal: Principal {
-                kind: PrincipalKind::User,
-                name: "measure".into(),
-            },
-            scope: Scope::local(),
-            on_behalf_of: Vec::new(),
-        },
-    }
-}
-
-fn options(concurrency: usize) -> EngineOptions {
-    EngineOptions {
-        worker: "measure".into(),
-        concurrency,
-        lease: Duration::from_secs(15),
-        on_full_disk: OnFullDisk::Stop,
-        scheduling: Scheduling::default(),
-    }
-}
-
 async fn measure(
     directory: &std::path::Path,
     runs: usize,
@@ -117,7 +79,7 @@ async fn measure(
     let journal = Journal::new(database, blobs, clock, Arc::new(SystemEntropy));
     let engine = Engine::new(journal, vec![Arc::new(function)], options(runs));
     let created =
-        futures::future::try_join_all((0..runs).map(|_| engine.create_run(a_run()))).await?;
+        futures::future::try_join_all((0..runs).map(|_| engine.create_run(a_run("steps")))).await?;
     let before = engine.database().commits();
     let (begun, processor) = (Instant::now(), processor_time()?);
     let working = engine.clone();

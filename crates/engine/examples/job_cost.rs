@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The directory keeps large payloads, of which there are none; the owner's address is that of an empty
-//! database in which it may make tables and roles, the other one the login's that works, `measure`. Prints one JSON object: jobs (as `steps`), seconds, and the
-//! process's own processor time in seconds.
+//! database in which it may make tables and roles, the other one the login's that works, `measure`.
+//! Prints one JSON object: jobs (as `steps`), seconds, and the process's own processor time in seconds.
 
 #![expect(
     clippy::print_stdout,
@@ -15,20 +15,21 @@
     reason = "a program that measures time and prints it"
 )]
 
+mod measured;
+
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
+use matrix_core::Clock;
 use matrix_core::system::{SystemClock, SystemEntropy};
-use matrix_core::{Caller, Clock, Principal, PrincipalKind, Scope};
-use matrix_engine::queue::Placing;
-use matrix_engine::{
-    DurableFunction, Engine, EngineOptions, Journal, NewRun, OnFullDisk, Run, RunError, Scheduling,
-};
+use matrix_engine::{DurableFunction, Engine, Journal, Run, RunError};
 use matrix_store::postgres::{Address, PostgresOptions, migrate};
 use matrix_store::{Blobs, Database};
 use serde_json::{Value, json};
+
+use crate::measured::{a_run, options, processor_time};
 
 struct Nothing;
 
@@ -45,38 +46,11 @@ impl DurableFunction for Nothing {
     }
 }
 
-/// The processor's time that this process has used: fields 14 and 15 of `proc_pid_stat(5)`, in
-/// hundredths of a second.
-fn processor_time() -> Result<Duration, Box<dyn Error>> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-fn a_run() -> NewRun {
-    NewRun {
-        kind: "nothing".into(),
-        title: "nothing".into(),
-        input: json!({}),
-        placing: Placing::default(),
-        caller: Caller {
-            principal: Principal {
-                kind: PrincipalKind::User,
-                name: "measure".into(),
-            },
-            scope: Scope::local(),
-            on_behalf_of: Vec::new(),
-        },
-    }
-}
-
 async fn measure(engine: Engine, jobs: usize) -> Result<(), Box<dyn Error>> {
     let mut created = Vec::with_capacity(jobs);
     while created.len() < jobs {
         let count = (jobs - created.len()).min(256);
-        let some = (0..count).map(|_| engine.create_run(a_run()));
+        let some = (0..count).map(|_| engine.create_run(a_run("nothing")));
         created.extend(futures::future::try_join_all(some).await?);
     }
     let (begun, processor) = (Instant::now(), processor_time()?);
@@ -106,21 +80,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     migrate(&Address::parse(owner)?, Some("measure"))?;
     let address = Address::parse(address)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let options = PostgresOptions {
+    let postgres = PostgresOptions {
         address,
         clock: Arc::clone(&clock),
     };
-    let database = Database::connect(&options)?;
+    let database = Database::connect(&postgres)?;
     let blobs = Blobs::open(std::path::Path::new(directory).join("blobs"))?;
     let journal = Journal::new(database, blobs, clock, Arc::new(SystemEntropy));
-    let options = EngineOptions {
-        worker: "measure".into(),
-        concurrency: workers.parse()?,
-        lease: Duration::from_secs(15),
-        on_full_disk: OnFullDisk::Stop,
-        scheduling: Scheduling::default(),
-    };
-    let engine = Engine::new(journal, vec![Arc::new(Nothing)], options);
+    let engine = Engine::new(journal, vec![Arc::new(Nothing)], options(workers.parse()?));
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use matrix_core::{RunId, Scope, Timestamp};
-use matrix_store::tables::queue::Slot;
 use matrix_store::tables::runs::{self, Release};
-use matrix_store::tables::{singletons, throttles};
+use matrix_store::tables::singletons;
 use matrix_store::{StoreError, Tx};
 use serde_json::json;
 
@@ -76,31 +75,6 @@ impl Engine {
             lock(&self.shared.settling).remove(&former);
         }
         Ok(run)
-    }
-
-    /// Lets no run of a tenant begin under a key before a time, because whoever is behind the key
-    /// said so; the newest word counts, and none counts longer than a day.
-    pub async fn pause_key(
-        &self,
-        scope: &Scope,
-        key: &str,
-        until: Timestamp,
-        because: &str,
-    ) -> Result<(), RequestError> {
-        let slot = Slot::Key(
-            scope.organisation.clone(),
-            scope.workspace.clone(),
-            key.into(),
-        );
-        let until = until.min(self.clock().now().plus(PAUSE_MAX));
-        let because = because.to_owned();
-        self.storage()
-            .write::<_, StoreError, _>(Purpose::Throttle, move |tx| {
-                throttles::pause(tx, &slot, until, &because)
-            })
-            .await?;
-        self.shared.work.notify_one();
-        Ok(())
     }
 }
 

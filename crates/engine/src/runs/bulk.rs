@@ -117,15 +117,10 @@ pub async fn bulk(
         match engine.storage().read::<_, StoreError, _>(look).await? {
             Standing::Unchanged(row) => Ok(handled(row, Fate::Unchanged)),
             Standing::Ask { row, submitter } => {
-                let told = tell(
-                    engine,
-                    authorizer,
-                    caller,
-                    &row,
-                    submitter,
-                    (action, reason),
-                );
-                let told = told.await;
+                let told = match ask((authorizer, caller), &row, submitter, (action, reason)) {
+                    Ok(ask) => ask.send(engine).await,
+                    Err(refused) => Err(refused),
+                };
                 Ok(handled(row, fate(told)?))
             }
         }
@@ -155,9 +150,14 @@ pub fn rehearse(
         let (row, fate) = match standing(database, blobs, row, action)? {
             Standing::Unchanged(row) => (row, Fate::Unchanged),
             Standing::Ask { row, submitter } => {
-                let caller = request.caller().clone();
-                let allowed = may(authorizer, caller, &row, submitter, action);
-                (row, fate(allowed)?)
+                let asked = ask(
+                    (authorizer, request.caller()),
+                    &row,
+                    submitter,
+                    (action, ""),
+                );
+                let fate = fate(asked.map(drop))?;
+                (row, fate)
             }
         };
         runs.push(handled(row, fate));
@@ -222,23 +222,41 @@ fn standing(
     Ok(Standing::Ask { row, submitter })
 }
 
-/// Whether the run would accept it, and its policy allows it.
-fn may(
-    authorizer: &dyn Authorizer,
-    caller: Caller,
+/// What one run is asked, by somebody who may.
+enum Ask {
+    Cancel(Authorised<RunCancel>),
+    Pause(Authorised<RunPause>),
+    Resume(Authorised<RunResume>),
+    Retry(Authorised<RunRetry>),
+}
+
+impl Ask {
+    async fn send(self, engine: &Engine) -> Result<(), RequestError> {
+        match self {
+            Self::Cancel(request) => cancel(engine, &request).await,
+            Self::Pause(request) => pause(engine, &request).await,
+            Self::Resume(request) => resume(engine, &request).await,
+            Self::Retry(request) => retry(engine, &request).await,
+        }
+    }
+}
+
+/// The request, if the run's policy allows it and the run would accept it.
+fn ask(
+    (authorizer, caller): (&dyn Authorizer, &Caller),
     row: &RunRow,
     submitter: String,
-    action: BulkAction,
-) -> Result<(), RequestError> {
-    let (run, reason) = (row.run, String::new());
-    match action {
+    (action, reason): (BulkAction, &str),
+) -> Result<Ask, RequestError> {
+    let (run, reason, caller) = (row.run, reason.to_owned(), caller.clone());
+    let ask = match action {
         BulkAction::Cancel => {
             let action = RunCancel {
                 run,
                 submitter,
                 reason,
             };
-            Authorised::obtain(authorizer, caller, action).map(drop)?;
+            Ask::Cancel(Authorised::obtain(authorizer, caller, action)?)
         }
         BulkAction::Pause => {
             let action = RunPause {
@@ -246,7 +264,7 @@ fn may(
                 submitter,
                 reason,
             };
-            Authorised::obtain(authorizer, caller, action).map(drop)?;
+            Ask::Pause(Authorised::obtain(authorizer, caller, action)?)
         }
         BulkAction::Resume => {
             let action = RunResume {
@@ -254,7 +272,7 @@ fn may(
                 submitter,
                 reason,
             };
-            Authorised::obtain(authorizer, caller, action).map(drop)?;
+            Ask::Resume(Authorised::obtain(authorizer, caller, action)?)
         }
         BulkAction::Retry => {
             let action = RunRetry {
@@ -262,10 +280,11 @@ fn may(
                 submitter,
                 step: None,
             };
-            Authorised::obtain(authorizer, caller, action).map(drop)?;
+            Ask::Retry(Authorised::obtain(authorizer, caller, action)?)
         }
-    }
-    acceptable(row, action)
+    };
+    acceptable(row, action)?;
+    Ok(ask)
 }
 
 /// What the verbs say of a run's state, and that others than those that rest are not begun anew by
@@ -283,51 +302,4 @@ fn acceptable(row: &RunRow, action: BulkAction) -> Result<(), RequestError> {
         });
     }
     Ok(())
-}
-
-async fn tell(
-    engine: &Engine,
-    authorizer: &dyn Authorizer,
-    caller: &Caller,
-    row: &RunRow,
-    submitter: String,
-    (action, reason): (BulkAction, &str),
-) -> Result<(), RequestError> {
-    let (run, reason, caller) = (row.run, reason.to_owned(), caller.clone());
-    match action {
-        BulkAction::Cancel => {
-            let action = RunCancel {
-                run,
-                submitter,
-                reason,
-            };
-            cancel(engine, &Authorised::obtain(authorizer, caller, action)?).await
-        }
-        BulkAction::Pause => {
-            let action = RunPause {
-                run,
-                submitter,
-                reason,
-            };
-            pause(engine, &Authorised::obtain(authorizer, caller, action)?).await
-        }
-        BulkAction::Resume => {
-            let action = RunResume {
-                run,
-                submitter,
-                reason,
-            };
-            resume(engine, &Authorised::obtain(authorizer, caller, action)?).await
-        }
-        BulkAction::Retry => {
-            let action = RunRetry {
-                run,
-                submitter,
-                step: None,
-            };
-            let allowed = Authorised::obtain(authorizer, caller, action)?;
-            acceptable(row, BulkAction::Retry)?;
-            retry(engine, &allowed).await
-        }
-    }
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use matrix_core::{RunId, Scope};
+use matrix_core::{RunId, Scope, Timestamp};
 use matrix_engine::error::RequestError;
 use matrix_engine::queue::{
-    self, Again, Limit, Placing, Priority, QueueRead, QueueView, Rate, Rules, Singleton,
+    self, Again, Limit, Placing, Priority, QueuePause, QueueRead, QueueView, Rate, Rules, Singleton,
 };
 use matrix_engine::runs::{self, InQueue, RunCancel, RunRead};
 use matrix_engine::{EngineOptions, Scheduling, Step, StepError};
@@ -25,6 +25,15 @@ fn at_once(most: u32) -> Limit {
         concurrency: Some(most),
         rate: None,
     }
+}
+
+async fn pause_key(host: &Host, key: &str, until: Timestamp) {
+    let pause = QueuePause {
+        key: key.into(),
+        until: Some(until),
+        reason: "on purpose".into(),
+    };
+    queue::pause(&host.engine, &may(pause)).await.unwrap();
 }
 
 fn options(worker: &str, concurrency: usize, rules: Rules) -> EngineOptions {
@@ -290,11 +299,9 @@ async fn when_an_upstream_wants_to_be_left_alone_nobody_begins_under_its_key() {
     host.reaches(other, "succeeded").await;
     host.reaches(told, "succeeded").await;
     assert!(shown(&host).paused.is_empty());
-    // The engine's own word does the same.
+    // A person's word does the same.
     let later = host.engine.clock().now().plus(MINUTE);
-    let scope = Scope::local();
-    let paused = host.engine.pause_key(&scope, "api", later, "on purpose");
-    paused.await.unwrap();
+    pause_key(&host, "api", later).await;
     let last = host.create_placed(json!("last"), with_key("api")).await;
     host.look_again(last).await;
     assert_eq!(host.row(last).state, "ready");
@@ -453,10 +460,8 @@ async fn of_many_in_a_short_time_the_last_alone_is_done() {
 async fn many_that_cannot_begin_keep_nobody_who_can() {
     let place = Place::new();
     let host = place.host("a", &body(|_, input| async move { Ok(input) }));
-    let scope = Scope::local();
     let later = host.engine.clock().now().plus(60 * MINUTE);
-    let paused = host.engine.pause_key(&scope, "busy", later, "on purpose");
-    paused.await.unwrap();
+    pause_key(&host, "busy", later).await;
     let pattern = host.create_placed(json!(1), with_key("busy")).await;
     let pattern = host.row(pattern);
     let many = host.engine.database().write::<_, StoreError, _>(move |tx| {
