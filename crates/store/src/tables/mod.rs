@@ -11,12 +11,15 @@ macro_rules! run_columns {
 
 pub mod approvals;
 pub mod audit;
+pub mod budgets;
 pub mod checkpoints;
 pub mod directory;
 pub mod events;
 pub mod idempotency;
 pub mod inbox;
 pub mod journal;
+pub mod model_usage;
+pub mod models;
 pub mod principals;
 pub mod queue;
 pub mod releases;
@@ -37,12 +40,15 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
     [
         approvals::STATEMENTS,
         audit::STATEMENTS,
+        budgets::STATEMENTS,
         checkpoints::STATEMENTS,
         directory::STATEMENTS,
         events::STATEMENTS,
         idempotency::STATEMENTS,
         inbox::STATEMENTS,
         journal::STATEMENTS,
+        model_usage::STATEMENTS,
+        models::STATEMENTS,
         principals::STATEMENTS,
         queue::STATEMENTS,
         releases::STATEMENTS,

@@ -1,0 +1,179 @@
+//! Why a model was not asked, or did not answer.
+
+use std::time::Duration;
+
+use matrix_core::{Code, Denied, Problem};
+use matrix_store::StoreError;
+
+use crate::provider::ProviderError;
+use crate::registry::InvalidSpec;
+use crate::wire::{Complaint, WireError};
+
+/// No model or route has the name.
+pub const NO_MODEL: Code = Code::new("MODEL-0001", 404, 6, "no such model");
+/// A model, route or budget was described wrongly.
+pub const BAD_SPEC: Code = Code::new("MODEL-0002", 400, 2, "not a description of a model");
+/// A request is not what its protocol says.
+pub const BAD_REQUEST: Code = Code::new("MODEL-0003", 400, 2, "not a request of this protocol");
+/// A request asks for something that the model's provider does not have.
+pub const UNSUPPORTED: Code = Code::new("MODEL-0004", 422, 2, "not possible with this model");
+/// Nobody said what the model costs.
+pub const NO_PRICE: Code = Code::new("MODEL-0005", 409, 1, "price unknown");
+/// A budget is spent.
+pub const SPENT: Code = Code::new("MODEL-0006", 402, 4, "budget spent");
+/// The provider refuses or fails.
+pub const UPSTREAM: Code = Code::new("MODEL-0007", 502, 1, "provider failed");
+/// The provider wants fewer calls.
+pub const BUSY: Code = Code::new("MODEL-0008", 429, 1, "provider wants fewer calls");
+/// The provider does not answer in time.
+pub const SLOW: Code = Code::new("MODEL-0009", 504, 3, "provider did not answer in time");
+/// No model of a route can be asked at present.
+pub const NONE_LEFT: Code = Code::new("MODEL-0010", 503, 1, "no model can be asked");
+/// A key is not where it should be.
+pub const NO_KEY: Code = Code::new("MODEL-0011", 503, 1, "key of a provider missing");
+/// The request is larger than the model reads.
+pub const TOO_LONG: Code = Code::new("MODEL-0012", 413, 2, "longer than the model reads");
+/// There is no such budget.
+pub const NO_BUDGET: Code = Code::new("MODEL-0013", 404, 6, "no such budget");
+
+/// Why a model was not asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No model or route has the name.
+    #[error("there is no model `{0}`")]
+    NoModel(String),
+    /// A description is wrong.
+    #[error(transparent)]
+    Spec(#[from] InvalidSpec),
+    /// A request is wrong, or impossible with this model.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Nobody said what the model costs.
+    #[error("nobody said what `{0}` costs")]
+    NoPrice(String),
+    /// A budget is spent.
+    #[error("the {period} budget of {subject} has {left} left, and this call may need {needed}")]
+    Spent {
+        /// Whose.
+        subject: String,
+        /// Of which period.
+        period: String,
+        /// What is left.
+        left: String,
+        /// What the call may need.
+        needed: String,
+    },
+    /// The request is larger than the model reads.
+    #[error("the request is about {tokens} tokens, and `{model}` reads {context}")]
+    TooLong {
+        /// The model.
+        model: String,
+        /// About how many tokens.
+        tokens: u64,
+        /// How many it reads.
+        context: u64,
+    },
+    /// The provider refuses or fails.
+    #[error("`{model}`: {source}")]
+    Provider {
+        /// The model.
+        model: String,
+        /// What it said.
+        source: ProviderError,
+    },
+    /// No model of a route can be asked at present.
+    #[error("none of the models of `{name}` can be asked: {why}")]
+    NoneLeft {
+        /// The name that was asked for.
+        name: String,
+        /// What is in the way of each.
+        why: String,
+        /// When one may be.
+        retry_after: Option<Duration>,
+    },
+    /// There is no such budget.
+    #[error("there is no {period} budget of {subject}")]
+    NoBudget {
+        /// Whose.
+        subject: String,
+        /// Of which period.
+        period: String,
+    },
+    /// The policies do not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Storage fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ModelError {
+    /// How long to wait before asking again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Provider { source, .. } => source.retry_after(),
+            Self::NoneLeft { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The same for a client of a model protocol. `kind` is in `OpenAI`'s words; other protocols
+    /// choose theirs by the status.
+    pub fn complaint(&self) -> Complaint {
+        let (status, kind, code) = match self {
+            Self::NoModel(_) => (404, "invalid_request_error", Some("model_not_found")),
+            Self::Spec(_) | Self::Wire(_) => (400, "invalid_request_error", None),
+            Self::TooLong { .. } => (
+                400,
+                "invalid_request_error",
+                Some("context_length_exceeded"),
+            ),
+            Self::NoPrice(_) => (403, "invalid_request_error", Some("price_unknown")),
+            Self::Spent { .. } => (402, "insufficient_quota", Some("budget_spent")),
+            Self::Provider { source, .. } => return source.complaint(),
+            Self::NoneLeft { .. } => (503, "server_error", Some("no_model_available")),
+            Self::NoBudget { .. } => (404, "invalid_request_error", None),
+            Self::Denied(_) => (403, "permission_error", Some("not_allowed")),
+            Self::Store(_) => (503, "server_error", Some("storage")),
+        };
+        let message = match self {
+            // What storage says is for the operator's log.
+            Self::Store(_) => "the gateway's storage does not answer".to_owned(),
+            other => other.to_string(),
+        };
+        Complaint {
+            status,
+            kind: kind.into(),
+            code: code.map(str::to_owned),
+            message,
+        }
+    }
+}
+
+impl From<ModelError> for Problem {
+    fn from(error: ModelError) -> Self {
+        let text = error.to_string();
+        match error {
+            ModelError::NoModel(_) => {
+                Self::new(NO_MODEL, text).help("see `matrix model list`, or add it")
+            }
+            ModelError::Spec(_) => Self::new(BAD_SPEC, text),
+            ModelError::Wire(WireError::Unsupported(_)) => Self::new(UNSUPPORTED, text),
+            ModelError::Wire(_) => Self::new(BAD_REQUEST, text),
+            ModelError::NoPrice(_) => Self::new(NO_PRICE, text).help(
+                "say it with `matrix model add … --price-input … --price-output …`, or --free",
+            ),
+            ModelError::Spent { .. } => {
+                Self::new(SPENT, text).help("raise it with `matrix model budget set`, or wait")
+            }
+            ModelError::TooLong { .. } => {
+                Self::new(TOO_LONG, text).help("send less, or ask another model")
+            }
+            ModelError::Provider { source, .. } => Self::new(source.code(), text),
+            ModelError::NoneLeft { .. } => Self::new(NONE_LEFT, text),
+            ModelError::NoBudget { .. } => Self::new(NO_BUDGET, text),
+            ModelError::Denied(denied) => denied.into(),
+            ModelError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! One call, as a whole: plan, reserve, ask, settle; and again with the next model.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use matrix_core::{Authorised, Caller, Money};
+use matrix_store::tables::budgets::Amount;
+
+use super::meters::Outcome;
+use super::plan::Needs;
+use super::{Answered, Gateway, ModelUse, Receipt};
+use crate::budget::{Labels, Reservation};
+use crate::chat::{ChatAnswer, ChatRequest};
+use crate::embed::{EmbedAnswer, EmbedRequest};
+use crate::error::ModelError;
+use crate::estimate;
+use crate::ledger::Ending;
+use crate::price::Price;
+use crate::provider::{Dropped, ProviderError, Reason};
+use crate::registry::{Model, Task};
+use crate::rerank::{RerankAnswer, RerankRequest};
+use crate::route::Attempt;
+use crate::usage::Usage;
+
+/// How often one model is asked before the next one is.
+const TRIES: u32 = 2;
+
+/// The longest that a provider's wish to wait is honoured by waiting.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait where the provider does not say.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// A call that is about to be made, or under way: it owes what it reserved.
+#[derive(Debug)]
+pub(super) struct Charge {
+    gateway: Gateway,
+    pub(super) caller: Caller,
+    pub(super) labels: Labels,
+    pub(super) model: Arc<Model>,
+    price: Price,
+    reservation: Option<Reservation>,
+    pub(super) attempt: Attempt,
+    pub(super) needs: Needs,
+}
+
+impl Charge {
+    /// It was answered: what was used is paid for.
+    pub(super) fn settle(&mut self, usage: Usage, ending: Ending) -> Money {
+        let cost = self.price.cost(&usage);
+        self.pay(usage, cost, ending);
+        cost
+    }
+
+    /// The same for another way of counting what it cost.
+    pub(super) fn pay(&mut self, usage: Usage, cost: Money, ending: Ending) {
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(cost, usage.total());
+            let who = (&self.caller, &self.labels);
+            let ledger = &self.gateway.shared.ledger;
+            ledger.note(who, &self.model, (&usage, cost), ending);
+        }
+    }
+
+    /// It failed. What the provider may have read before it fell silent is paid for.
+    pub(super) fn fail(&mut self, error: &ProviderError) {
+        if error.is_ill() {
+            self.attempt.fail();
+        }
+        let read = match error.reason {
+            Reason::Slow | Reason::Broken => self.needs.input,
+            _ => 0,
+        };
+        let usage = Usage {
+            input: read,
+            ..Usage::default()
+        };
+        self.settle(usage, Ending::Failed);
+        self.gateway
+            .meter(&self.model, Outcome::Failed, self.attempt.took());
+    }
+
+    pub(super) fn answered(&mut self, outcome: Outcome) {
+        self.attempt.succeed();
+        self.gateway
+            .meter(&self.model, outcome, self.attempt.took());
+    }
+
+    pub(super) fn meter_first(&self) {
+        self.gateway.shared.meters.first(self.attempt.took());
+    }
+}
+
+/// What a model was tried for, and what is left to try.
+pub(super) struct Trying {
+    models: std::vec::IntoIter<Arc<Model>>,
+    name: String,
+    pub(super) passed: Vec<String>,
+    last: Option<ModelError>,
+    retry_after: Option<Duration>,
+}
+
+impl Trying {
+    /// The call failed with this model: whether the next one may be tried.
+    pub(super) fn failed(&mut self, model: &Model, error: ProviderError) -> Result<(), ModelError> {
+        let passes = error.may_pass();
+        let why = format!("{}: {error}", model.name);
+        let error = ModelError::Provider {
+            model: model.name.clone(),
+            source: error,
+        };
+        if !passes {
+            return Err(error);
+        }
+        self.passed.push(why);
+        self.last = Some(error);
+        Ok(())
+    }
+
+    /// All were tried.
+    pub(super) fn over(self) -> ModelError {
+        match self.last {
+            Some(error) => error,
+            None => ModelError::NoneLeft {
+                name: self.name,
+                why: self.passed.join("; "),
+                retry_after: self.retry_after,
+            },
+        }
+    }
+}
+
+impl Gateway {
+    /// Asks for an answer as a whole.
+    pub async fn chat(
+        &self,
+        request: &Authorised<ModelUse>,
+        mut chat: ChatRequest,
+    ) -> Result<Answered, ModelError> {
+        let needs = Needs::of_chat(&chat);
+        let mut trying = self.trying(request, &needs).await?;
+        loop {
+            let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
+                return Err(trying.over());
+            };
+            chat.model.clone_from(&charge.model.spec.model);
+            match self.patiently(&charge.model, &chat).await {
+                Ok((answer, dropped)) => {
+                    charge.answered(Outcome::Answered);
+                    return Ok(receive(&mut charge, answer, dropped, trying.passed));
+                }
+                Err(error) => {
+                    charge.fail(&error);
+                    trying.failed(&charge.model, error)?;
+                }
+            }
+        }
+    }
+
+    /// Asks for vectors.
+    pub async fn embed(
+        &self,
+        request: &Authorised<ModelUse>,
+        mut embed: EmbedRequest,
+    ) -> Result<(EmbedAnswer, Receipt), ModelError> {
+        let needs = Needs::of_texts(&embed.texts, Task::Embed);
+        let mut trying = self.trying(request, &needs).await?;
+        loop {
+            let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
+                return Err(trying.over());
+            };
+            embed.model.clone_from(&charge.model.spec.model);
+            let model = Arc::clone(&charge.model);
+            match self.shared.providers.of(&model).embed(&model, &embed).await {
+                Ok(answer) => {
+                    charge.answered(Outcome::Answered);
+                    let (usage, ending) = counted(answer.usage, needs.input);
+                    let cost = charge.settle(usage, ending);
+                    return Ok((answer, receipt(&model, usage, ending, cost, trying.passed)));
+                }
+                Err(error) => {
+                    charge.fail(&error);
+                    trying.failed(&model, error)?;
+                }
+            }
+        }
+    }
+
+    /// Asks for an order of relevance.
+    pub async fn rerank(
+        &self,
+        request: &Authorised<ModelUse>,
+        mut rerank: RerankRequest,
+    ) -> Result<(RerankAnswer, Receipt), ModelError> {
+        let mut needs = Needs::of_texts(&rerank.texts, Task::Rerank);
+        needs.input += estimate::tokens(&rerank.query);
+        let mut trying = self.trying(request, &needs).await?;
+        loop {
+            let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
+                return Err(trying.over());
+            };
+            rerank.model.clone_from(&charge.model.spec.model);
+            let model = Arc::clone(&charge.model);
+            match self
+                .shared
+                .providers
+                .of(&model)
+                .rerank(&model, &rerank)
+                .await
+            {
+                Ok(answer) => {
+                    charge.answered(Outcome::Answered);
+                    let (usage, ending) = counted(answer.usage, needs.input);
+                    let asked = charge.price.queries(answer.queries).as_nanos();
+                    let read = charge.price.cost(&usage).as_nanos();
+                    let cost = Money::from_nanos(asked.saturating_add(read));
+                    charge.pay(usage, cost, ending);
+                    return Ok((answer, receipt(&model, usage, ending, cost, trying.passed)));
+                }
+                Err(error) => {
+                    charge.fail(&error);
+                    trying.failed(&model, error)?;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn trying(
+        &self,
+        request: &Authorised<ModelUse>,
+        needs: &Needs,
+    ) -> Result<Trying, ModelError> {
+        let plan = self.plan(request.caller(), request.action(), needs).await?;
+        Ok(Trying {
+            models: plan.models.into_iter(),
+            name: request.action().model.clone(),
+            passed: plan.passed,
+            last: None,
+            retry_after: None,
+        })
+    }
+
+    /// The next model that may be asked, with what the call owes; nothing if all were tried.
+    pub(super) async fn next(
+        &self,
+        request: &Authorised<ModelUse>,
+        trying: &mut Trying,
+        needs: Needs,
+    ) -> Result<Option<Charge>, ModelError> {
+        let (caller, labels) = (request.caller(), &request.action().labels);
+        for model in trying.models.by_ref() {
+            let Some(price) = model.price.clone() else {
+                trying
+                    .passed
+                    .push(format!("{}: nobody said what it costs", model.name));
+                trying.last = Some(ModelError::NoPrice(model.name.clone()));
+                continue;
+            };
+            // Estimates may be twice what a provider counts.
+            if let Some(context) = model.context.filter(|context| needs.input / 2 > *context) {
+                trying
+                    .passed
+                    .push(format!("{}: it reads {context} tokens", model.name));
+                trying.last = Some(ModelError::TooLong {
+                    model: model.name.clone(),
+                    tokens: needs.input,
+                    context,
+                });
+                continue;
+            }
+            let output = needs.most(&model);
+            let most = price.most(needs.input, output).as_nanos();
+            let amount = Amount {
+                money: most.saturating_add(price.queries(1).as_nanos()),
+                tokens: i64::try_from(needs.input.saturating_add(output)).unwrap_or(i64::MAX),
+            };
+            let attempt = match self.shared.board.begin(&caller.scope, &model, needs.input) {
+                Ok(attempt) => attempt,
+                Err(shut) => {
+                    trying.passed.push(format!("{}: {}", model.name, shut.why));
+                    let sooner = trying
+                        .retry_after
+                        .map_or(shut.retry_after, |at| at.min(shut.retry_after));
+                    trying.retry_after = Some(sooner);
+                    continue;
+                }
+            };
+            let subjects = labels.subjects(caller);
+            let purses = &self.shared.purses;
+            let reservation = purses.reserve(&caller.scope, &subjects, amount).await?;
+            return Ok(Some(Charge {
+                gateway: self.clone(),
+                caller: caller.clone(),
+                labels: labels.clone(),
+                model,
+                price,
+                reservation: Some(reservation),
+                attempt,
+                needs,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Asks a model, once more where that may help soon.
+    async fn patiently(
+        &self,
+        model: &Model,
+        chat: &ChatRequest,
+    ) -> Result<(ChatAnswer, Dropped), ProviderError> {
+        let provider = self.shared.providers.of(model);
+        let mut tries = 1;
+        loop {
+            match provider.chat(model, chat).await {
+                Err(error) if tries < TRIES => match wait(&error) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Err(error),
+                },
+                done => return done,
+            }
+            tries += 1;
+        }
+    }
+
+    pub(super) fn meter(&self, model: &Model, outcome: Outcome, took: Duration) {
+        self.shared.meters.call(model, outcome, took);
+    }
+}
+
+/// How long to wait before the same model is asked again; nothing where that does not help.
+pub(super) fn wait(error: &ProviderError) -> Option<Duration> {
+    match error.reason {
+        Reason::Busy { retry_after } => {
+            let wait = retry_after.unwrap_or(WAIT);
+            (wait <= WAIT_MAX).then_some(wait)
+        }
+        Reason::Failed | Reason::Unreachable => Some(WAIT),
+        _ => None,
+    }
+}
+
+/// What was used: as the provider says, or estimated.
+pub(super) fn counted(usage: Option<Usage>, input: u64) -> (Usage, Ending) {
+    if let Some(usage) = usage.filter(|usage| usage.total() > 0) {
+        (usage, Ending::Counted)
+    } else {
+        let usage = Usage {
+            input,
+            ..Usage::default()
+        };
+        (usage, Ending::Estimated)
+    }
+}
+
+fn receive(
+    charge: &mut Charge,
+    mut answer: ChatAnswer,
+    dropped: Dropped,
+    passed: Vec<String>,
+) -> Answered {
+    let (mut usage, ending) = counted(answer.usage, charge.needs.input);
+    if ending == Ending::Estimated {
+        let parts = answer
+            .choices
+            .iter()
+            .map(|choice| estimate::parts(&choice.parts));
+        usage.output = parts.sum();
+    }
+    answer.usage = Some(usage);
+    let cost = charge.settle(usage, ending);
+    let receipt = Receipt {
+        dropped,
+        ..receipt(&charge.model, usage, ending, cost, passed)
+    };
+    Answered { answer, receipt }
+}
+
+pub(super) fn receipt(
+    model: &Model,
+    usage: Usage,
+    ending: Ending,
+    cost: Money,
+    passed: Vec<String>,
+) -> Receipt {
+    Receipt {
+        model: model.full_name(),
+        provider: model.spec.provider.kind.as_str(),
+        usage,
+        estimated: ending == Ending::Estimated,
+        cost,
+        dropped: Vec::new(),
+        passed,
+    }
+}

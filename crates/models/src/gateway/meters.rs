@@ -1,0 +1,102 @@
+//! What this process counts of calls.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use matrix_core::meter::{Distribution, Histogram};
+
+use crate::registry::Model;
+
+/// Upper bounds in microseconds.
+const BOUNDS: &[u64] = &[
+    1_000,
+    5_000,
+    10_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It was answered.
+    Answered,
+    /// It failed.
+    Failed,
+    /// Its asker hung up.
+    HungUp,
+}
+
+impl Outcome {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::HungUp => "hung_up",
+        }
+    }
+}
+
+/// By what calls are told apart: model, provider, outcome.
+pub type CallMeter = (String, &'static str, Outcome);
+
+/// What this process counts of calls.
+#[derive(Debug)]
+pub struct Meters {
+    calls: Mutex<BTreeMap<CallMeter, Arc<Histogram>>>,
+    first: Histogram,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            calls: Mutex::default(),
+            first: Histogram::new(BOUNDS),
+        }
+    }
+}
+
+impl Meters {
+    pub(super) fn call(&self, model: &Model, outcome: Outcome, took: Duration) {
+        let key = (
+            model.name.clone(),
+            model.spec.provider.kind.as_str(),
+            outcome,
+        );
+        let histogram = {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let made = || Arc::new(Histogram::new(BOUNDS));
+            Arc::clone(calls.entry(key).or_insert_with(made))
+        };
+        histogram.count_micros(took);
+    }
+
+    pub(super) fn first(&self, took: Duration) {
+        self.first.count_micros(took);
+    }
+
+    /// How long calls took, in microseconds.
+    pub fn calls(&self) -> Vec<(CallMeter, Distribution)> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls
+            .iter()
+            .map(|(key, one)| (key.clone(), one.get()))
+            .collect()
+    }
+
+    /// How long the first words of streams took, in microseconds.
+    pub fn first_words(&self) -> Distribution {
+        self.first.get()
+    }
+}

@@ -1,0 +1,205 @@
+//! The one door: from a name and a question to an answer, its price and who gave it.
+//!
+//! A call is planned (which models, in which order: [`plan`]), and then tried: reserve what it may
+//! cost, ask, settle what it did cost. Another model is tried only before the first byte of an
+//! answer; after that a failure is the caller's to see. Whoever hangs up pays for what was written
+//! until then, because the provider is told to stop and what it wrote was counted.
+
+mod call;
+mod meters;
+mod plan;
+mod stream;
+
+use std::sync::Arc;
+
+use matrix_core::{Action, Authorised, Clock, Entropy, Money};
+use matrix_store::{Database, StoreError};
+use serde_json::{Value, json};
+
+pub use self::meters::{CallMeter, Meters, Outcome};
+pub use self::stream::Streaming;
+use crate::budget::{Labels, Purses};
+use crate::chat::ChatAnswer;
+use crate::ledger::Ledger;
+use crate::provider::Providers;
+use crate::registry::{Model, Registry};
+use crate::route::Board;
+use crate::usage::Usage;
+
+/// Asks a model.
+#[derive(Debug, Clone, Default)]
+pub struct ModelUse {
+    /// The name that is asked for: a model's, a route's, `auto` or `task:code`.
+    pub model: String,
+    /// What the call is for.
+    pub labels: Labels,
+    /// Words by which routes choose.
+    pub tags: Vec<String>,
+}
+
+impl Action for ModelUse {
+    const NAME: &'static str = "model_use";
+
+    fn facts(&self) -> Value {
+        let mut facts = json!({ "model": self.model });
+        let named = [
+            ("project", &self.labels.project),
+            ("agent", &self.labels.agent),
+            ("run", &self.labels.run),
+        ];
+        for (name, label) in named {
+            if let Some(label) = label {
+                facts[name] = label.as_str().into();
+            }
+        }
+        facts
+    }
+}
+
+/// The gateway of this process. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    purses: Purses,
+    ledger: Ledger,
+    providers: Providers,
+    board: Board,
+    meters: Meters,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// Of what a gateway is made.
+#[derive(Debug)]
+pub struct GatewayParts {
+    /// Where models, budgets and usage are kept.
+    pub database: Database,
+    /// Which models there are.
+    pub registry: Registry,
+    /// Who answers.
+    pub providers: Providers,
+    /// The name of this process, which no other one has.
+    pub holder: String,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// An answer, and what is known of it here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// The answer.
+    pub answer: ChatAnswer,
+    /// Who gave it, and for how much.
+    pub receipt: Receipt,
+}
+
+/// Who answered, and for how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The model, by its name and version here.
+    pub model: String,
+    /// Its provider.
+    pub provider: &'static str,
+    /// What was used; estimated where the provider did not say.
+    pub usage: Usage,
+    /// Whether it was estimated.
+    pub estimated: bool,
+    /// What it cost.
+    pub cost: Money,
+    /// What was asked and could not be said to the provider.
+    pub dropped: Vec<&'static str>,
+    /// Why models that came before were passed over.
+    pub passed: Vec<String>,
+}
+
+impl Gateway {
+    /// Puts it together.
+    pub fn new(parts: GatewayParts) -> Self {
+        let GatewayParts {
+            database,
+            registry,
+            providers,
+            holder,
+            clock,
+            entropy,
+        } = parts;
+        Self {
+            shared: Arc::new(Shared {
+                registry,
+                purses: Purses::new(database.clone(), Arc::clone(&clock), holder),
+                ledger: Ledger::new(database, Arc::clone(&clock)),
+                providers,
+                board: Board::new(clock),
+                meters: Meters::default(),
+                entropy,
+            }),
+        }
+    }
+
+    /// Which models there are.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// What this process has taken out of budgets.
+    pub fn purses(&self) -> &Purses {
+        &self.shared.purses
+    }
+
+    /// What was used.
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// What was counted.
+    pub fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    /// How each model does.
+    pub fn board(&self) -> &Board {
+        &self.shared.board
+    }
+
+    /// Writes what was used and spent since it was last called; whoever composes the process calls
+    /// it about once a second.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (ledger, purses) = (&self.shared.ledger, &self.shared.purses);
+        ledger.flush().await.and(purses.flush().await)
+    }
+
+    /// Writes all, and gives back what was taken out of budgets: the process ends.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let (ledger, purses) = (&self.shared.ledger, &self.shared.purses);
+        ledger.flush().await.and(purses.give_back().await)
+    }
+
+    /// Asks a model's provider which models it has, without asking any for anything; this tells
+    /// whether it can be reached and accepts the key.
+    pub async fn probe(
+        &self,
+        request: &Authorised<ModelUse>,
+    ) -> Result<Vec<String>, crate::error::ModelError> {
+        let name = &request.action().model;
+        let snapshot = self
+            .shared
+            .registry
+            .snapshot(&request.caller().scope)
+            .await?;
+        let model: Arc<Model> = match snapshot.get(name) {
+            Some(crate::registry::Entry::Model(model)) => Arc::clone(model),
+            _ => return Err(crate::error::ModelError::NoModel(name.clone())),
+        };
+        let provider = self.shared.providers.of(&model);
+        provider.list(&model).await.map_err(|source| {
+            let model = name.clone();
+            crate::error::ModelError::Provider { model, source }
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! One call, as it is being answered.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::{Stream, StreamExt};
+use matrix_core::Authorised;
+
+use super::call::{Charge, counted, receipt, wait};
+use super::meters::Outcome;
+use super::plan::Needs;
+use super::{Gateway, ModelUse, Receipt};
+use crate::chat::ChatRequest;
+use crate::delta::{Assembler, Delta};
+use crate::error::ModelError;
+use crate::ledger::Ending;
+use crate::provider::{DeltaStream, Dropped, ProviderError};
+use crate::usage::Usage;
+
+/// An answer as it is being written. Dropped before its end, it pays for what was written until
+/// then, and its provider is told to stop.
+pub struct Streaming {
+    inner: DeltaStream,
+    first: VecDeque<Vec<Delta>>,
+    charge: Option<Charge>,
+    assembler: Assembler,
+    dropped: Dropped,
+    passed: Vec<String>,
+    model: String,
+    provider: &'static str,
+}
+
+impl std::fmt::Debug for Streaming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streaming")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Asks for an answer as it is being written; ready with its first words.
+    pub async fn stream(
+        &self,
+        request: &Authorised<ModelUse>,
+        mut chat: ChatRequest,
+    ) -> Result<Streaming, ModelError> {
+        let needs = Needs::of_chat(&chat);
+        let mut trying = self.trying(request, &needs).await?;
+        loop {
+            let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
+                return Err(trying.over());
+            };
+            chat.model.clone_from(&charge.model.spec.model);
+            match self.begin(&charge, &chat).await {
+                Ok((first, inner, dropped)) => {
+                    charge.meter_first();
+                    let mut assembler = Assembler::default();
+                    for delta in &first {
+                        assembler.push(delta);
+                    }
+                    return Ok(Streaming {
+                        inner,
+                        first: VecDeque::from([first]),
+                        model: charge.model.full_name(),
+                        provider: charge.model.spec.provider.kind.as_str(),
+                        charge: Some(charge),
+                        assembler,
+                        dropped,
+                        passed: trying.passed,
+                    });
+                }
+                Err(error) => {
+                    charge.fail(&error);
+                    trying.failed(&charge.model, error)?;
+                }
+            }
+        }
+    }
+
+    /// The first words, once more where that may help soon.
+    async fn begin(
+        &self,
+        charge: &Charge,
+        chat: &ChatRequest,
+    ) -> Result<(Vec<Delta>, DeltaStream, Dropped), ProviderError> {
+        let model = &charge.model;
+        let provider = self.shared.providers.of(model);
+        let mut again = true;
+        loop {
+            let begun = async {
+                let (mut inner, dropped) = provider.stream(model, chat).await?;
+                let first = inner.next().await.transpose()?.unwrap_or_default();
+                Ok((first, inner, dropped))
+            };
+            match begun.await {
+                Err(error) if again => match wait(&error) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Err(error),
+                },
+                done => return done,
+            }
+            again = false;
+        }
+    }
+}
+
+impl Streaming {
+    /// The model, by its name and version here.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Its provider.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// What was asked and could not be said to the provider.
+    pub fn dropped(&self) -> &[&'static str] {
+        &self.dropped
+    }
+
+    /// Why models that came before were passed over.
+    pub fn passed(&self) -> &[String] {
+        &self.passed
+    }
+
+    /// Takes note of what came, and settles at the end; adds what was used where the provider did
+    /// not say it.
+    fn note(&mut self, deltas: &mut Vec<Delta>) {
+        for delta in deltas.iter() {
+            self.assembler.push(delta);
+        }
+        if self.assembler.ended() {
+            let (usage, ending) = self.used();
+            if ending == Ending::Estimated {
+                let end = deltas.len().saturating_sub(1);
+                deltas.insert(end, Delta::Usage(usage));
+            }
+            if let Some(mut charge) = self.charge.take() {
+                charge.answered(Outcome::Answered);
+                charge.settle(usage, ending);
+            }
+        }
+    }
+
+    /// What was used so far: as the provider says, or estimated. Some say what was read at the
+    /// beginning and what was written at the end only.
+    fn used(&self) -> (Usage, Ending) {
+        let input = self.charge.as_ref().map_or(0, |charge| charge.needs.input);
+        let (mut usage, ending) = counted(self.assembler.usage(), input);
+        if ending == Ending::Estimated || !self.assembler.ended() {
+            let written = (self.assembler.bytes() as u64).div_ceil(4);
+            usage.output = usage.output.max(written);
+        }
+        let ending = if self.assembler.ended() {
+            ending
+        } else {
+            Ending::Estimated
+        };
+        (usage, ending)
+    }
+
+    /// The answer as a whole, for whoever wants it so in the end.
+    pub async fn collect(mut self) -> Result<(crate::chat::ChatAnswer, Receipt), ModelError> {
+        let mut assembler = Assembler::default();
+        let input = self.charge.as_ref().map_or(0, |charge| charge.needs.input);
+        let model = self.charge.as_ref().map(|charge| Arc::clone(&charge.model));
+        while let Some(next) = self.next().await {
+            for delta in next? {
+                assembler.push(&delta);
+            }
+        }
+        let answer = assembler.finish();
+        let (usage, ending) = counted(answer.usage, input);
+        let model = model.ok_or_else(|| ModelError::NoModel(self.model.clone()))?;
+        let cost = model.price.as_ref().map(|price| price.cost(&usage));
+        let receipt = receipt(
+            &model,
+            usage,
+            ending,
+            cost.unwrap_or_default(),
+            std::mem::take(&mut self.passed),
+        );
+        Ok((answer, receipt))
+    }
+}
+
+impl Stream for Streaming {
+    type Item = Result<Vec<Delta>, ModelError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(mut first) = self.first.pop_front() {
+            if first.last() == Some(&Delta::End) {
+                // It was assembled when it came.
+                let (usage, ending) = self.used();
+                if ending == Ending::Estimated {
+                    let end = first.len() - 1;
+                    first.insert(end, Delta::Usage(usage));
+                }
+                if let Some(mut charge) = self.charge.take() {
+                    charge.answered(Outcome::Answered);
+                    charge.settle(usage, ending);
+                }
+            }
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if self.charge.is_none() {
+            return Poll::Ready(None);
+        }
+        match ready!(self.inner.poll_next_unpin(context)) {
+            Some(Ok(mut deltas)) => {
+                self.note(&mut deltas);
+                Poll::Ready(Some(Ok(deltas)))
+            }
+            Some(Err(source)) => {
+                let model = self.model.clone();
+                self.broke(Some(&source));
+                Poll::Ready(Some(Err(ModelError::Provider { model, source })))
+            }
+            None => {
+                self.broke(None);
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Streaming {
+    /// The stream broke, or nobody listens any more: what was written so far is paid for.
+    fn broke(&mut self, error: Option<&ProviderError>) {
+        let (usage, _) = self.used();
+        let Some(mut charge) = self.charge.take() else {
+            return;
+        };
+        match error {
+            Some(error) if error.is_ill() => {
+                charge.attempt.fail();
+                charge.settle(usage, Ending::Failed);
+            }
+            Some(_) => drop(charge.settle(usage, Ending::Failed)),
+            None => {
+                charge.answered(Outcome::HungUp);
+                charge.settle(usage, Ending::Estimated);
+            }
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.broke(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::chat::Part;
+    use crate::estimate;
+
+    #[test]
+    fn what_was_written_is_estimated_alike_in_a_stream_and_as_a_whole() {
+        let part = Part::text("some words of an answer");
+        let bytes = "some words of an answer".len() as u64;
+        assert_eq!(estimate::parts(&[part]), bytes.div_ceil(4));
+    }
+}

@@ -1,0 +1,168 @@
+//! What goes wrong with a provider.
+
+use std::time::Duration;
+
+use matrix_core::Code;
+
+use crate::error::{BAD_REQUEST, BUSY, NO_KEY, SLOW, UNSUPPORTED, UPSTREAM};
+use crate::secret::NoSecret;
+use crate::wire::{Complaint, WireError};
+
+/// The most characters of what a provider says that are repeated.
+const MESSAGE_MAX: usize = 2_000;
+
+/// Why a provider did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    /// What sort of failure.
+    pub reason: Reason,
+    /// What happened, in words.
+    pub message: String,
+    /// What the provider itself said, if it did.
+    pub complaint: Option<Box<Complaint>>,
+}
+
+/// What sort of failure; routing decides by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The request is wrong; no other attempt helps.
+    Invalid,
+    /// The request asks for what this provider does not have; another may.
+    Unsupported,
+    /// Our key is missing or refused.
+    Key,
+    /// The provider does not know the model.
+    NoModel,
+    /// Fewer calls are wanted.
+    Busy {
+        /// Until when, if it says so.
+        retry_after: Option<Duration>,
+    },
+    /// The provider fails.
+    Failed,
+    /// It cannot be reached.
+    Unreachable,
+    /// It does not answer in time.
+    Slow,
+    /// What it says is not its protocol, or ends in the middle.
+    Broken,
+}
+
+impl ProviderError {
+    /// A failure in our words.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            complaint: None,
+        }
+    }
+
+    /// From a provider's status and words.
+    pub(crate) fn told(complaint: Complaint, retry_after: Option<Duration>) -> Self {
+        let reason = match complaint.status {
+            401 | 403 => Reason::Key,
+            404 => Reason::NoModel,
+            408 | 504 => Reason::Slow,
+            429 => Reason::Busy { retry_after },
+            400..=499 => Reason::Invalid,
+            503 | 529 if retry_after.is_some() => Reason::Busy { retry_after },
+            _ => Reason::Failed,
+        };
+        let said: String = complaint.message.chars().take(MESSAGE_MAX).collect();
+        let message = format!("the provider answered {}: {said}", complaint.status);
+        Self {
+            reason,
+            message,
+            complaint: Some(Box::new(complaint)),
+        }
+    }
+
+    /// Whether the same request may succeed at once, with the same provider or another one.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self.reason, Reason::Invalid)
+    }
+
+    /// Whether it says something about the provider's health.
+    pub fn is_ill(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::Failed | Reason::Unreachable | Reason::Slow | Reason::Broken | Reason::Key
+        )
+    }
+
+    /// How long to wait, if the provider says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.reason {
+            Reason::Busy { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        match self.reason {
+            Reason::Invalid => BAD_REQUEST,
+            Reason::Unsupported => UNSUPPORTED,
+            Reason::Key => NO_KEY,
+            Reason::Busy { .. } => BUSY,
+            Reason::Slow => SLOW,
+            Reason::NoModel | Reason::Failed | Reason::Unreachable | Reason::Broken => UPSTREAM,
+        }
+    }
+
+    /// For a client of a model protocol. What is wrong with the request is handed on in the
+    /// provider's words; what is wrong between us and the provider is not the client's.
+    pub fn complaint(&self) -> Complaint {
+        let (status, kind) = match self.reason {
+            Reason::Invalid => {
+                let status = self.complaint.as_ref().map_or(400, |said| said.status);
+                (status, "invalid_request_error")
+            }
+            Reason::Unsupported => (400, "invalid_request_error"),
+            Reason::NoModel => (404, "invalid_request_error"),
+            Reason::Busy { .. } => (429, "rate_limit_error"),
+            Reason::Slow => (504, "timeout_error"),
+            Reason::Key | Reason::Failed | Reason::Unreachable | Reason::Broken => {
+                (502, "server_error")
+            }
+        };
+        let said = self.complaint.as_deref();
+        let ours = matches!(self.reason, Reason::Invalid | Reason::Busy { .. });
+        let own = said.filter(|said| ours && said.status >= 400);
+        Complaint {
+            status,
+            kind: own.map_or_else(|| kind.to_owned(), |said| said.kind.clone()),
+            code: own.and_then(|said| said.code.clone()),
+            message: match (self.reason, own) {
+                (Reason::Key, _) => "the gateway's key for this model is not accepted".into(),
+                (_, Some(said)) => said.message.clone(),
+                (_, None) => self.message.clone(),
+            },
+        }
+    }
+}
+
+impl From<WireError> for ProviderError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Unsupported(why) => Self::new(Reason::Unsupported, why),
+            WireError::Told { kind, message } => {
+                let busy = kind.contains("rate_limit") || kind.contains("overloaded");
+                let reason = if busy {
+                    Reason::Busy { retry_after: None }
+                } else {
+                    Reason::Failed
+                };
+                Self::new(reason, format!("the provider said {kind}: {message}"))
+            }
+            other => Self::new(Reason::Broken, format!("the provider's answer {other}")),
+        }
+    }
+}
+
+impl From<NoSecret> for ProviderError {
+    fn from(error: NoSecret) -> Self {
+        Self::new(Reason::Key, error.to_string())
+    }
+}

@@ -1,0 +1,225 @@
+//! Where a provider is asked for what, and how we say who we are.
+
+use std::borrow::Cow;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use super::{ProviderError, Reason};
+use crate::estimate;
+use crate::registry::{Api, Model, ProviderKind};
+use crate::secret::Secret;
+use crate::wire::ProviderWire;
+use crate::wire::anthropic::Anthropic;
+use crate::wire::gemini::Gemini;
+use crate::wire::ollama::Ollama;
+use crate::wire::openai::{Dialect, OpenaiChat};
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    Chat,
+    Stream,
+    Embed,
+    Rerank,
+    List,
+}
+
+/// How a stream is cut into events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Server-sent events.
+    Events,
+    /// A JSON value in each line.
+    Lines,
+}
+
+/// The words that a model's provider understands.
+pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError> {
+    let provider = &model.spec.provider;
+    Ok(match (provider.kind, provider.api) {
+        (ProviderKind::Openai | ProviderKind::Azure, Api::Chat) => Box::new(OpenaiChat {
+            dialect: Dialect::Openai,
+        }),
+        (ProviderKind::OpenaiCompatible, Api::Chat) => Box::new(OpenaiChat {
+            dialect: Dialect::Compatible,
+        }),
+        (ProviderKind::Gemini | ProviderKind::Vertex, _) => Box::new(Gemini),
+        (ProviderKind::Anthropic, _) => Box::new(Anthropic {
+            max_tokens: model
+                .max_output
+                .unwrap_or(estimate::ANSWER)
+                .min(estimate::ANSWER),
+        }),
+        (ProviderKind::Ollama, _) => Box::new(Ollama),
+        (kind, _) => return Err(no_chat(kind)),
+    })
+}
+
+fn no_chat(kind: ProviderKind) -> ProviderError {
+    ProviderError::new(
+        Reason::Unsupported,
+        format!("models of {kind} do not hold conversations here"),
+    )
+}
+
+/// How its streams are cut.
+pub(super) fn framing(kind: ProviderKind) -> Framing {
+    match kind {
+        ProviderKind::Ollama => Framing::Lines,
+        _ => Framing::Events,
+    }
+}
+
+/// The address to ask.
+pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> {
+    let kind = model.spec.provider.kind;
+    let base = model.base_url()?;
+    let name = encoded(&model.spec.model);
+    let unsupported = || {
+        let what = match ask {
+            Ask::Chat | Ask::Stream => "conversations",
+            Ask::Embed => "vectors",
+            Ask::Rerank => "ranking",
+            Ask::List => "a list of models",
+        };
+        ProviderError::new(Reason::Unsupported, format!("{kind} has no {what}"))
+    };
+    Ok(match (kind, ask) {
+        (ProviderKind::Openai | ProviderKind::OpenaiCompatible, _) => {
+            let path = match (ask, model.spec.provider.api) {
+                (Ask::Chat | Ask::Stream, Api::Chat) => "chat/completions",
+                (Ask::Chat | Ask::Stream, Api::Responses) => "responses",
+                (Ask::Embed, _) => "embeddings",
+                (Ask::Rerank, _) => "rerank",
+                (Ask::List, _) => "models",
+            };
+            format!("{base}/{path}")
+        }
+        (ProviderKind::Azure, _) => azure(model, &base, &name, ask).ok_or_else(unsupported)?,
+        (ProviderKind::Anthropic, Ask::Chat | Ask::Stream) => format!("{base}/messages"),
+        (ProviderKind::Gemini | ProviderKind::Vertex, Ask::Chat) => {
+            format!("{base}/models/{name}:generateContent")
+        }
+        (ProviderKind::Gemini | ProviderKind::Vertex, Ask::Stream) => {
+            format!("{base}/models/{name}:streamGenerateContent?alt=sse")
+        }
+        (ProviderKind::Gemini, Ask::Embed) => format!("{base}/models/{name}:batchEmbedContents"),
+        (ProviderKind::Vertex, Ask::Embed) => format!("{base}/models/{name}:predict"),
+        (ProviderKind::Anthropic | ProviderKind::Gemini, Ask::List) => format!("{base}/models"),
+        (ProviderKind::Ollama, Ask::Chat | Ask::Stream) => format!("{base}/api/chat"),
+        (ProviderKind::Ollama, Ask::Embed) => format!("{base}/api/embed"),
+        (ProviderKind::Ollama, Ask::List) => format!("{base}/api/tags"),
+        (ProviderKind::Cohere, Ask::Embed) => format!("{base}/v2/embed"),
+        (ProviderKind::Cohere, Ask::Rerank) => format!("{base}/v2/rerank"),
+        (ProviderKind::Cohere, Ask::List) => format!("{base}/v1/models"),
+        (ProviderKind::HuggingFace, Ask::Embed) => {
+            let model = &model.spec.model;
+            format!("{base}/hf-inference/models/{model}/pipeline/feature-extraction")
+        }
+        (ProviderKind::HuggingFace, Ask::Rerank) => format!("{base}/rerank"),
+        _ => return Err(unsupported()),
+    })
+}
+
+/// Azure's older addresses name the deployment and a version; the newer ones are `OpenAI`'s.
+fn azure(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
+    let path = match ask {
+        Ask::Chat | Ask::Stream => "chat/completions",
+        Ask::Embed => "embeddings",
+        Ask::List => "models",
+        Ask::Rerank => return None,
+    };
+    Some(match &model.spec.provider.api_version {
+        Some(version) if ask != Ask::List => format!(
+            "{base}/openai/deployments/{name}/{path}?api-version={}",
+            encoded(version)
+        ),
+        _ => format!("{base}/openai/v1/{path}"),
+    })
+}
+
+/// A name as a piece of a path; slashes stay, because names of some providers have them.
+fn encoded(name: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte);
+    if name.bytes().all(plain) && !name.contains("..") {
+        return Cow::Borrowed(name);
+    }
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if plain(byte) && byte != b'.' {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.push_str(&hex(byte));
+        }
+    }
+    Cow::Owned(text)
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02X}")
+}
+
+/// The headers of a request.
+pub(super) fn headers(model: &Model, key: Option<&Secret>) -> Result<HeaderMap, ProviderError> {
+    let provider = &model.spec.provider;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &provider.headers {
+        let wrong = || {
+            let text = format!("the header `{name}` of this model cannot be sent");
+            ProviderError::new(Reason::Invalid, text)
+        };
+        let value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        headers.insert(name, value);
+    }
+    if provider.kind == ProviderKind::Anthropic {
+        let version = HeaderName::from_static("anthropic-version");
+        headers
+            .entry(version)
+            .or_insert(HeaderValue::from_static("2023-06-01"));
+    }
+    if let Some(key) = key {
+        let (name, text) = match provider.kind {
+            ProviderKind::Azure => (HeaderName::from_static("api-key"), key.expose().to_owned()),
+            ProviderKind::Anthropic => (
+                HeaderName::from_static("x-api-key"),
+                key.expose().to_owned(),
+            ),
+            ProviderKind::Gemini => (
+                HeaderName::from_static("x-goog-api-key"),
+                key.expose().to_owned(),
+            ),
+            _ => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| {
+            ProviderError::new(Reason::Key, "the key has characters that cannot be sent")
+        })?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+impl Model {
+    fn base_url(&self) -> Result<String, ProviderError> {
+        let provider = &self.spec.provider;
+        if let (ProviderKind::Vertex, None, Some(project), Some(region)) = (
+            provider.kind,
+            &provider.base_url,
+            &provider.project,
+            &provider.region,
+        ) {
+            let host = match region.as_str() {
+                "global" => "aiplatform.googleapis.com".to_owned(),
+                region => format!("{region}-aiplatform.googleapis.com"),
+            };
+            return Ok(format!(
+                "https://{host}/v1/projects/{project}/locations/{region}/publishers/google"
+            ));
+        }
+        self.spec.base_url().ok_or_else(|| {
+            ProviderError::new(Reason::Invalid, "nobody said where this model is asked")
+        })
+    }
+}

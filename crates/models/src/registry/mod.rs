@@ -1,0 +1,18 @@
+//! Which models there are: what each is, where it is asked, what it can and what it costs.
+//!
+//! A name leads to a *model*, of which there may be several versions, or to a *route*, which
+//! chooses among models for each call. Rows are kept as they were added; [`Registry`] keeps them
+//! in memory and looks every second whether another process changed them.
+
+mod service;
+mod spec;
+mod state;
+
+pub use service::{
+    ModelAdd, ModelRead, ModelRemove, Named, add_model, add_route, list_models, remove_model,
+};
+pub use spec::{
+    Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderKind, ProviderSpec, RouteSpec,
+    Strategy, Target, Task,
+};
+pub use state::{Entry, Model, Registry, Route, Snapshot};

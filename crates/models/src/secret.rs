@@ -1,0 +1,136 @@
+//! Secrets by reference: what is stored and shown is where a secret is, never the secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of a file with a secret.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// Where a secret is: `env:NAME` or `file:/path`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SecretRef {
+    /// In a variable of the process's environment.
+    Env(String),
+    /// In a file, without the white space at its end.
+    File(PathBuf),
+}
+
+/// A text that is no reference. It is not repeated: it may be the secret itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key is given as `env:NAME` or `file:/absolute/path`, never as the key itself")]
+pub struct InvalidRef;
+
+/// A secret that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret `{reference}` {why}")]
+pub struct NoSecret {
+    /// Where it should be.
+    pub reference: String,
+    /// Why it is not.
+    pub why: String,
+}
+
+impl FromStr for SecretRef {
+    type Err = InvalidRef;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRef> {
+        let name = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            !name.is_empty() && name.len() <= 200 && name.bytes().all(plain)
+        };
+        match text.split_once(':') {
+            Some(("env", variable)) if name(variable) => Ok(Self::Env(variable.to_owned())),
+            Some(("file", path)) if path.starts_with('/') => Ok(Self::File(path.into())),
+            _ => Err(InvalidRef),
+        }
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl TryFrom<String> for SecretRef {
+    type Error = InvalidRef;
+
+    fn try_from(text: String) -> Result<Self, InvalidRef> {
+        text.parse()
+    }
+}
+
+impl From<SecretRef> for String {
+    fn from(reference: SecretRef) -> Self {
+        reference.to_string()
+    }
+}
+
+/// A secret in memory; it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Where this process finds secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    environment: Arc<BTreeMap<String, String>>,
+}
+
+impl Secrets {
+    /// With the process's environment, as whoever composes it hands it over.
+    pub fn new(environment: BTreeMap<String, String>) -> Self {
+        Self {
+            environment: Arc::new(environment),
+        }
+    }
+
+    /// The secret behind a reference, as it is now.
+    pub fn resolve(&self, reference: &SecretRef) -> Result<Secret, NoSecret> {
+        let missing = |why: String| NoSecret {
+            reference: reference.to_string(),
+            why,
+        };
+        let text = match reference {
+            SecretRef::Env(name) => {
+                let found = self.environment.get(name).cloned();
+                found.ok_or_else(|| missing("is not set in the server's environment".into()))?
+            }
+            SecretRef::File(path) => {
+                let data = std::fs::metadata(path)
+                    .map_err(|error| missing(format!("cannot be read: {error}")))?;
+                if !data.is_file() || data.len() > FILE_MAX {
+                    return Err(missing("is no file that holds a key".into()));
+                }
+                std::fs::read_to_string(path)
+                    .map_err(|error| missing(format!("cannot be read: {error}")))?
+            }
+        };
+        let text = text.trim();
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(missing("holds no key".into()));
+        }
+        Ok(Secret(text.to_owned()))
+    }
+}

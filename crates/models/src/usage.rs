@@ -1,0 +1,39 @@
+//! What a call used, in tokens.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens of a call. Parts are counted in their whole: what was read from a cache is part of the
+/// input, thoughts are part of the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Everything the model read.
+    pub input: u64,
+    /// Everything it wrote.
+    pub output: u64,
+    /// Of the input, what the provider had in its cache.
+    pub cache_read: u64,
+    /// Of the input, what it put there.
+    pub cache_write: u64,
+    /// Of the output, thoughts.
+    pub reasoning: u64,
+}
+
+impl Usage {
+    /// Input and output.
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+
+    /// The larger of each number: providers repeat their count while they answer, and none shrinks.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write: self.cache_write.max(other.cache_write),
+            reasoning: self.reasoning.max(other.reasoning),
+        }
+    }
+}
