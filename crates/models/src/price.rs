@@ -109,6 +109,7 @@ pub struct Known {
     /// The most it writes.
     pub max_output: Option<u64>,
     /// What it can: `tools`, `vision`, `schema`, `reasoning`…
+    #[serde(rename = "can")]
     pub capabilities: Vec<String>,
     /// What it is for: `chat`, `embedding`, `rerank`…
     pub mode: String,
@@ -154,5 +155,55 @@ impl Catalogue {
     /// What is known of a provider's model.
     pub fn get(&self, provider: &str, model: &str) -> Option<&Known> {
         self.models.get(&format!("{provider}/{model}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundled_table_is_read_and_says_where_it_comes_from() {
+        let table = Catalogue::bundled();
+        assert_eq!(table.source.licence, "MIT");
+        let known = table.get("openai", "gpt-4o-mini").unwrap();
+        let usage = Usage {
+            input: 1_000,
+            output: 100,
+            cache_read: 400,
+            ..Usage::default()
+        };
+        // 600 × 0.15 + 400 × 0.075 + 100 × 0.60 dollars for a million.
+        assert_eq!(known.price.cost(&usage).to_string(), "0.00018");
+        assert_eq!(known.context, Some(128_000));
+        assert!(known.capabilities.iter().any(|can| can == "tools"));
+    }
+
+    #[test]
+    fn a_long_call_costs_what_long_calls_cost_and_never_less_than_reserved() {
+        let price = Price {
+            input: 1_000,
+            output: 5_000,
+            cache_write: Some(1_250),
+            above: Some(Box::new(Above {
+                tokens: 10,
+                price: Price {
+                    input: 2_000,
+                    output: 9_000,
+                    ..Price::default()
+                },
+            })),
+            ..Price::default()
+        };
+        let usage = |input| Usage {
+            input,
+            output: 3,
+            ..Usage::default()
+        };
+        assert_eq!(price.cost(&usage(10)).as_nanos(), 25);
+        assert_eq!(price.cost(&usage(11)).as_nanos(), 49);
+        for input in 0..30 {
+            assert!(price.most(input, 3) >= price.cost(&usage(input)), "{input}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::wire::anthropic::Anthropic;
 use crate::wire::gemini::Gemini;
 use crate::wire::ollama::Ollama;
 use crate::wire::openai::{Dialect, OpenaiChat};
+use crate::wire::responses::Responses;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError
         (ProviderKind::Openai | ProviderKind::Azure, Api::Chat) => Box::new(OpenaiChat {
             dialect: Dialect::Openai,
         }),
+        (
+            ProviderKind::Openai | ProviderKind::Azure | ProviderKind::OpenaiCompatible,
+            Api::Responses,
+        ) => Box::new(Responses),
         (ProviderKind::OpenaiCompatible, Api::Chat) => Box::new(OpenaiChat {
             dialect: Dialect::Compatible,
         }),
@@ -124,7 +129,10 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
 /// Azure's older addresses name the deployment and a version; the newer ones are `OpenAI`'s.
 fn azure(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
     let path = match ask {
-        Ask::Chat | Ask::Stream => "chat/completions",
+        Ask::Chat | Ask::Stream => match model.spec.provider.api {
+            Api::Chat => "chat/completions",
+            Api::Responses => return Some(format!("{base}/openai/v1/responses")),
+        },
         Ask::Embed => "embeddings",
         Ask::List => "models",
         Ask::Rerank => return None,

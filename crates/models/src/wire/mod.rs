@@ -12,6 +12,7 @@ pub mod gemini;
 pub mod ollama;
 pub mod openai;
 pub(crate) mod ranks;
+pub mod responses;
 pub mod sse;
 pub(crate) mod vectors;
 

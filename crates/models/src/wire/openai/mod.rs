@@ -11,6 +11,8 @@ mod stream;
 
 use serde_json::{Value, json};
 
+pub(in crate::wire) use self::message::source;
+pub(in crate::wire) use self::request::effort;
 use super::{
     Asked, ClientWire, Complaint, Delivery, Encoded, ProviderWire, StreamReader, StreamWriter,
     WireError,

@@ -210,7 +210,7 @@ pub(super) fn encode(
 }
 
 /// A number of tokens in words, where nothing else was said.
-fn effort(reasoning: &Reasoning) -> Option<&str> {
+pub(in crate::wire) fn effort(reasoning: &Reasoning) -> Option<&str> {
     match (&reasoning.effort, reasoning.tokens) {
         (Some(effort), _) => Some(effort),
         (None, Some(0)) => Some("none"),
