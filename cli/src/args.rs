@@ -2,6 +2,7 @@
 
 mod event;
 mod filter;
+mod model;
 mod run;
 mod schedule;
 mod task;
@@ -18,6 +19,7 @@ use matrix_server::{HostName, Origin};
 
 pub(crate) use self::event::{EventCommand, EventFilterArgs, SubscribeArgs};
 pub(crate) use self::filter::{ManyArgs, RunListArgs, WhichArgs, body as filter_body, filter};
+pub(crate) use self::model::{BudgetCommand, ModelAddArgs, ModelCommand, PriceArgs, RouteArgs};
 pub(crate) use self::run::RunCommand;
 pub(crate) use self::schedule::{ScheduleAddArgs, ScheduleCommand};
 pub(crate) use self::task::{TaskCommand, TaskRunArgs};
@@ -89,6 +91,9 @@ pub(crate) enum Command {
     /// Runs that are started at times.
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Models: add, ask, route, and what they cost.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Check a bundle offline.
     Verify(VerifyArgs),
     /// The journal.
@@ -399,11 +404,12 @@ pub(crate) enum SigningKeyCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add a user, or a worker, and show the token once.
+    /// Add a user, a worker or a client of models, and show the token once.
     Add {
         /// The name.
         name: String,
-        /// What they may do: `submitter` and `approver`, which may be given both, or `worker`.
+        /// What they may do: `submitter` and `approver`, which may be given both, or
+        /// `worker`, or `client`, which asks models and nothing else.
         #[arg(long, value_name = "ROLE", default_values = ["submitter", "approver"])]
         role: Vec<Role>,
     },

@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) targets: Sourced<Option<PathBuf>>,
     /// A directory of OSV records for the dependency audit.
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
+    /// A table of what models cost that goes before the bundled one.
+    pub(crate) model_prices: Sourced<Option<PathBuf>>,
     /// The collector that spans are sent to; without one, none is.
     pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
@@ -106,6 +108,7 @@ struct ConfigFile {
     log_level: Option<String>,
     targets: Option<PathBuf>,
     vulnerabilities: Option<PathBuf>,
+    model_prices: Option<PathBuf>,
     traces: Option<String>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
@@ -177,6 +180,9 @@ impl Config {
             targets: absolute(pick.optional(parsed(set("MATRIX_TARGETS")), file.targets)?)?,
             vulnerabilities: absolute(
                 pick.optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
+            )?,
+            model_prices: absolute(
+                pick.optional(parsed(set("MATRIX_MODEL_PRICES")), file.model_prices)?,
             )?,
             traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,

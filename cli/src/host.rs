@@ -34,10 +34,11 @@ use crate::authority::Authority;
 use crate::beside::Beside;
 use crate::config::Config;
 use crate::environment::Environment;
+use crate::models::Books;
 use crate::place::{self, Place, unusable};
 use crate::sealing::Sealing;
 use crate::telling::{self, Telling};
-use crate::{blobs, database, reader};
+use crate::{blobs, database, models, reader};
 
 /// How long an owner may show no heartbeat.
 const LEASE: Duration = Duration::from_secs(15);
@@ -67,6 +68,7 @@ pub(crate) struct Host {
     working: Option<Working>,
     /// What it tells those outside, if it drives runs.
     telling: Option<Telling>,
+    books: Books,
     beside: Option<Beside>,
     answering: JoinHandle<()>,
     closing: watch::Sender<bool>,
@@ -128,15 +130,19 @@ impl Host {
         let authorizer = authorizer(&layout, &accounts);
         let starters = starters(&workshop, &authorizer);
         let functions = functions(&workshop, starters.clone());
-        let engine = match shared {
-            Some(_) => Engine::beside_others(journal, functions, options.clone()),
-            None => Engine::new(journal, functions, options.clone()),
+        let tenure = if shared.is_some() {
+            Engine::beside_others
+        } else {
+            Engine::new
         };
+        let engine = tenure(journal, functions, options.clone());
+        let models = models::gateway(config, environment, &engine, &options.worker)?;
         let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),
             events: events.clone(),
             workshop: workshop.clone(),
+            models: models.clone(),
             starters,
             accounts: accounts.clone(),
             authorizer: Arc::clone(&authorizer),
@@ -160,6 +166,7 @@ impl Host {
             workshop,
             working,
             telling,
+            books: Books::open(models),
             beside,
             answering,
             closing,
@@ -191,6 +198,7 @@ impl Host {
         }
         self.closing.send_replace(true);
         drop(self.answering.await);
+        self.books.close().await;
         if let Some(beside) = self.beside {
             beside.end().await;
         }
@@ -209,6 +217,7 @@ impl Host {
         if let Some(beside) = self.beside {
             beside.abandon();
         }
+        self.books.abandon();
         self.answering.abort();
         remove_socket(&self.layout, &self.place);
     }

@@ -27,6 +27,7 @@ mod exit;
 mod failure;
 mod host;
 mod logging;
+mod models;
 mod output;
 mod place;
 mod placing;

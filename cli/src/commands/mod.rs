@@ -11,6 +11,7 @@ mod deployment;
 mod doctor;
 mod event;
 mod journal;
+mod model;
 mod plan;
 mod policy;
 mod portable;
@@ -111,6 +112,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Task(command) => task::task(context, command).await,
         Command::Queue(command) => queue::queue(context, command).await,
         Command::Schedule(command) => schedule::schedule(context, command).await,
+        Command::Model(command) => model::model(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),
         Command::Event(command) => event::event(context, command).await,

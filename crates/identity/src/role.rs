@@ -14,11 +14,19 @@ pub enum Role {
     Submitter,
     /// Does steps of runs from outside, and nothing else.
     Worker,
+    /// Asks models, and nothing else.
+    Client,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 4] = [Self::Owner, Self::Approver, Self::Submitter, Self::Worker];
+    pub const ALL: [Self; 5] = [
+        Self::Owner,
+        Self::Approver,
+        Self::Submitter,
+        Self::Worker,
+        Self::Client,
+    ];
 
     /// What the owner of a data directory is: everything that a person can be.
     pub const OWNERS: [Self; 3] = [Self::Owner, Self::Approver, Self::Submitter];
@@ -30,6 +38,7 @@ impl Role {
             Self::Approver => "approver",
             Self::Submitter => "submitter",
             Self::Worker => "worker",
+            Self::Client => "client",
         }
     }
 }
@@ -42,7 +51,7 @@ impl std::fmt::Display for Role {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a role; roles are owner, approver, submitter and worker")]
+#[error("`{0}` is not a role; roles are owner, approver, submitter, worker and client")]
 pub struct UnknownRole(String);
 
 impl std::str::FromStr for Role {

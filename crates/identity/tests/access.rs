@@ -31,6 +31,7 @@ fn access() -> Access {
         ("service:loud", Role::ALL.to_vec()),
         ("service:hand", vec![Role::Worker]),
         ("user:hand", vec![Role::Worker]),
+        ("service:ci", vec![Role::Client]),
     ];
     let people = people
         .into_iter()
@@ -66,7 +67,7 @@ fn may(caller: &Caller, action: &'static str, facts: &Value) -> bool {
     access().decide(caller, action, facts).is_ok()
 }
 
-const READ: [&str; 9] = [
+const READ: [&str; 10] = [
     "change_read",
     "run_read",
     "artifact_read",
@@ -76,6 +77,7 @@ const READ: [&str; 9] = [
     "policy_read",
     "event_read",
     "schedule_read",
+    "model_read",
 ];
 const OPERATE: [&str; 10] = [
     "run_cancel",
@@ -90,7 +92,7 @@ const OPERATE: [&str; 10] = [
     "queue_resume",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
-const ADMINISTER: [&str; 8] = [
+const ADMINISTER: [&str; 12] = [
     "deployment_rollback",
     "deployment_stop",
     "signing_key_rotate",
@@ -99,22 +101,27 @@ const ADMINISTER: [&str; 8] = [
     "event_subscribe",
     "event_remove",
     "event_reset",
+    "model_add",
+    "model_remove",
+    "budget_set",
+    "budget_remove",
 ];
 
 #[test]
 fn the_table_of_roles() {
     let submit = ["change_submit"];
-    let (steps, work) = (["task_submit"], ["task_work"]);
-    let groups: [(&str, &[&'static str]); 7] = [
+    let (steps, work, ask) = (["task_submit"], ["task_work"], ["model_use"]);
+    let groups: [(&str, &[&'static str]); 8] = [
         ("read", &READ),
         ("submit", &submit),
         ("steps", &steps),
         ("work", &work),
+        ("ask", &ask),
         ("operate", &OPERATE),
         ("decide", &DECIDE),
         ("administer", &ADMINISTER),
     ];
-    let table: [(&str, &[&str], &[&str]); 11] = [
+    let table: [(&str, &[&str], &[&str]); 12] = [
         (
             "user:owner",
             &[],
@@ -123,20 +130,26 @@ fn the_table_of_roles() {
                 "submit",
                 "steps",
                 "work",
+                "ask",
                 "operate",
                 "decide",
                 "administer",
             ],
         ),
-        ("user:approver", &[], &["read", "decide"]),
-        ("user:submitter", &[], &["read", "submit", "steps"]),
+        ("user:approver", &[], &["read", "ask", "decide"]),
+        ("user:submitter", &[], &["read", "ask", "submit", "steps"]),
         ("user:nobody", &[], &[]),
         ("user:stranger", &[], &[]),
-        ("service:api", &[], &["read", "submit", "steps"]),
+        ("service:api", &[], &["read", "ask", "submit", "steps"]),
         ("service:hand", &[], &["work"]),
         ("user:hand", &[], &[]),
-        ("service:loud", &[], &["read", "submit", "steps", "work"]),
-        ("agent:coder", &["user:owner"], &["read", "submit"]),
+        ("service:ci", &[], &["ask"]),
+        (
+            "service:loud",
+            &[],
+            &["read", "ask", "submit", "steps", "work"],
+        ),
+        ("agent:coder", &["user:owner"], &["read", "ask", "submit"]),
         ("node:builder", &["user:owner"], &[]),
     ];
     for (who, chain, allowed) in table {

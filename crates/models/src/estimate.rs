@@ -16,10 +16,10 @@ const IMAGE: u64 = 1_600;
 const FILE: u64 = 10_000;
 
 /// What is assumed an answer to need where nobody says.
-pub(crate) const ANSWER: u64 = 4_096;
+pub const ANSWER: u64 = 4_096;
 
 /// Tokens of a text.
-pub(crate) fn tokens(text: &str) -> u64 {
+pub fn tokens(text: &str) -> u64 {
     let (mut plain, mut other) = (0_u64, 0_u64);
     for byte in text.bytes() {
         if byte.is_ascii() {
@@ -32,7 +32,7 @@ pub(crate) fn tokens(text: &str) -> u64 {
 }
 
 /// Tokens of a request.
-pub(crate) fn request(request: &ChatRequest) -> u64 {
+pub fn request(request: &ChatRequest) -> u64 {
     let messages: u64 = request
         .messages
         .iter()
@@ -47,7 +47,7 @@ pub(crate) fn request(request: &ChatRequest) -> u64 {
 }
 
 /// Tokens of parts.
-pub(crate) fn parts(parts: &[Part]) -> u64 {
+pub fn parts(parts: &[Part]) -> u64 {
     parts.iter().map(part).sum()
 }
 

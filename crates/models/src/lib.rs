@@ -17,7 +17,7 @@ pub mod chat;
 pub mod delta;
 pub mod embed;
 pub mod error;
-mod estimate;
+pub mod estimate;
 pub mod gateway;
 pub mod ledger;
 pub mod price;

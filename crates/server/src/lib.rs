@@ -11,6 +11,7 @@
 //! * `edge` — what holds for every request: connections, Host and Origin, tokens, time limits,
 //!   problem+json, security headers. [`serve_tcp`] and [`serve_socket`] are its two doors.
 //! * [`rest`] — the endpoints, one file each.
+//! * `v1` — the protocols of model providers, for their clients.
 //! * [`health`] and [`problem`] — how the process does, and what goes wrong.
 //! * [`client`] — speaks to a host through its socket, for commands of the same user.
 //! * [`otlp`] — spans on their way to a tracing system.
@@ -27,6 +28,7 @@ pub mod otlp;
 pub mod problem;
 pub mod rest;
 pub mod server;
+mod v1;
 
 pub use client::{Client, ClientError};
 pub use edge::guard::{AllowedNames, HostName, InvalidName, Origin};

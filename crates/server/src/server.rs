@@ -9,6 +9,7 @@ use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Timestamp};
 use matrix_engine::schedule::Starter;
 use matrix_engine::{Engine, Events};
 use matrix_identity::Accounts;
+use matrix_models::Gateway;
 use matrix_store::{Blobs, Database};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -27,6 +28,8 @@ pub struct Rooms {
     pub events: Events,
     /// Where changes are made.
     pub workshop: Workshop,
+    /// Which models there are, and the way to them.
+    pub models: Gateway,
     /// Who may sign in.
     pub accounts: Accounts,
     /// Who knows what a schedule's request means.
@@ -76,6 +79,10 @@ pub struct Limits {
     pub act: Duration,
     /// The most bytes in a body.
     pub body_bytes: usize,
+    /// How long a model may take until its answer begins.
+    pub model: Duration,
+    /// The most bytes in a conversation with a model, pictures included.
+    pub model_bytes: usize,
     /// The most connections of one listener at once; more wait to be accepted.
     pub connections: usize,
     /// The most event streams at once; more are refused.
@@ -94,7 +101,9 @@ impl Default for Limits {
             answer: Duration::from_secs(30),
             act: Duration::from_mins(10),
             body_bytes: 2 * 1024 * 1024,
-            connections: 512,
+            model: Duration::from_mins(61),
+            model_bytes: 64 * 1024 * 1024,
+            connections: 1024,
             streams: 128,
             heartbeat: Duration::from_secs(15),
             farewell: Duration::from_secs(5),
@@ -161,6 +170,10 @@ impl Server {
 
     pub(crate) fn workshop(&self) -> &Workshop {
         &self.shared.rooms.workshop
+    }
+
+    pub(crate) fn models(&self) -> &Gateway {
+        &self.shared.rooms.models
     }
 
     pub(crate) fn starters(&self) -> &[Arc<dyn Starter>] {

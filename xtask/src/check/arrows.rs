@@ -25,6 +25,7 @@ const TABLE: &[(&str, May)] = &[
         "matrix-identity",
         May::Use(&["matrix-core", "matrix-store", "matrix-engine"]),
     ),
+    ("matrix-models", May::Use(&["matrix-core", "matrix-store"])),
     (
         "matrix-changes",
         May::Use(&[
@@ -44,6 +45,7 @@ const TABLE: &[(&str, May)] = &[
             "matrix-store",
             "matrix-engine",
             "matrix-identity",
+            "matrix-models",
             "matrix-changes",
             "matrix-evidence",
         ]),

@@ -69,7 +69,7 @@ impl From<UserError> for Problem {
                 "run the command as `{owner}`, or use a data directory of your own"
             )),
             UserError::BadRoles => Problem::new(BAD_ROLES, text)
-                .help("name approver, submitter or both, or worker alone"),
+                .help("name approver, submitter or both, or worker or client alone"),
             UserError::TokenFile { source, .. } => {
                 Problem::new(TOKEN_FILE, format!("{text}: {source}"))
                     .help("let the owner of the data directory write it")

@@ -1,4 +1,4 @@
-//! Adding a user or a worker, with a token that is shown once.
+//! Adding a user, a worker or a client of models, with a token that is shown once.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ use crate::role::Role;
 /// The most characters in a name.
 const NAME_MAX: usize = 64;
 
-/// Adds a user who signs in with a token, or a worker: a service account that does.
+/// Adds a user who signs in with a token, or a worker or client: a service account that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserAdd {
     /// How the user is called.
     pub name: String,
-    /// What the user may be here: approver, submitter or both; or worker alone.
+    /// What the user may be here: approver, submitter or both; or worker or client alone.
     pub roles: BTreeSet<Role>,
 }
 
@@ -36,7 +36,8 @@ pub struct NewUser {
 }
 
 impl Accounts {
-    /// Adds a user, or a service account for a worker. The account, the token's digest and the audit row are one transaction.
+    /// Adds a user, or a service account for a program. The account, the token's digest and the
+    /// audit row are one transaction.
     pub async fn user_add(&self, request: Authorised<UserAdd>) -> Result<NewUser, UserError> {
         let (caller, UserAdd { name, roles }) = request.into_parts();
         if !is_name(&name) {
@@ -63,13 +64,14 @@ impl Accounts {
     }
 }
 
-/// A worker is a program: it never counts as a person, and its token is good for nothing else.
+/// Workers and clients are programs: they never count as persons, and their tokens are good for
+/// nothing else.
 fn kind_of(roles: &BTreeSet<Role>) -> Result<PrincipalKind, UserError> {
-    let worker = roles.contains(&Role::Worker);
+    let program = roles.contains(&Role::Worker) || roles.contains(&Role::Client);
     match roles.len() {
         0 => Err(UserError::BadRoles),
-        1 if worker => Ok(PrincipalKind::ServiceAccount),
-        _ if worker || roles.contains(&Role::Owner) => Err(UserError::BadRoles),
+        1 if program => Ok(PrincipalKind::ServiceAccount),
+        _ if program || roles.contains(&Role::Owner) => Err(UserError::BadRoles),
         _ => Ok(PrincipalKind::User),
     }
 }

@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use crate::problem::{Failure, METHOD, NO_ADDRESS, TIMEOUT};
 use crate::server::{Limits, Server};
+use crate::v1;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,6 +49,8 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
 /// Frames a request and its answer.
 pub(crate) async fn frame(State(server): State<Server>, request: Request, next: Next) -> Response {
     let began = server.clock().monotonic();
+    let path = request.uri().path();
+    let protocol = v1::is_ours(path).then(|| path.to_owned());
     let id = request_id(&server, request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>();
@@ -58,7 +61,7 @@ pub(crate) async fn frame(State(server): State<Server>, request: Request, next: 
         .await;
     let failure = answered.extensions().get::<Failure>().cloned();
     let mut response = match &failure {
-        Some(failure) => problem(failure.problem(), &id, answered),
+        Some(failure) => problem(failure.problem(), &id, answered, protocol.as_deref()),
         None => answered,
     };
     for (name, value) in SECURITY_HEADERS {
@@ -95,6 +98,8 @@ const WAITS: &str = "/api/v1/worker/lease";
 fn time_for(route: &str, limits: &Limits) -> Duration {
     if ACTS.contains(&route) {
         limits.act
+    } else if v1::is_ours(route) {
+        limits.model
     } else if route == WAITS {
         limits.answer + WAIT_MAX
     } else {
@@ -141,18 +146,25 @@ fn request_id(server: &Server, headers: &HeaderMap) -> String {
 }
 
 /// Writes a failure out, keeping the headers that its maker set.
-fn problem(problem: &Problem, request_id: &str, answered: Response) -> Response {
+fn problem(
+    problem: &Problem,
+    request_id: &str,
+    answered: Response,
+    protocol: Option<&str>,
+) -> Response {
     let mut body = serde_json::to_value(problem).unwrap_or_default();
     if let Value::Object(members) = &mut body {
         members.insert("request_id".into(), request_id.into());
         members.insert("exit_code".into(), problem.code.exit.into());
     }
     let (mut parts, _) = answered.into_parts();
-    let text = body.to_string();
-    parts.headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    let (text, kind) = match protocol {
+        Some(path) => (v1::problem(path, problem).to_string(), "application/json"),
+        None => (body.to_string(), "application/problem+json"),
+    };
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     parts.headers.remove(header::CONTENT_LENGTH);
     if parts.status == StatusCode::UNAUTHORIZED {
         parts.headers.insert(

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::{Failure, HOST, ORIGIN};
 use crate::server::Server;
+use crate::v1;
 
 /// What anyone may ask, so that a supervisor needs no token.
 const OPEN: [&str; 3] = ["/livez", "/readyz", "/health"];
@@ -229,11 +230,17 @@ fn admit(server: &Server, door: &Door, request: &Request) -> Result<Option<Calle
     if OPEN.contains(&request.uri().path()) {
         return Ok(None);
     }
-    let token = one(request.headers(), header::AUTHORIZATION.as_str())
-        .ok()
-        .flatten()
-        .and_then(bearer)
-        .ok_or_else(|| Failure::from(sign_in_required()))?;
+    let bearing = one(request.headers(), header::AUTHORIZATION.as_str());
+    let bearing = bearing.ok().flatten().and_then(bearer);
+    let token = match bearing {
+        Some(token) => Some(token),
+        // As clients of Anthropic's protocol say who they are.
+        None if v1::is_ours(request.uri().path()) => {
+            one(request.headers(), "x-api-key").ok().flatten()
+        }
+        None => None,
+    };
+    let token = token.ok_or_else(|| Failure::from(sign_in_required()))?;
     match server.accounts().authenticate(token)? {
         Some(caller) => Ok(Some(caller)),
         None => Err(sign_in_required().into()),

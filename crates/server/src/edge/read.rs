@@ -20,30 +20,36 @@ impl<T: DeserializeOwned> FromRequest<Server> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, server: &Server) -> Result<Self, Failure> {
-        let limit = server.limits().body_bytes;
-        let (parts, body) = request.into_parts();
-        let too_large = || {
-            let detail = format!("a body may have at most {limit} bytes");
-            Failure::from(Problem::new(TOO_LARGE, detail))
-        };
-        if declared_length(&parts.headers).is_some_and(|length| length > limit as u64) {
-            return Err(too_large());
-        }
-        let bytes = match Limited::new(body, limit).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
-            Err(_) => return Err(Failure::malformed("the body ended early")),
-        };
-        if !bytes.is_empty() && !is_json(&parts.headers) {
-            return Err(Problem::new(MEDIA_TYPE, "the body is not declared as JSON")
-                .help("send the header `Content-Type: application/json`")
-                .into());
-        }
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text)
-            .map(Self)
-            .map_err(|error| Failure::malformed(format!("the body is not as expected: {error}")))
+        json(request, server.limits().body_bytes).await.map(Self)
     }
+}
+
+/// Reads a body of JSON of so many bytes at most.
+pub(crate) async fn json<T: DeserializeOwned>(
+    request: Request,
+    limit: usize,
+) -> Result<T, Failure> {
+    let (parts, body) = request.into_parts();
+    let too_large = || {
+        let detail = format!("a body may have at most {limit} bytes");
+        Failure::from(Problem::new(TOO_LARGE, detail))
+    };
+    if declared_length(&parts.headers).is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let bytes = match Limited::new(body, limit).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Err(_) => return Err(Failure::malformed("the body ended early")),
+    };
+    if !bytes.is_empty() && !is_json(&parts.headers) {
+        return Err(Problem::new(MEDIA_TYPE, "the body is not declared as JSON")
+            .help("send the header `Content-Type: application/json`")
+            .into());
+    }
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| Failure::malformed(format!("the body is not as expected: {error}")))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -16,6 +16,7 @@ mod health;
 mod host;
 mod jobs;
 mod metrics;
+mod models;
 mod page;
 mod plan;
 mod queue;
@@ -36,6 +37,7 @@ use crate::edge::frame::{frame, no_address, no_method};
 use crate::edge::guard::{Door, guard};
 use crate::openapi;
 use crate::server::Server;
+use crate::v1;
 
 pub use answer::{Accepted, Links, ProblemBody, Reason};
 pub use approvals::list::{Approval, ApprovalState};
@@ -51,6 +53,12 @@ pub use execute::{Execution, Submitted};
 pub use health::{HealthDetails, HealthSummary};
 pub use host::{Draining, HostView};
 pub use jobs::body::{Job, JobApprovals, JobEvidence, JobStage};
+pub use models::add::{ModelAdded, ModelOrder};
+pub use models::budgets::{Budget, BudgetOrder, BudgetRemoval, Budgets};
+pub use models::list::{ModelView, Models, RouteView};
+pub use models::probe::{ModelTest, ModelTested};
+pub use models::remove::{ModelRemoval, ModelsRemoved};
+pub use models::usage::{ModelUsage, ModelUsageLine, UsageQuery};
 pub use page::Page;
 pub use plan::{CheckedPlan, PlanText};
 pub use queue::pause::{KeyStanding, PauseOrder, ResumeOrder};
@@ -141,6 +149,13 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(users::list::list, users::add::add))
         .routes(routes!(signing_keys::list::list))
         .routes(routes!(signing_keys::rotate::rotate))
+        .routes(routes!(models::list::list, models::add::add))
+        .routes(routes!(models::remove::remove))
+        .routes(routes!(models::probe::test))
+        .routes(routes!(models::budgets::list, models::budgets::set))
+        .routes(routes!(models::budgets::remove))
+        .routes(routes!(models::usage::usage))
+        .merge(v1::endpoints())
 }
 
 /// What a listener serves.

@@ -21,6 +21,8 @@ use matrix_engine::{
     Step,
 };
 use matrix_identity::{Access, Accounts, PolicyEngine, Role, UserAdd};
+use matrix_models::provider::{Http, HttpOptions, Providers};
+use matrix_models::{Gateway, GatewayParts, Registry};
 use matrix_server::{
     AllowedNames, Client, Exposure, HostFacts, HostMode, Limits, Rooms, Server, bind, bind_socket,
     serve_socket, serve_tcp,
@@ -131,6 +133,7 @@ impl Site {
         );
         let rooms = Rooms {
             engine: engine.clone(),
+            models: gateway(&engine),
             events,
             workshop,
             starters: Vec::new(),
@@ -220,6 +223,20 @@ impl Site {
     pub(crate) fn get(&self, address: &str) -> Ask {
         self.ask("GET", address).token(&self.user)
     }
+}
+
+fn gateway(engine: &Engine) -> Gateway {
+    let database = engine.database().clone();
+    let clock = Arc::clone(engine.clock());
+    let http = Http::new(HttpOptions::default()).unwrap();
+    Gateway::new(GatewayParts {
+        registry: Registry::new(database.clone(), Arc::clone(&clock), None),
+        database,
+        providers: Providers::new(http),
+        holder: WORKER.into(),
+        clock,
+        entropy: Arc::clone(engine.entropy()),
+    })
 }
 
 fn open_doors(

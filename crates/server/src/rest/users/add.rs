@@ -21,7 +21,7 @@ use crate::server::Server;
 pub struct NewUser {
     /// The name: 1 to 64 letters, digits, `.`, `_`, `-` or `@`.
     pub name: String,
-    /// `approver`, `submitter` or both.
+    /// `approver`, `submitter` or both; or `worker`; or `client`.
     #[schema(value_type = Vec<String>)]
     pub roles: BTreeSet<Role>,
 }

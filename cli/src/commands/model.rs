@@ -1,0 +1,403 @@
+//! `matrix model`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use matrix_core::{Clock, Money, Problem};
+use matrix_models::Registry;
+use matrix_models::budget::{self, BudgetView, Purses};
+use matrix_models::error::BAD_SPEC;
+use matrix_models::ledger::{self, By, Ledger, UsageLine, UsageRead};
+use matrix_models::registry::{self, Entry, Model, ModelRead};
+use matrix_store::StoreError;
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use crate::args::{BudgetCommand, ModelAddArgs, ModelCommand, PriceArgs, RouteArgs};
+use crate::door::Door;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reader::Reader;
+use crate::{models, output};
+
+pub(super) async fn model(context: &Context, command: ModelCommand) -> Result<Exit, Failure> {
+    match command {
+        ModelCommand::Add(arguments) => add(context, &arguments).await,
+        ModelCommand::List => list(context).await,
+        ModelCommand::Remove { name, version } => {
+            let body = json!({ "name": name, "version": version });
+            let answer = say(context, "/api/v1/models/remove", &body).await?;
+            Ok(done(context, &answer, &format!("{name} is removed")))
+        }
+        ModelCommand::Test { name } => {
+            let answer = say(context, "/api/v1/models/test", &json!({ "name": name })).await?;
+            let offered = answer["offered"].as_array().map_or(0, Vec::len);
+            let text = format!("{name} answers; its provider has {offered} models");
+            Ok(done(context, &answer, &text))
+        }
+        ModelCommand::Ask {
+            name,
+            text,
+            max_tokens,
+        } => ask(context, &name, &text, max_tokens).await,
+        ModelCommand::Route(arguments) => route(context, &arguments).await,
+        ModelCommand::Usage { from, until, by } => {
+            let never = matrix_core::Timestamp::from_micros(0);
+            let action = UsageRead {
+                from: from.unwrap_or(never),
+                until: until.unwrap_or_else(|| context.clock.now()),
+                by,
+            };
+            usage(context, action).await
+        }
+        ModelCommand::Budget(command) => budgets(context, command).await,
+    }
+}
+
+/// Asks the host for something, which this process becomes if there is none.
+async fn say(context: &Context, path: &str, body: &Value) -> Result<Value, Failure> {
+    let door = Door::open(&context.config, &context.environment).await?;
+    let answer = door.post(path, body).await;
+    door.close().await;
+    answer
+}
+
+fn done(context: &Context, answer: &Value, text: &str) -> Exit {
+    if context.json {
+        output::json(answer);
+    } else {
+        output::line(format_args!("{text}"));
+    }
+    Exit::Done
+}
+
+async fn add(context: &Context, arguments: &ModelAddArgs) -> Result<Exit, Failure> {
+    let spec = match &arguments.file {
+        Some(file) => from_file(file)?,
+        None => from_flags(arguments)?,
+    };
+    let body = json!({ "name": arguments.name, "version": arguments.version, "model": spec });
+    let answer = say(context, "/api/v1/models", &body).await?;
+    let name = arguments.name.as_str();
+    done(
+        context,
+        &answer,
+        &format!("{name} can be asked: matrix model ask {name} \"…\""),
+    )
+}
+
+fn wrong(text: impl Into<String>) -> Problem {
+    Problem::new(BAD_SPEC, text)
+}
+
+fn from_file(file: &Path) -> Result<Value, Problem> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| wrong(format!("{} cannot be read: {error}", file.display())))?;
+    serde_json::from_str(&text)
+        .map_err(|error| wrong(format!("{} is no JSON: {error}", file.display())))
+}
+
+fn from_flags(arguments: &ModelAddArgs) -> Result<Value, Problem> {
+    let mut headers = Map::new();
+    for header in &arguments.header {
+        let split = header.split_once('=');
+        let (name, value) = split.ok_or_else(|| wrong("a header is given as NAME=VALUE"))?;
+        headers.insert(name.into(), value.into());
+    }
+    let script = arguments
+        .script
+        .as_ref()
+        .map(std::path::absolute)
+        .transpose();
+    let script = script.map_err(|error| wrong(format!("the script: {error}")))?;
+    let provider = fields([
+        ("kind", json!(arguments.provider)),
+        ("api", json!(arguments.api)),
+        ("base_url", json!(arguments.base_url)),
+        ("key", json!(arguments.key)),
+        ("private", arguments.private.then_some(true).into()),
+        (
+            "headers",
+            if headers.is_empty() {
+                Value::Null
+            } else {
+                headers.into()
+            },
+        ),
+        ("project", json!(arguments.project)),
+        ("region", json!(arguments.region)),
+        ("api_version", json!(arguments.api_version)),
+        ("script", json!(script)),
+    ]);
+    let limits = fields([
+        ("concurrency", json!(arguments.concurrency)),
+        ("requests_per_minute", json!(arguments.requests_per_minute)),
+        ("tokens_per_minute", json!(arguments.tokens_per_minute)),
+    ]);
+    let model = arguments.model.as_ref().unwrap_or(&arguments.name);
+    Ok(fields([
+        ("provider", provider),
+        ("model", model.as_str().into()),
+        ("tasks", json!(arguments.task)),
+        ("capabilities", json!(arguments.capability)),
+        ("context", json!(arguments.context)),
+        ("max_output", json!(arguments.max_output)),
+        ("price", price(&arguments.price)?),
+        ("limits", limits),
+        ("timeout_ms", json!(arguments.timeout_ms)),
+    ]))
+}
+
+/// An object of what is not null.
+fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+    let pairs = pairs.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(
+        pairs
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
+}
+
+fn price(price: &PriceArgs) -> Result<Value, Problem> {
+    if price.free {
+        return Ok("free".into());
+    }
+    let (Some(input), Some(output)) = (price.price_input, price.price_output) else {
+        return Ok(Value::Null);
+    };
+    let one = |money: Option<Money>| money.map(a_token).transpose();
+    Ok(json!({ "fixed": fields([
+        ("input", json!(a_token(input)?)),
+        ("output", json!(a_token(output)?)),
+        ("cache_read", json!(one(price.price_cache_read)?)),
+        ("cache_write", json!(one(price.price_cache_write)?)),
+    ]) }))
+}
+
+/// Dollars for a million tokens as picodollars for one.
+fn a_token(million: Money) -> Result<u64, Problem> {
+    let nanos = million.as_nanos();
+    if nanos % 1_000 != 0 {
+        let text = "a price has at most six places: millionths of a dollar for a million tokens";
+        return Err(wrong(text));
+    }
+    u64::try_from(nanos / 1_000).map_err(|_| wrong("a price is not negative"))
+}
+
+async fn route(context: &Context, arguments: &RouteArgs) -> Result<Exit, Failure> {
+    let mut targets = Vec::new();
+    for target in &arguments.to {
+        let (model, weight) = match target.rsplit_once('=') {
+            Some((model, weight)) => {
+                let weight: u32 = weight
+                    .parse()
+                    .map_err(|_| wrong(format!("`{weight}` is no weight")))?;
+                (model, weight)
+            }
+            None => (target.as_str(), 1),
+        };
+        targets.push(json!({ "model": model, "weight": weight }));
+    }
+    let spec = fields([
+        ("targets", targets.into()),
+        ("strategy", arguments.strategy.as_str().into()),
+        ("fallbacks", json!(arguments.fallbacks)),
+    ]);
+    let body = json!({ "name": arguments.name, "route": spec });
+    let answer = say(context, "/api/v1/models", &body).await?;
+    let text = format!(
+        "{} chooses among {}",
+        arguments.name,
+        arguments.to.join(", ")
+    );
+    Ok(done(context, &answer, &text))
+}
+
+async fn ask(
+    context: &Context,
+    name: &str,
+    text: &str,
+    max_tokens: Option<u64>,
+) -> Result<Exit, Failure> {
+    let mut body = json!({
+        "model": name, "messages": [{ "role": "user", "content": text }],
+    });
+    if let Some(most) = max_tokens {
+        body["max_tokens"] = most.into();
+    }
+    let answer = say(context, "/v1/chat/completions", &body).await?;
+    let said = answer["choices"][0]["message"]["content"].as_str();
+    Ok(done(context, &answer, said.unwrap_or_default()))
+}
+
+async fn list(context: &Context) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let catalogue = models::catalogue(&context.config)?;
+    let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
+    let registry = Registry::new(reader.database.clone(), clock, catalogue);
+    let request = reader.may(ModelRead)?;
+    let snapshot = registry::list_models(&registry, &request).await?;
+    let routes: Vec<_> = snapshot
+        .names()
+        .filter_map(|(name, entry)| match entry {
+            Entry::Route(route) => Some((name, route)),
+            Entry::Model(_) => None,
+        })
+        .collect();
+    if context.json {
+        let models = snapshot.models().iter().map(|model| shown(model));
+        let routes = routes.iter();
+        let routes = routes.map(|(name, route)| json!({ "name": name, "spec": route.spec }));
+        output::json(&json!({
+            "models": models.collect::<Vec<_>>(),
+            "routes": routes.collect::<Vec<_>>(),
+        }));
+        return Ok(Exit::Done);
+    }
+    let cells: Vec<Vec<String>> = snapshot.models().iter().map(|model| row(model)).collect();
+    let head = [
+        "model", "version", "provider", "asked as", "$ in/M", "$ out/M", "for",
+    ];
+    output::table(&head, &cells);
+    for (name, route) in routes {
+        let targets = route.spec.targets.iter();
+        let targets: Vec<_> = targets.map(|target| target.model.as_str()).collect();
+        output::line(format_args!("{name} chooses among {}", targets.join(", ")));
+    }
+    for (name, why) in snapshot.broken() {
+        output::note(format_args!("{name} is not understood: {why}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn shown(model: &Model) -> Value {
+    json!({
+        "name": model.name, "version": model.version, "spec": model.spec, "price": model.price,
+        "context": model.context, "max_output": model.max_output,
+        "capabilities": model.capabilities,
+    })
+}
+
+fn row(model: &Model) -> Vec<String> {
+    let million = |price: u64| {
+        let nanos = i64::try_from(price.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        Money::from_nanos(nanos).to_string()
+    };
+    let price = model.price.as_ref();
+    let unknown = || "unknown".to_owned();
+    let tasks = model.spec.tasks.iter();
+    let tasks: Vec<_> = tasks
+        .filter_map(|task| Some(json!(task).as_str()?.to_owned()))
+        .collect();
+    vec![
+        model.name.clone(),
+        model.version.clone(),
+        model.spec.provider.kind.to_string(),
+        model.spec.model.clone(),
+        price.map_or_else(unknown, |price| million(price.input)),
+        price.map_or_else(unknown, |price| million(price.output)),
+        tasks.join(" "),
+    ]
+}
+
+async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
+    let reader = Reader::open(&context.config)?;
+    let by = action.by.clone();
+    let request = reader.may(action)?;
+    let ledger = Ledger::new(reader.database.clone(), Arc::clone(&context.clock));
+    let lines = ledger::usage(&ledger, &request).await?;
+    let sum = lines.iter().map(|line| line.cost.as_nanos());
+    let sum = Money::from_nanos(sum.fold(0, i64::saturating_add));
+    if context.json {
+        let lines = serde_json::to_value(&lines).map_err(StoreError::corrupt)?;
+        output::json(&json!({ "lines": lines, "cost": sum }));
+        return Ok(Exit::Done);
+    }
+    let cells: Vec<Vec<String>> = lines.iter().map(|line| used(line, &by)).collect();
+    let names = by.iter().map(|by| match by {
+        By::Model => "model",
+        By::Provider => "provider",
+        By::Principal => "principal",
+        By::Project => "project",
+        By::Agent => "agent",
+    });
+    let counts = ["calls", "failed", "tokens in", "tokens out", "cost $"];
+    let head: Vec<&str> = names.chain(counts).collect();
+    output::table(&head, &cells);
+    output::line(format_args!("{sum} US dollars"));
+    Ok(Exit::Done)
+}
+
+fn used(line: &UsageLine, by: &[By]) -> Vec<String> {
+    let names = by.iter().map(|by| match by {
+        By::Model => line.model.clone(),
+        By::Provider => line.provider.clone(),
+        By::Principal => line.principal.clone(),
+        By::Project => line.project.clone(),
+        By::Agent => line.agent.clone(),
+    });
+    let counts = [line.calls, line.failed, line.input, line.output];
+    let counts = counts.iter().map(ToString::to_string);
+    names.chain(counts).chain([line.cost.to_string()]).collect()
+}
+
+async fn budgets(context: &Context, command: BudgetCommand) -> Result<Exit, Failure> {
+    match command {
+        BudgetCommand::Set {
+            subject,
+            period,
+            money,
+            tokens,
+        } => {
+            let body = fields([
+                ("subject", subject.as_str().into()),
+                ("period", period.as_str().into()),
+                ("money", json!(money)),
+                ("tokens", json!(tokens)),
+            ]);
+            let answer = say(context, "/api/v1/budgets", &body).await?;
+            done(
+                context,
+                &answer,
+                &format!("{subject} is limited for each {period}"),
+            )
+        }
+        BudgetCommand::Remove { subject, period } => {
+            let body = json!({ "subject": subject, "period": period.as_str() });
+            let answer = say(context, "/api/v1/budgets/remove", &body).await?;
+            done(
+                context,
+                &answer,
+                &format!("{subject} has no {period} budget any more"),
+            )
+        }
+        BudgetCommand::List => {
+            let reader = Reader::open(&context.config)?;
+            let request = reader.may(ModelRead)?;
+            let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
+            let purses = Purses::new(reader.database.clone(), clock, "reader".into());
+            let all = budget::list_budgets(&purses, &request).await?;
+            if context.json {
+                let all = serde_json::to_value(&all).map_err(StoreError::corrupt)?;
+                output::json(&json!({ "budgets": all }));
+            } else {
+                let cells: Vec<Vec<String>> = all.iter().map(standing).collect();
+                let head = ["subject", "period", "spent $", "of", "tokens", "of"];
+                output::table(&head, &cells);
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn standing(view: &BudgetView) -> Vec<String> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    vec![
+        view.subject.clone(),
+        view.period.to_string(),
+        view.spent.to_string(),
+        or_none(view.limits.money.map(|money| money.to_string())),
+        view.tokens_spent.to_string(),
+        or_none(view.limits.tokens.map(|tokens| tokens.to_string())),
+    ]
+}

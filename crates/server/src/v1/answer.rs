@@ -1,0 +1,172 @@
+//! An answer on its way to a client: as a whole, or as it is being written.
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use matrix_core::{Authorised, Caller};
+use matrix_models::wire::{Asked, ClientWire, Delivery, StreamWriter, WireError};
+use matrix_models::{Gateway, ModelError, ModelUse, Receipt, Streaming};
+
+use super::ask::may;
+use super::failure::failed;
+use crate::server::{Server, acting};
+
+/// Holds a conversation in a client's protocol.
+pub(super) async fn converse<W>(
+    server: &Server,
+    (caller, headers): (Caller, HeaderMap),
+    wire: &'static W,
+    body: serde_json::Value,
+) -> Response
+where
+    W: ClientWire,
+{
+    match attempt(server, (&caller, &headers), wire, body).await {
+        Ok(response) => response,
+        Err(error) => failed(wire, &error),
+    }
+}
+
+async fn attempt<W>(
+    server: &Server,
+    (caller, headers): (&Caller, &HeaderMap),
+    wire: &'static W,
+    body: serde_json::Value,
+) -> Result<Response, ModelError>
+where
+    W: ClientWire,
+{
+    let Asked { request, delivery } = wire.asked(body)?;
+    let allowed = may(server, caller, headers, &request.model)?;
+    let created = server.clock().now().as_micros() / 1_000_000;
+    let created = u64::try_from(created).unwrap_or(0);
+    let gateway = server.models().clone();
+    if delivery == Delivery::Whole {
+        return whole(gateway, allowed, request, (wire, created)).await;
+    }
+    let streaming = gateway.stream(&allowed, request).await?;
+    Ok(streamed(streaming, wire, (created, delivery)))
+}
+
+/// The answer as a whole. A client that hangs up does not end the call: it is paid for, and its
+/// price is known when it ends.
+async fn whole<W>(
+    gateway: Gateway,
+    allowed: Authorised<ModelUse>,
+    request: matrix_models::chat::ChatRequest,
+    (wire, created): (&'static W, u64),
+) -> Result<Response, ModelError>
+where
+    W: ClientWire,
+{
+    let call =
+        async move { Ok::<_, crate::problem::Failure>(gateway.chat(&allowed, request).await) };
+    let answered = match acting(call).await {
+        Ok(answered) => answered?,
+        Err(failure) => return Ok(failure.into_response()),
+    };
+    let mut response = Json(wire.answer(&answered.answer, created)).into_response();
+    label(response.headers_mut(), &answered.receipt);
+    Ok(response)
+}
+
+/// What is told of a call beside its answer.
+pub(super) fn label(headers: &mut HeaderMap, receipt: &Receipt) {
+    set(headers, "x-matrix-model", &receipt.model);
+    set(headers, "x-matrix-provider", receipt.provider);
+    set(headers, "x-matrix-cost", &receipt.cost.to_string());
+    about(headers, &receipt.dropped, &receipt.passed);
+}
+
+/// What was not asked, and who was not.
+fn about(headers: &mut HeaderMap, dropped: &[&'static str], passed: &[String]) {
+    if !dropped.is_empty() {
+        set(headers, "x-matrix-dropped", &dropped.join(", "));
+    }
+    if !passed.is_empty() {
+        set(headers, "x-matrix-passed", &passed.join("; "));
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    // Header values are printable ASCII, and not long.
+    let plain = |letter: char| {
+        if (' '..='~').contains(&letter) {
+            letter
+        } else {
+            '?'
+        }
+    };
+    let text: String = text.chars().take(1_000).map(plain).collect();
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(name, value);
+    }
+}
+
+/// A stream on its way out.
+struct Outgoing {
+    streaming: Streaming,
+    writer: Box<dyn StreamWriter>,
+    over: bool,
+}
+
+fn streamed(
+    streaming: Streaming,
+    wire: &dyn ClientWire,
+    (created, delivery): (u64, Delivery),
+) -> Response {
+    let mut headers = HeaderMap::new();
+    let events = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, events);
+    // Proxies are not to gather what is meant to be read at once.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    set(&mut headers, "x-matrix-model", streaming.model());
+    set(&mut headers, "x-matrix-provider", streaming.provider());
+    about(&mut headers, streaming.dropped(), streaming.passed());
+    let outgoing = Outgoing {
+        streaming,
+        writer: wire.writer(created, delivery),
+        over: false,
+    };
+    let pieces = stream::unfold(outgoing, |mut outgoing| async move {
+        let bytes = outgoing.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), outgoing))
+    });
+    (headers, Body::from_stream(pieces)).into_response()
+}
+
+impl Outgoing {
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut bytes = Vec::new();
+        while bytes.is_empty() {
+            if self.over {
+                return None;
+            }
+            match self.streaming.next().await {
+                Some(Ok(deltas)) => {
+                    for delta in &deltas {
+                        self.writer.write(delta, &mut bytes);
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "an answer broke off");
+                    self.writer.fail(&error.complaint(), &mut bytes);
+                    self.over = true;
+                }
+                None => self.over = true,
+            }
+        }
+        Some(bytes.into())
+    }
+}
+
+/// A request that its protocol does not allow.
+pub(super) fn refused(wire: &dyn ClientWire, at: &str, why: impl Into<String>) -> Response {
+    let error = WireError::Invalid {
+        at: at.to_owned(),
+        why: why.into(),
+    };
+    failed(wire, &error.into())
+}
