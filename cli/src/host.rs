@@ -150,9 +150,7 @@ impl Host {
         };
         let facts = facts(options.worker, mode, &layout);
         let server = Server::new(rooms, facts, Limits::default());
-        let listener = listen(&layout)?;
-        let (closing, closes) = watch::channel(false);
-        let answering = tokio::spawn(serve_socket(listener, server.clone(), closed(closes)));
+        let (closing, answering) = answer(listen(&layout)?, &server);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
         let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
         let telling = (duty == Duty::Drive)
@@ -259,6 +257,13 @@ fn facts(worker: String, mode: HostMode, layout: &Layout) -> HostFacts {
         version: env!("CARGO_PKG_VERSION").into(),
         data_directory: layout.root().to_owned(),
     }
+}
+
+/// Answers on the host's socket until it is told to close.
+fn answer(listener: UnixListener, server: &Server) -> (watch::Sender<bool>, JoinHandle<()>) {
+    let (closing, closes) = watch::channel(false);
+    let answering = serve_socket(listener, server.clone(), closed(closes));
+    (closing, tokio::spawn(answering))
 }
 
 /// Opens the host's socket. Of several hosts each has its own, and takes away those of hosts that

@@ -79,11 +79,11 @@ async fn add(context: &Context, arguments: &ModelAddArgs) -> Result<Exit, Failur
     let body = json!({ "name": arguments.name, "version": arguments.version, "model": spec });
     let answer = say(context, "/api/v1/models", &body).await?;
     let name = arguments.name.as_str();
-    done(
+    Ok(done(
         context,
         &answer,
         &format!("{name} can be asked: matrix model ask {name} \"…\""),
-    )
+    ))
 }
 
 fn wrong(text: impl Into<String>) -> Problem {
@@ -356,20 +356,20 @@ async fn budgets(context: &Context, command: BudgetCommand) -> Result<Exit, Fail
                 ("tokens", json!(tokens)),
             ]);
             let answer = say(context, "/api/v1/budgets", &body).await?;
-            done(
+            Ok(done(
                 context,
                 &answer,
                 &format!("{subject} is limited for each {period}"),
-            )
+            ))
         }
         BudgetCommand::Remove { subject, period } => {
             let body = json!({ "subject": subject, "period": period.as_str() });
             let answer = say(context, "/api/v1/budgets/remove", &body).await?;
-            done(
+            Ok(done(
                 context,
                 &answer,
                 &format!("{subject} has no {period} budget any more"),
-            )
+            ))
         }
         BudgetCommand::List => {
             let reader = Reader::open(&context.config)?;
