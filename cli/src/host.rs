@@ -103,8 +103,7 @@ impl Host {
         (mode, duty): (HostMode, Duty),
         lock: File,
     ) -> Result<Self, Problem> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let (clock, entropy) = of_the_system();
         let options = options(mode, environment, &*entropy, config.scheduling.clone());
         let mut layout = reader::layout(config);
         let place = Place::of(&layout, &lock).map_err(|error| unusable(&layout.lock(), &error))?;
@@ -257,6 +256,11 @@ fn facts(worker: String, mode: HostMode, layout: &Layout) -> HostFacts {
         version: env!("CARGO_PKG_VERSION").into(),
         data_directory: layout.root().to_owned(),
     }
+}
+
+/// The machine's time and chance.
+fn of_the_system() -> (Arc<dyn Clock>, Arc<dyn Entropy>) {
+    (Arc::new(SystemClock::start()), Arc::new(SystemEntropy))
 }
 
 /// Answers on the host's socket until it is told to close.

@@ -98,7 +98,54 @@ fn table() -> Vec<Row> {
     rows.extend(events());
     rows.extend(workers());
     rows.extend(schedules());
+    rows.extend(models());
     rows
+}
+
+fn models() -> Vec<Row> {
+    let budget = json!({ "subject": "workspace", "period": "day", "tokens": 1 });
+    let removal = json!({ "subject": "workspace", "period": "day" });
+    let model = json!({ "name": "x", "route": { "targets": [{ "model": "y" }] } });
+    let named = json!({ "name": "x" });
+    let asked = json!({
+        "model": "x", "max_tokens": 1, "messages": [{ "role": "user", "content": "a" }],
+    });
+    vec![
+        row("GET", "/api/v1/models", 200, 200),
+        with("POST", "/api/v1/models", model, 403, 403),
+        with("POST", "/api/v1/models/remove", named.clone(), 403, 403),
+        with("POST", "/api/v1/models/test", named, 404, 404),
+        row("GET", "/api/v1/budgets", 200, 200),
+        with("POST", "/api/v1/budgets", budget, 403, 403),
+        with("POST", "/api/v1/budgets/remove", removal, 403, 403),
+        row("GET", "/api/v1/model-usage", 200, 200),
+        with("POST", "/v1/chat/completions", asked.clone(), 404, 404),
+        with("POST", "/v1/messages", asked.clone(), 404, 404),
+        with("POST", "/v1/messages/count_tokens", asked, 200, 200),
+        with(
+            "POST",
+            "/v1/responses",
+            json!({ "model": "x", "input": "a" }),
+            404,
+            404,
+        ),
+        with(
+            "POST",
+            "/v1/embeddings",
+            json!({ "model": "x", "input": "a" }),
+            404,
+            404,
+        ),
+        with(
+            "POST",
+            "/v1/rerank",
+            json!({ "model": "x", "query": "a", "documents": ["b"] }),
+            404,
+            404,
+        ),
+        row("GET", "/v1/models", 200, 200),
+        row("GET", "/v1/models/{model}", 404, 404),
+    ]
 }
 
 fn steering() -> Vec<Row> {
