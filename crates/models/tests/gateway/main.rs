@@ -1,0 +1,13 @@
+//! The gateway from its door to a provider's socket: what it says when something goes wrong, and
+//! what that costs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod faults;
+mod site;
+mod transcripts;
+mod upstream;
