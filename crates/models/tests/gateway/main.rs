@@ -9,5 +9,6 @@
 
 mod faults;
 mod site;
+mod streams;
 mod transcripts;
 mod upstream;
