@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod matrix;
 mod site;
 mod streams;
 mod transcripts;
