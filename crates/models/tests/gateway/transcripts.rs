@@ -26,7 +26,7 @@ fn name(of: &str, has: Has) -> &'static str {
     match (of, has) {
         (_, Has::Words) => "text",
         (_, Has::Call) => "tool",
-        ("anthropic", Has::Calls) => "tools",
+        ("anthropic" | "responses", Has::Calls) => "tools",
         (_, Has::Calls) => "calls",
         ("anthropic" | "ollama", Has::Thoughts) => "thinking",
         (_, Has::Thoughts) => "thoughts",
