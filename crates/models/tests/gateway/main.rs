@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod budgets;
 mod faults;
 mod matrix;
 mod site;

@@ -219,7 +219,9 @@ async fn as_it_is_written(site: &Site, client: &Client, has: Has) -> ChatAnswer 
     }
     reader.close(&mut deltas).unwrap();
     let mut assembler = Assembler::default();
-    deltas.iter().for_each(|delta| assembler.push(delta));
+    for delta in &deltas {
+        assembler.push(delta);
+    }
     assert!(assembler.ended());
     assembler.finish()
 }
