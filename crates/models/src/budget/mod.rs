@@ -2,15 +2,18 @@
 //!
 //! Before a call the most that it can cost is taken out of every budget that it falls under, and
 //! after it what it did cost is settled. Processes take slices out of a budget with a transaction
-//! each, and reserve from them in memory ([`purse`]), so that a call waits for no disk, and processes
+//! each ([`purses`]), and reserve from them in memory ([`purse`]), so that a call waits for no disk, and processes
 //! together never spend more than there is, but for a call that cost more than it was reserved for.
 
 mod period;
 mod purse;
+mod purses;
 mod service;
+mod slice;
 
 pub use period::Period;
-pub use purse::{Purses, Reservation};
+pub use purse::Reservation;
+pub use purses::Purses;
 pub use service::{
     BudgetRemove, BudgetSet, BudgetView, Limits, list_budgets, remove_budget, set_budget,
 };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::check_subject;
 use super::period::Period;
-use super::purse::{BUDGETS_MAX, Purses};
+use super::purses::{BUDGETS_MAX, Purses};
 use crate::error::ModelError;
 use crate::registry::{InvalidSpec, ModelRead};
 

@@ -42,6 +42,8 @@ pub(super) struct Charge {
     reservation: Option<Reservation>,
     pub(super) attempt: Attempt,
     pub(super) needs: Needs,
+    /// How many tokens it may have written for an asker who does not listen any more.
+    pub(super) unheard: u64,
 }
 
 impl Charge {
@@ -88,6 +90,23 @@ impl Charge {
 
     pub(super) fn meter_first(&self) {
         self.gateway.shared.meters.first(self.attempt.took());
+    }
+}
+
+/// Its asker hung up before there was an answer. Nobody knows what the provider wrote by then: of an
+/// answer as a whole, which it may finish, the most that it can cost is paid.
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.reservation.is_some() {
+            let usage = Usage {
+                input: self.needs.input,
+                output: self.unheard,
+                ..Usage::default()
+            };
+            self.settle(usage, Ending::Estimated);
+            self.gateway
+                .meter(&self.model, Outcome::HungUp, self.attempt.took());
+        }
     }
 }
 
@@ -297,6 +316,7 @@ impl Gateway {
                 reservation: Some(reservation),
                 attempt,
                 needs,
+                unheard: output,
             }));
         }
         Ok(None)

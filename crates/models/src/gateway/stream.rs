@@ -19,12 +19,21 @@ use crate::ledger::Ending;
 use crate::provider::{DeltaStream, Dropped, ProviderError};
 use crate::usage::Usage;
 
+/// Whether it is a word of the answer; before the first one another model can still be asked.
+fn speaks(delta: &Delta) -> bool {
+    !matches!(
+        delta,
+        Delta::Begin { .. } | Delta::Usage(_) | Delta::Extra(..)
+    )
+}
+
 /// An answer as it is being written. Dropped before its end, it pays for what was written until
 /// then, and its provider is told to stop.
 pub struct Streaming {
     inner: DeltaStream,
     first: VecDeque<Vec<Delta>>,
     charge: Option<Charge>,
+    settled: Option<(Usage, Ending)>,
     assembler: Assembler,
     dropped: Dropped,
     passed: Vec<String>,
@@ -53,6 +62,8 @@ impl Gateway {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
                 return Err(trying.over());
             };
+            // Before the first words nothing was written.
+            charge.unheard = 0;
             chat.model.clone_from(&charge.model.spec.model);
             match self.begin(&charge, &chat).await {
                 Ok((first, inner, dropped)) => {
@@ -67,6 +78,7 @@ impl Gateway {
                         model: charge.model.full_name(),
                         provider: charge.model.spec.provider.kind.as_str(),
                         charge: Some(charge),
+                        settled: None,
                         assembler,
                         dropped,
                         passed: trying.passed,
@@ -92,7 +104,13 @@ impl Gateway {
         loop {
             let begun = async {
                 let (mut inner, dropped) = provider.stream(model, chat).await?;
-                let first = inner.next().await.transpose()?.unwrap_or_default();
+                let mut first = Vec::new();
+                while !first.iter().any(speaks) {
+                    match inner.next().await.transpose()? {
+                        Some(deltas) => first.extend(deltas),
+                        None => break,
+                    }
+                }
                 Ok((first, inner, dropped))
             };
             match begun.await {
@@ -128,22 +146,28 @@ impl Streaming {
         &self.passed
     }
 
-    /// Takes note of what came, and settles at the end; adds what was used where the provider did
-    /// not say it.
+    /// Takes note of what came, and settles at the end.
     fn note(&mut self, deltas: &mut Vec<Delta>) {
         for delta in deltas.iter() {
             self.assembler.push(delta);
         }
         if self.assembler.ended() {
-            let (usage, ending) = self.used();
-            if ending == Ending::Estimated {
-                let end = deltas.len().saturating_sub(1);
-                deltas.insert(end, Delta::Usage(usage));
-            }
-            if let Some(mut charge) = self.charge.take() {
-                charge.answered(Outcome::Answered);
-                charge.settle(usage, ending);
-            }
+            self.settle(deltas);
+        }
+    }
+
+    /// All is said, these words last. What was used is added to them where the provider did not say
+    /// it.
+    fn settle(&mut self, last: &mut Vec<Delta>) {
+        let (usage, ending) = self.used();
+        if ending == Ending::Estimated {
+            let end = last.len().saturating_sub(1);
+            last.insert(end, Delta::Usage(usage));
+        }
+        self.settled = Some((usage, ending));
+        if let Some(mut charge) = self.charge.take() {
+            charge.answered(Outcome::Answered);
+            charge.settle(usage, ending);
         }
     }
 
@@ -167,7 +191,6 @@ impl Streaming {
     /// The answer as a whole, for whoever wants it so in the end.
     pub async fn collect(mut self) -> Result<(crate::chat::ChatAnswer, Receipt), ModelError> {
         let mut assembler = Assembler::default();
-        let input = self.charge.as_ref().map_or(0, |charge| charge.needs.input);
         let model = self.charge.as_ref().map(|charge| Arc::clone(&charge.model));
         while let Some(next) = self.next().await {
             for delta in next? {
@@ -175,16 +198,14 @@ impl Streaming {
             }
         }
         let answer = assembler.finish();
-        let (usage, ending) = counted(answer.usage, input);
         let model = model.ok_or_else(|| ModelError::NoModel(self.model.clone()))?;
+        let (usage, ending) = self.settled.unwrap_or_else(|| self.used());
         let cost = model.price.as_ref().map(|price| price.cost(&usage));
-        let receipt = receipt(
-            &model,
-            usage,
-            ending,
-            cost.unwrap_or_default(),
-            std::mem::take(&mut self.passed),
-        );
+        let passed = std::mem::take(&mut self.passed);
+        let receipt = Receipt {
+            dropped: std::mem::take(&mut self.dropped),
+            ..receipt(&model, usage, ending, cost.unwrap_or_default(), passed)
+        };
         Ok((answer, receipt))
     }
 }
@@ -194,17 +215,9 @@ impl Stream for Streaming {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(mut first) = self.first.pop_front() {
+            // It was assembled when it came.
             if first.last() == Some(&Delta::End) {
-                // It was assembled when it came.
-                let (usage, ending) = self.used();
-                if ending == Ending::Estimated {
-                    let end = first.len() - 1;
-                    first.insert(end, Delta::Usage(usage));
-                }
-                if let Some(mut charge) = self.charge.take() {
-                    charge.answered(Outcome::Answered);
-                    charge.settle(usage, ending);
-                }
+                self.settle(&mut first);
             }
             return Poll::Ready(Some(Ok(first)));
         }

@@ -1,0 +1,16 @@
+//! The gateway from its door to a provider's socket: what it says when something goes wrong, and
+//! what that costs.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod budgets;
+mod faults;
+mod matrix;
+mod site;
+mod streams;
+mod transcripts;
+mod upstream;

@@ -1,0 +1,273 @@
+//! A gateway with a database of its own, and somebody who may do everything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use matrix_core::system::SystemEntropy;
+use matrix_core::{
+    Action, Authorised, Authorizer, Caller, Clock, Denied, Money, Principal, PrincipalKind, Scope,
+    Timestamp,
+};
+use matrix_models::budget::{BudgetSet, BudgetView, Labels, Limits, Period};
+use matrix_models::chat::{ChatRequest, Message, Role};
+use matrix_models::ledger::{UsageLine, UsageRead, usage};
+use matrix_models::price::Price;
+use matrix_models::provider::{Http, HttpOptions, Providers};
+use matrix_models::registry::{
+    Api, KeyLimits, ModelAdd, ModelRead, ModelSpec, PriceRule, ProviderKind, ProviderSpec,
+    RouteSpec, Target, add_model, add_route,
+};
+use matrix_models::{
+    Answered, Gateway, GatewayParts, ModelError, ModelUse, Registry, Streaming, budget,
+};
+use matrix_store::{Database, OpenMode};
+use serde_json::Value;
+
+/// What a token that is read costs, in billionths of a dollar.
+pub(crate) const READ: i64 = 3_000;
+
+/// What a token that is written costs.
+pub(crate) const WRITTEN: i64 = 15_000;
+
+/// A clock that a test moves.
+#[derive(Debug)]
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    /// Some moment of 2026.
+    pub(crate) fn start() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(1_790_000_000_000_000)))
+    }
+
+    pub(crate) fn advance(&self, time: Duration) {
+        let micros = i64::try_from(time.as_micros()).unwrap();
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::SeqCst).unsigned_abs())
+    }
+}
+
+struct Anything;
+
+impl Authorizer for Anything {
+    fn decide(&self, _: &Caller, _: &'static str, _: &Value) -> Result<(), Denied> {
+        Ok(())
+    }
+}
+
+pub(crate) fn caller() -> Caller {
+    Caller {
+        principal: Principal {
+            kind: PrincipalKind::ServiceAccount,
+            name: "ci".into(),
+        },
+        scope: Scope::local(),
+        on_behalf_of: Vec::new(),
+    }
+}
+
+pub(crate) fn allowed<A: Action>(action: A) -> Authorised<A> {
+    Authorised::obtain(&Anything, caller(), action).unwrap()
+}
+
+pub(crate) fn asking(model: &str) -> Authorised<ModelUse> {
+    allowed(ModelUse {
+        model: model.into(),
+        labels: Labels::default(),
+        tags: Vec::new(),
+    })
+}
+
+/// A question of five tokens, as they are estimated: one for its word, and four for a message.
+pub(crate) fn question() -> ChatRequest {
+    ChatRequest {
+        messages: vec![Message::text(Role::User, "Hi")],
+        max_tokens: Some(1_000),
+        ..ChatRequest::default()
+    }
+}
+
+/// What [`question`] costs to read, as it is estimated.
+pub(crate) const QUESTION: i64 = 5;
+
+pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
+    ModelSpec {
+        provider: ProviderSpec {
+            kind,
+            api: Api::Chat,
+            base_url: Some(url.to_owned()),
+            key: None,
+            private: true,
+            headers: std::collections::BTreeMap::new(),
+            project: None,
+            region: None,
+            api_version: None,
+            script: None,
+        },
+        model: "m".into(),
+        tasks: Vec::new(),
+        tags: Vec::new(),
+        capabilities: Vec::new(),
+        context: None,
+        max_output: None,
+        price: PriceRule::Fixed(Price {
+            input: READ.unsigned_abs() * 1_000,
+            output: WRITTEN.unsigned_abs() * 1_000,
+            ..Price::default()
+        }),
+        limits: KeyLimits::default(),
+        timeout_ms: None,
+    }
+}
+
+/// A gateway, its database and its clock.
+pub(crate) struct Site {
+    pub(crate) gateway: Gateway,
+    pub(crate) database: Database,
+    pub(crate) clock: Arc<HandClock>,
+    _dir: Arc<tempfile::TempDir>,
+}
+
+impl Site {
+    /// Without models, and with a budget that is large enough.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("m.db"), OpenMode::Host).unwrap();
+        let clock = HandClock::start();
+        let site = Self {
+            gateway: gateway(&database, &clock, "one"),
+            database,
+            clock,
+            _dir: Arc::new(dir),
+        };
+        let limits = Limits {
+            money: Some(Money::from_nanos(1_000_000_000_000)),
+            tokens: None,
+        };
+        site.limit("workspace", Period::Total, limits).await;
+        site
+    }
+
+    /// Another process at the same database.
+    pub(crate) fn beside(&self, holder: &str) -> Gateway {
+        gateway(&self.database, &self.clock, holder)
+    }
+
+    pub(crate) async fn limit(&self, subject: &str, period: Period, limits: Limits) {
+        let subject = subject.to_owned();
+        let set = allowed(BudgetSet {
+            subject,
+            period,
+            limits,
+        });
+        budget::set_budget(self.gateway.purses(), &set)
+            .await
+            .unwrap();
+        // Gateways beside this one hear of it after a second.
+        self.clock.advance(Duration::from_secs(2));
+    }
+
+    pub(crate) async fn add(&self, name: &str, spec: &ModelSpec) {
+        let add = allowed(ModelAdd {
+            name: name.into(),
+            version: "1".into(),
+        });
+        add_model(self.gateway.registry(), &add, spec)
+            .await
+            .unwrap();
+    }
+
+    /// A model of a kind at an address.
+    pub(crate) async fn model(&self, name: &str, kind: ProviderKind, url: &str) {
+        self.add(name, &spec(kind, url)).await;
+    }
+
+    /// A route to models in this order.
+    pub(crate) async fn route(&self, name: &str, models: &[&str]) {
+        let target = |model: &&str| Target {
+            model: (*model).to_owned(),
+            weight: 1,
+            tags: Vec::new(),
+        };
+        let spec = RouteSpec {
+            targets: models.iter().map(target).collect(),
+            strategy: matrix_models::registry::Strategy::Ordered,
+            fallbacks: None,
+            cache_seconds: None,
+        };
+        let add = allowed(ModelAdd {
+            name: name.into(),
+            version: "1".into(),
+        });
+        add_route(self.gateway.registry(), &add, &spec)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn chat(&self, model: &str) -> Result<Answered, ModelError> {
+        self.gateway.chat(&asking(model), question()).await
+    }
+
+    pub(crate) async fn stream(&self, model: &str) -> Result<Streaming, ModelError> {
+        self.gateway.stream(&asking(model), question()).await
+    }
+
+    pub(crate) async fn budgets(&self) -> Vec<BudgetView> {
+        let read = allowed(ModelRead);
+        budget::list_budgets(self.gateway.purses(), &read)
+            .await
+            .unwrap()
+    }
+
+    /// What was used of each model, by its name.
+    pub(crate) async fn used(&self) -> Vec<UsageLine> {
+        let read = allowed(UsageRead {
+            from: Timestamp::from_micros(0),
+            until: Timestamp::from_micros(i64::MAX),
+            by: Vec::new(),
+        });
+        let mut lines = usage(self.gateway.ledger(), &read).await.unwrap();
+        lines.sort_by(|a, b| a.model.cmp(&b.model));
+        lines
+    }
+
+    /// What was charged: tokens read, tokens written, and how many calls failed. The budget was told
+    /// the same as the ledger, and once all is given back nothing is held.
+    pub(crate) async fn charged(&self) -> (i64, i64, i64) {
+        self.gateway.flush().await.unwrap();
+        let lines = self.used().await;
+        let sum = |of: fn(&UsageLine) -> i64| lines.iter().map(of).sum::<i64>();
+        let cost = sum(|line| line.cost.as_nanos());
+        let (input, output) = (sum(|line| line.input), sum(|line| line.output));
+        assert_eq!(cost, input * READ + output * WRITTEN);
+        let budget = self.budgets().await.remove(0);
+        assert_eq!(budget.spent.as_nanos(), cost, "the budget knows of it");
+        assert_eq!(i64::try_from(budget.tokens_spent).unwrap(), input + output);
+        self.gateway.close().await.unwrap();
+        let budget = self.budgets().await.remove(0);
+        assert_eq!(budget.held, Money::ZERO, "nothing is held for ever");
+        assert_eq!(budget.spent.as_nanos(), cost);
+        (input, output, sum(|line| line.failed))
+    }
+}
+
+fn gateway(database: &Database, clock: &Arc<HandClock>, holder: &str) -> Gateway {
+    let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
+    Gateway::new(GatewayParts {
+        database: database.clone(),
+        registry: Registry::new(database.clone(), Arc::clone(&clock), None),
+        providers: Providers::new(Http::new(HttpOptions::default()).unwrap()),
+        holder: holder.to_owned(),
+        clock,
+        entropy: Arc::new(SystemEntropy),
+    })
+}
