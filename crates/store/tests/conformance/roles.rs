@@ -2,7 +2,7 @@
 
 use matrix_store::postgres::migrate;
 use matrix_store::tables::runs;
-use matrix_store::{Database, Param, Statement, StoreError};
+use matrix_store::{Database, Param, Statement, StoreError, Tx};
 
 use crate::server::{LOGIN, Server};
 use crate::site::{Site, caller, ours, principal, refused, run_row, theirs};
@@ -136,9 +136,23 @@ fn fill(site: &Site) {
         };
         checkpoints::insert(tx, &head)?;
         directory::claim(tx, "d")?;
+        fill_models(tx)?;
         subscriptions::insert(tx, &crate::cases::subscriptions::row(1, &ours(), "s"))?;
         audit::insert(tx, &caller(&ours()), at(1), "a", "s", "d")
     });
+}
+
+/// One row in every table of the model gateway.
+fn fill_models(tx: &Tx<'_>) -> Result<(), StoreError> {
+    use matrix_store::tables::{budgets, model_usage, models};
+
+    use crate::cases;
+    use crate::site::at;
+    models::put(tx, &cases::models::row(&ours(), "m", "1", 1))?;
+    budgets::put(tx, &ours(), &cases::budgets::row("a"))?;
+    cases::budgets::tell(tx, &ours(), "one", at(5), (1, 1))?;
+    let (key, used) = (cases::model_usage::key("m"), cases::model_usage::used(1));
+    model_usage::add(tx, &ours(), at(0), &key, &used)
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The cases by table.
 
 mod approvals;
+pub(crate) mod budgets;
 mod checkpoints;
 mod directory;
 mod events;
 mod inbox;
 mod journal;
+pub(crate) mod model_usage;
+pub(crate) mod models;
 mod principals;
 mod queue;
 mod records;
@@ -34,11 +37,14 @@ pub(crate) struct Case {
 pub(crate) fn all() -> impl Iterator<Item = Case> {
     [
         approvals::CASES,
+        budgets::CASES,
         checkpoints::CASES,
         directory::CASES,
         events::CASES,
         inbox::CASES,
         journal::CASES,
+        model_usage::CASES,
+        models::CASES,
         principals::CASES,
         queue::CASES,
         records::CASES,
