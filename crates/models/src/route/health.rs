@@ -97,8 +97,7 @@ impl Board {
         let health = self.health(scope, model);
         let gate = locked(&health).breaker.ask(now);
         if let Gate::Wait(retry_after) = gate {
-            let mut load = locked(&load);
-            load.busy = load.busy.saturating_sub(1);
+            locked(&load).give_back(tokens);
             return Err(Shut {
                 why: "it failed of late and is left alone",
                 retry_after,
@@ -159,6 +158,15 @@ impl Load {
         self.calls += 1;
         self.tokens = self.tokens.saturating_add(tokens);
         Ok(())
+    }
+}
+
+impl Load {
+    /// A call that was taken in is not made.
+    fn give_back(&mut self, tokens: u64) {
+        self.busy = self.busy.saturating_sub(1);
+        self.calls = self.calls.saturating_sub(1);
+        self.tokens = self.tokens.saturating_sub(tokens);
     }
 }
 

@@ -380,3 +380,26 @@ async fn pieces_that_come_slowly_are_waited_for() {
     assert_eq!(words, "Hello! How can I assist you today?");
     assert_eq!(site.charged().await, (19, 10, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_not_made_use_up_nothing_of_a_keys_minute() {
+    let upstream = Upstream::always(status(500, "", ERROR)).await;
+    let site = Site::new().await;
+    let mut spec = spec(ProviderKind::Openai, &upstream.url());
+    spec.limits.requests_per_minute = Some(6);
+    site.add("m", &spec).await;
+    for _ in 0..5 {
+        assert!(site.chat("m").await.is_err());
+    }
+    for _ in 0..9 {
+        let refused = site.chat("m").await.unwrap_err();
+        assert!(refused.to_string().contains("left alone"), "{refused}");
+    }
+    site.clock.advance(Duration::from_secs(5));
+    upstream.keep_saying(good(How::Whole));
+    site.chat("m").await.unwrap();
+    let full = site.chat("m").await.unwrap_err();
+    assert!(full.to_string().contains("this minute"), "{full}");
+    site.clock.advance(Duration::from_mins(1));
+    site.chat("m").await.unwrap();
+}
