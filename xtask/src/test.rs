@@ -162,6 +162,7 @@ fn all(stages: &mut Stages, count: &mut Count) -> Result<()> {
     stages.stage("brokers", tools::brokers)?;
     let tools = stages.stage("test tools", || tools::prepare(&workspace))?;
     stages.stage("object stores", || tools::stores(&workspace))?;
+    stages.stage("clients of models", || tools::clients(&workspace))?;
     stages.stage("tests", || tests(&workspace, &tools, count))?;
     stages.stage("doc tests", || doc_tests(&workspace, count))
 }

@@ -26,6 +26,13 @@ const REQUIREMENTS: [&str; 2] = [
 const STORES: &str = "crates/store/tests/blobs/requirements.txt";
 const STORES_NAME: &str = "test-stores";
 
+/// The clients of model providers that are pointed at a server, of Python and of JavaScript, and the
+/// names of their folders under the target directory, where the tests look for them.
+const CLIENTS: &str = "cli/tests/clients/requirements.txt";
+const CLIENTS_NAME: &str = "test-clients";
+const PACKAGES: &str = "cli/tests/clients/package.json";
+const PACKAGES_NAME: &str = "test-clients-js";
+
 const STAMP: &str = "requirements.installed";
 
 /// Makes the environment when it is missing or stale; says where it is.
@@ -36,6 +43,43 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<PathBuf> {
 /// Makes the environment with the servers that stand for clouds.
 pub(crate) fn stores(workspace: &Workspace) -> Result<()> {
     environment(workspace, STORES_NAME, &[STORES]).map(drop)
+}
+
+/// Makes the environments with clients of model providers.
+pub(crate) fn clients(workspace: &Workspace) -> Result<()> {
+    environment(workspace, CLIENTS_NAME, &[CLIENTS])?;
+    let folder = workspace.target.join(PACKAGES_NAME);
+    let wanted = fs::read_to_string(workspace.root.join(PACKAGES))
+        .with_context(|| format!("cannot read {PACKAGES}"))?;
+    if fs::read_to_string(folder.join(STAMP)).is_ok_and(|found| found == wanted) {
+        say::progress(&format!("{} is up to date", folder.display()));
+        return Ok(());
+    }
+    let Some(npm) = machine::find_program("npm") else {
+        bail!("`npm` was not found; what {PACKAGES} names needs it");
+    };
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), &wanted)?;
+    let quiet = [
+        "install",
+        "--ignore-scripts",
+        "--no-package-lock",
+        "--no-audit",
+        "--no-fund",
+    ];
+    process::run(
+        Command::new(npm)
+            .args(quiet)
+            .arg("--silent")
+            .current_dir(&folder),
+    )
+    .with_context(|| format!("cannot install {PACKAGES}"))?;
+    // Written last, as above.
+    fs::write(folder.join(STAMP), wanted)?;
+    Ok(())
 }
 
 /// Makes a Python environment of this name with what these files ask for, when it is missing or

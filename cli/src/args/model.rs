@@ -7,7 +7,6 @@ use matrix_core::{Money, Timestamp};
 use matrix_models::budget::Period;
 use matrix_models::ledger::By;
 use matrix_models::registry::ProviderKind;
-use matrix_models::secret::SecretRef;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
@@ -111,7 +110,7 @@ pub(crate) struct ModelAddArgs {
     pub(crate) base_url: Option<String>,
     /// Where the server finds the key: `env:NAME` or `file:/PATH`, never the key itself.
     #[arg(long, value_name = "REFERENCE")]
-    pub(crate) key: Option<SecretRef>,
+    pub(crate) key: Option<String>,
     /// The address may be one of this machine or of a private network.
     #[arg(long)]
     pub(crate) private: bool,

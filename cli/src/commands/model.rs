@@ -9,6 +9,7 @@ use matrix_models::budget::{self, BudgetView, Purses};
 use matrix_models::error::BAD_SPEC;
 use matrix_models::ledger::{self, By, Ledger, UsageLine, UsageRead};
 use matrix_models::registry::{self, Entry, Model, ModelRead};
+use matrix_models::secret::SecretRef;
 use matrix_store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -110,11 +111,14 @@ fn from_flags(arguments: &ModelAddArgs) -> Result<Value, Problem> {
         .map(std::path::absolute)
         .transpose();
     let script = script.map_err(|error| wrong(format!("the script: {error}")))?;
+    // Parsed here and not with the command line, whose refusals repeat what was given.
+    let key = arguments.key.as_deref().map(str::parse::<SecretRef>);
+    let key = key.transpose().map_err(|error| wrong(error.to_string()))?;
     let provider = fields([
         ("kind", json!(arguments.provider)),
         ("api", json!(arguments.api)),
         ("base_url", json!(arguments.base_url)),
-        ("key", json!(arguments.key)),
+        ("key", json!(key)),
         ("private", arguments.private.then_some(true).into()),
         (
             "headers",
@@ -219,14 +223,9 @@ async fn ask(
     text: &str,
     max_tokens: Option<u64>,
 ) -> Result<Exit, Failure> {
-    let mut body = json!({
-        "model": name, "messages": [{ "role": "user", "content": text }],
-    });
-    if let Some(most) = max_tokens {
-        body["max_tokens"] = most.into();
-    }
-    let answer = say(context, "/v1/chat/completions", &body).await?;
-    let said = answer["choices"][0]["message"]["content"].as_str();
+    let body = json!({ "name": name, "text": text, "max_tokens": max_tokens });
+    let answer = say(context, "/api/v1/models/ask", &body).await?;
+    let said = answer["text"].as_str();
     Ok(done(context, &answer, said.unwrap_or_default()))
 }
 

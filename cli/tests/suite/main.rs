@@ -20,6 +20,7 @@
 //! * [`blobs`] — blobs in a bucket, and a store of them that goes away.
 //! * [`processes`] — several processes on one database, which die, stop and lose it.
 //! * [`ages`] — data directories of older and newer programs.
+//! * [`models`] — models, and clients of providers that are pointed at them.
 //! * [`lists`] — lists that are narrowed.
 //! * [`remote`] — workers outside, which do steps, die, hang, and speak twice.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
@@ -46,6 +47,7 @@ mod hosts;
 mod journal;
 mod lists;
 mod machine;
+mod models;
 mod portable;
 mod postgres;
 #[path = "../../../crates/store/tests/conformance/server.rs"]

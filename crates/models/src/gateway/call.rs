@@ -61,6 +61,7 @@ impl Charge {
             let who = (&self.caller, &self.labels);
             let ledger = &self.gateway.shared.ledger;
             ledger.note(who, &self.model, (&usage, cost), ending);
+            self.gateway.shared.meters.paid(&self.model, &usage, cost);
         }
     }
 

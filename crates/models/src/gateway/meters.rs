@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use matrix_core::Money;
 use matrix_core::meter::{Distribution, Histogram};
 
 use crate::registry::Model;
+use crate::usage::Usage;
 
 /// Upper bounds in microseconds.
 const BOUNDS: &[u64] = &[
@@ -51,10 +53,20 @@ impl Outcome {
 /// By what calls are told apart: model, provider, outcome.
 pub type CallMeter = (String, &'static str, Outcome);
 
+/// What calls of a model used and cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Paid {
+    /// Tokens, of which kinds.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost: Money,
+}
+
 /// What this process counts of calls.
 #[derive(Debug)]
 pub struct Meters {
     calls: Mutex<BTreeMap<CallMeter, Arc<Histogram>>>,
+    paid: Mutex<BTreeMap<(String, &'static str), Paid>>,
     first: Histogram,
 }
 
@@ -62,6 +74,7 @@ impl Default for Meters {
     fn default() -> Self {
         Self {
             calls: Mutex::default(),
+            paid: Mutex::default(),
             first: Histogram::new(BOUNDS),
         }
     }
@@ -82,6 +95,20 @@ impl Meters {
         histogram.count_micros(took);
     }
 
+    pub(super) fn paid(&self, model: &Model, usage: &Usage, cost: Money) {
+        let key = (model.name.clone(), model.spec.provider.kind.as_str());
+        let mut all = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let paid = all.entry(key).or_default();
+        let sum = &mut paid.usage;
+        sum.input = sum.input.saturating_add(usage.input);
+        sum.output = sum.output.saturating_add(usage.output);
+        sum.cache_read = sum.cache_read.saturating_add(usage.cache_read);
+        sum.cache_write = sum.cache_write.saturating_add(usage.cache_write);
+        sum.reasoning = sum.reasoning.saturating_add(usage.reasoning);
+        let nanos = paid.cost.as_nanos().saturating_add(cost.as_nanos());
+        paid.cost = Money::from_nanos(nanos);
+    }
+
     pub(super) fn first(&self, took: Duration) {
         self.first.count_micros(took);
     }
@@ -93,6 +120,12 @@ impl Meters {
             .iter()
             .map(|(key, one)| (key.clone(), one.get()))
             .collect()
+    }
+
+    /// What calls used and cost, by model and provider.
+    pub fn spent(&self) -> Vec<((String, &'static str), Paid)> {
+        let all = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(key, paid)| (key.clone(), *paid)).collect()
     }
 
     /// How long the first words of streams took, in microseconds.

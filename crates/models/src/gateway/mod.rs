@@ -16,7 +16,7 @@ use matrix_core::{Action, Authorised, Clock, Entropy, Money};
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
-pub use self::meters::{CallMeter, Meters, Outcome};
+pub use self::meters::{CallMeter, Meters, Outcome, Paid};
 pub use self::stream::Streaming;
 use crate::budget::{Labels, Purses};
 use crate::chat::ChatAnswer;

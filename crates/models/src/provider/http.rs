@@ -175,6 +175,8 @@ impl Provider for Http {
             line: Vec::new(),
             reader: wire.reader(),
             silence: silence(model),
+            ends: tokio::time::Instant::now() + ANSWER_MAX,
+            bytes: 0,
             ready: VecDeque::new(),
             state: State::Open,
         };
@@ -228,6 +230,10 @@ struct Listening {
     line: Vec<u8>,
     reader: Box<dyn StreamReader>,
     silence: Duration,
+    /// When it has taken too long, however much it says.
+    ends: tokio::time::Instant,
+    /// How much came.
+    bytes: usize,
     ready: VecDeque<Event>,
     state: State,
 }
@@ -258,6 +264,10 @@ impl Listening {
     }
 
     async fn more(&mut self, out: &mut Vec<Delta>) -> Result<(), ProviderError> {
+        if tokio::time::Instant::now() >= self.ends {
+            let text = format!("the provider's answer does not end within {ANSWER_MAX:?}");
+            return Err(ProviderError::new(Reason::Slow, text));
+        }
         let next = tokio::time::timeout(self.silence, self.body.next()).await;
         let next = next.map_err(|_| {
             ProviderError::new(
@@ -267,7 +277,13 @@ impl Listening {
         })?;
         let mut events = Vec::new();
         match next {
-            Some(Ok(bytes)) => self.cut(&bytes, &mut events)?,
+            Some(Ok(bytes)) => {
+                self.bytes = self.bytes.saturating_add(bytes.len());
+                if self.bytes > BODY_MAX {
+                    return Err(broken(format_args!("it has more than {BODY_MAX} bytes")));
+                }
+                self.cut(&bytes, &mut events)?;
+            }
             Some(Err(error)) => {
                 let text = format!("the provider's answer broke off: {}", cause(&error));
                 return Err(ProviderError::new(Reason::Broken, text));

@@ -91,6 +91,9 @@ const ACTS: [&str; 2] = [
     "/api/v1/deployments/{deployment}/stop",
 ];
 
+/// The route whose answer is a model's.
+const ASKS: &str = "/api/v1/models/ask";
+
 /// The route whose answer waits for something to do.
 const WAITS: &str = "/api/v1/worker/lease";
 
@@ -98,7 +101,7 @@ const WAITS: &str = "/api/v1/worker/lease";
 fn time_for(route: &str, limits: &Limits) -> Duration {
     if ACTS.contains(&route) {
         limits.act
-    } else if v1::is_ours(route) {
+    } else if v1::is_ours(route) || route == ASKS {
         limits.model
     } else if route == WAITS {
         limits.answer + WAIT_MAX

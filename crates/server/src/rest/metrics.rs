@@ -38,6 +38,7 @@ pub(crate) async fn metrics(
     jobs(&server, &mut text);
     queue(&server, &depths, &mut text);
     commits(&server, &mut text);
+    models(&server, &mut text);
     Family::new("uptime_seconds", "gauge", "Seconds since start.", &mut text)
         .line("", &server.uptime().as_secs_f64());
     server.metrics().write(&mut text);
@@ -130,6 +131,47 @@ fn commits(server: &Server, text: &mut String) {
         meter.took.get(),
         Scale::Micros,
     );
+}
+
+/// Calls of models.
+fn models(server: &Server, text: &mut String) {
+    let gateway = server.models();
+    let meters = gateway.meters();
+    let help = "Seconds that calls of models took, by how they ended.";
+    let mut family = Family::new("model_call_seconds", "histogram", help, text);
+    for ((model, provider, outcome), found) in meters.calls() {
+        let outcome = outcome.as_str();
+        let labels = format!(r#"model="{model}",provider="{provider}",outcome="{outcome}""#);
+        family.histogram(&labels, &found, Scale::Micros);
+    }
+    let help = "Seconds until the first words of a stream.";
+    Family::new("model_first_words_seconds", "histogram", help, text).histogram(
+        "",
+        &meters.first_words(),
+        Scale::Micros,
+    );
+    let spent = meters.spent();
+    let help = "Tokens that models read and wrote; parts are counted in their whole, too.";
+    let mut family = Family::new("model_tokens_total", "counter", help, text);
+    for ((model, provider), paid) in &spent {
+        let usage = paid.usage;
+        for (kind, count) in [
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cache_read", usage.cache_read),
+            ("cache_write", usage.cache_write),
+            ("reasoning", usage.reasoning),
+        ] {
+            let labels = format!(r#"model="{model}",provider="{provider}",kind="{kind}""#);
+            family.line(&labels, &count);
+        }
+    }
+    let help = "What calls of models cost, in US dollars.";
+    let mut family = Family::new("model_cost_dollars_total", "counter", help, text);
+    for ((model, provider), paid) in &spent {
+        let labels = format!(r#"model="{model}",provider="{provider}""#);
+        family.line(&labels, &paid.cost);
+    }
 }
 
 /// Who is told of events, if the caller may know.

@@ -54,6 +54,7 @@ pub use health::{HealthDetails, HealthSummary};
 pub use host::{Draining, HostView};
 pub use jobs::body::{Job, JobApprovals, JobEvidence, JobStage};
 pub use models::add::{ModelAdded, ModelOrder};
+pub use models::ask::{ModelAnswer, ModelQuestion};
 pub use models::budgets::{Budget, BudgetOrder, BudgetRemoval, Budgets};
 pub use models::list::{ModelView, Models, RouteView};
 pub use models::probe::{ModelTest, ModelTested};
@@ -152,6 +153,7 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(models::list::list, models::add::add))
         .routes(routes!(models::remove::remove))
         .routes(routes!(models::probe::test))
+        .routes(routes!(models::ask::ask))
         .routes(routes!(models::budgets::list, models::budgets::set))
         .routes(routes!(models::budgets::remove))
         .routes(routes!(models::usage::usage))

@@ -115,6 +115,13 @@ fn models() -> Vec<Row> {
         with("POST", "/api/v1/models", model, 403, 403),
         with("POST", "/api/v1/models/remove", named.clone(), 403, 403),
         with("POST", "/api/v1/models/test", named, 404, 404),
+        with(
+            "POST",
+            "/api/v1/models/ask",
+            json!({ "name": "x", "text": "a" }),
+            404,
+            404,
+        ),
         row("GET", "/api/v1/budgets", 200, 200),
         with("POST", "/api/v1/budgets", budget, 403, 403),
         with("POST", "/api/v1/budgets/remove", removal, 403, 403),

@@ -2,6 +2,7 @@
 //! spent on them, and what was.
 
 pub(crate) mod add;
+pub(crate) mod ask;
 pub(crate) mod budgets;
 pub(crate) mod list;
 pub(crate) mod probe;

@@ -1,0 +1,173 @@
+//! Models through the command line, and through clients that know nothing of us.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::serving::Serving;
+use crate::site::Site;
+
+const CHECKS: &str = "checks: {lint: [{name: shape, run: 'true'}]}\n";
+
+fn site_with_a_script() -> Site {
+    let site = Site::small(CHECKS);
+    let script = json!({ "turns": [
+        { "when": "weather", "text": "Let me look.", "tools": [
+            { "name": "get_weather", "arguments": { "city": "Paris" } },
+            { "name": "get_weather", "arguments": { "city": "Rome" } },
+        ] },
+        { "when": "sunny", "text": "It is sunny." },
+        { "when": "think", "reasoning": "Let me think.", "text": "Thought." },
+        { "when": "fail", "error": { "status": 500, "message": "broken on purpose" } },
+        { "when": "busy", "error": { "status": 429, "message": "too many" } },
+        { "text": "Hello, I was written before." },
+    ] });
+    fs::write(site.path("script.json"), script.to_string()).unwrap();
+    let script = site.path("script.json");
+    site.matrix(&[
+        "model",
+        "add",
+        "demo",
+        "--provider",
+        "scripted",
+        "--script",
+        script.to_str().unwrap(),
+        "--price-input",
+        "1",
+        "--price-output",
+        "2",
+        "--task",
+        "general",
+    ])
+    .expect(0);
+    site
+}
+
+/// Where `cargo xtask test` put the clients: beside the other tools.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the test command knows where it put them"
+)]
+fn clients(name: &str) -> PathBuf {
+    let tools = std::env::var_os("MATRIX_TEST_TOOLS")
+        .unwrap_or_else(|| panic!("MATRIX_TEST_TOOLS is not set: run `cargo xtask test`"));
+    PathBuf::from(tools).parent().unwrap().join(name)
+}
+
+fn source(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(name)
+}
+
+#[track_caller]
+fn succeed(mut command: Command) {
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    let (said, complained) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    assert!(done.status.success(), "{said}\n{complained}");
+}
+
+#[test]
+fn clients_of_model_providers_work_unchanged() {
+    let site = site_with_a_script();
+    let serving = Serving::start(&site);
+    let base = format!("http://{}", serving.address);
+    let token = fs::read_to_string(site.data().join("token")).unwrap();
+    let token = token.trim();
+    for script in [
+        "openai_client.py",
+        "anthropic_client.py",
+        "langchain_client.py",
+    ] {
+        let mut command = Command::new(clients("test-clients").join("bin/python"));
+        command.arg(source(script)).args([base.as_str(), token]);
+        succeed(command);
+    }
+    // Modules are looked for beside the program.
+    let packages = clients("test-clients-js");
+    let program = site.path("clients.mjs");
+    fs::copy(source("clients.mjs"), &program).unwrap();
+    std::os::unix::fs::symlink(packages.join("node_modules"), site.path("node_modules")).unwrap();
+    let mut command = Command::new("node");
+    command.arg(program).args([base.as_str(), token]);
+    succeed(command);
+    serving.end();
+}
+
+#[test]
+fn a_model_is_added_asked_counted_and_removed() {
+    let site = site_with_a_script();
+    site.matrix(&["model", "ask", "demo", "Hi"])
+        .expect(0)
+        .says("Hello, I was written before.");
+    site.matrix(&["model", "ask", "auto", "Hi"]).expect(0);
+    let listed = site.matrix(&["model", "list", "--json"]).expect(0).json();
+    assert_eq!(listed["models"][0]["price"]["input"], 1_000_000);
+    let used = site.matrix(&["model", "usage", "--by", "principal,model", "--json"]);
+    let used = used.expect(0).json();
+    assert_eq!(used["lines"][0]["calls"], 2);
+    assert_eq!(used["lines"][0]["model"], "demo");
+    site.matrix(&["model", "route", "any", "--to", "demo"])
+        .expect(0);
+    site.matrix(&["model", "ask", "any", "Hi"]).expect(0);
+    site.matrix(&["model", "remove", "demo"]).expect(0);
+    site.matrix(&["model", "ask", "demo", "Hi"])
+        .expect(6)
+        .says("MODEL-0001");
+}
+
+#[test]
+fn a_budget_that_is_spent_stops_calls_and_says_whose_it_is() {
+    let site = site_with_a_script();
+    site.matrix(&["model", "budget", "set", "workspace", "--tokens", "20"])
+        .expect(0);
+    site.matrix(&["model", "ask", "demo", "Hi", "--max-tokens", "10"])
+        .expect(0);
+    site.matrix(&["model", "ask", "demo", "Hi", "--max-tokens", "10"])
+        .expect(4)
+        .says("MODEL-0006")
+        .says("workspace");
+    let listed = site.matrix(&["model", "budget", "list", "--json"]);
+    let listed = listed.expect(0).json();
+    let budget = &listed["budgets"][0];
+    assert!(budget["tokens_spent"].as_u64().unwrap() <= 20, "{budget}");
+    site.matrix(&["model", "budget", "remove", "workspace"])
+        .expect(0);
+    site.matrix(&["model", "ask", "demo", "Hi"]).expect(0);
+}
+
+#[test]
+fn what_is_wrong_with_a_model_is_said_and_keys_are_never_repeated() {
+    let site = Site::small(CHECKS);
+    let refused = |more: &[&str]| {
+        let mut words = vec!["model", "add", "x"];
+        words.extend(more);
+        site.matrix(&words).expect(2)
+    };
+    let key = refused(&["--provider", "openai", "--key", "sk-secret-1234"]);
+    let key = key.says("env:NAME");
+    assert!(!key.err.contains("sk-secret-1234"), "{}", key.err);
+    refused(&["--provider", "openai_compatible"]).says("base_url");
+    refused(&["--provider", "scripted"]).says("script");
+    let inside = "http://169.254.169.254/v1";
+    refused(&[
+        "--provider",
+        "openai_compatible",
+        "--private",
+        "--base-url",
+        inside,
+    ])
+    .says("MODEL-0002");
+    refused(&["--provider", "nobody"]).says("openai_compatible");
+    site.matrix(&["model", "route", "r", "--to", "nobody"])
+        .expect(6)
+        .says("MODEL-0001");
+    site.matrix(&["model", "budget", "set", "everybody", "--money", "1"])
+        .expect(2)
+        .says("key:service:ci");
+}
