@@ -192,4 +192,7 @@ pub(crate) struct RouteArgs {
     /// How many more are tried when one fails.
     #[arg(long, value_name = "N")]
     pub(crate) fallbacks: Option<u32>,
+    /// For how many seconds an answer is kept for the same question.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) cache_seconds: Option<u64>,
 }

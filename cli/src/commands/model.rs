@@ -206,6 +206,7 @@ async fn route(context: &Context, arguments: &RouteArgs) -> Result<Exit, Failure
         ("targets", targets.into()),
         ("strategy", arguments.strategy.as_str().into()),
         ("fallbacks", json!(arguments.fallbacks)),
+        ("cache_seconds", json!(arguments.cache_seconds)),
     ]);
     let body = json!({ "name": arguments.name, "route": spec });
     let answer = say(context, "/api/v1/models", &body).await?;

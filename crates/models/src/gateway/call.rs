@@ -6,6 +6,7 @@ use std::time::Duration;
 use matrix_core::{Authorised, Caller, Money};
 use matrix_store::tables::budgets::Amount;
 
+use super::cache::{Hit, Place};
 use super::meters::Outcome;
 use super::plan::Needs;
 use super::{Answered, Gateway, ModelUse, Receipt};
@@ -17,7 +18,7 @@ use crate::estimate;
 use crate::ledger::Ending;
 use crate::price::Price;
 use crate::provider::{Dropped, ProviderError, Reason};
-use crate::registry::{Model, Task};
+use crate::registry::{Entry, Model, Task};
 use crate::rerank::{RerankAnswer, RerankRequest};
 use crate::route::Attempt;
 use crate::usage::Usage;
@@ -118,6 +119,7 @@ pub(super) struct Trying {
     pub(super) passed: Vec<String>,
     last: Option<ModelError>,
     retry_after: Option<Duration>,
+    pub(super) keeps: Option<Duration>,
 }
 
 impl Trying {
@@ -155,10 +157,56 @@ impl Gateway {
     pub async fn chat(
         &self,
         request: &Authorised<ModelUse>,
-        mut chat: ChatRequest,
+        chat: ChatRequest,
     ) -> Result<Answered, ModelError> {
         let needs = Needs::of_chat(&chat);
-        let mut trying = self.trying(request, &needs).await?;
+        let trying = self.trying(request, &needs).await?;
+        let (scope, name) = (&request.caller().scope, &request.action().model);
+        let Some(place) = Place::of(scope, name, &chat, trying.keeps) else {
+            return Box::pin(self.attempt(request, chat, (needs, trying))).await;
+        };
+        let cache = &self.shared.cache;
+        let flight = cache.flight(place);
+        let _turn = flight.lock().await;
+        if let Some(hit) = cache.get(place)
+            && let Some(receipt) = self.remembered(request, &hit).await?
+        {
+            let answer = hit.answer;
+            return Ok(Answered { answer, receipt });
+        }
+        let answered = Box::pin(self.attempt(request, chat, (needs, trying))).await?;
+        cache.put(place, &answered.answer, &answered.receipt.model);
+        Ok(answered)
+    }
+
+    /// Notes that an answer was given again, which costs nothing; nothing if its model is gone.
+    pub(super) async fn remembered(
+        &self,
+        request: &Authorised<ModelUse>,
+        hit: &Hit,
+    ) -> Result<Option<Receipt>, ModelError> {
+        let caller = request.caller();
+        let snapshot = self.shared.registry.snapshot(&caller.scope).await?;
+        let Some(Entry::Model(model)) = snapshot.get(&hit.model) else {
+            return Ok(None);
+        };
+        let who = (caller, &request.action().labels);
+        let nothing = (&Usage::default(), Money::ZERO);
+        self.shared.ledger.note(who, model, nothing, Ending::Cached);
+        self.meter(model, Outcome::Cached, Duration::ZERO);
+        let usage = hit.answer.usage.unwrap_or_default();
+        Ok(Some(Receipt {
+            cached: true,
+            ..receipt(model, usage, Ending::Cached, Money::ZERO, Vec::new())
+        }))
+    }
+
+    async fn attempt(
+        &self,
+        request: &Authorised<ModelUse>,
+        mut chat: ChatRequest,
+        (needs, mut trying): (Needs, Trying),
+    ) -> Result<Answered, ModelError> {
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
                 return Err(trying.over());
@@ -257,6 +305,7 @@ impl Gateway {
             passed: plan.passed,
             last: None,
             retry_after: None,
+            keeps: plan.keeps,
         })
     }
 
@@ -408,6 +457,7 @@ pub(super) fn receipt(
         provider: model.spec.provider.kind.as_str(),
         usage,
         estimated: ending == Ending::Estimated,
+        cached: false,
         cost,
         dropped: Vec::new(),
         passed,

@@ -35,6 +35,8 @@ pub enum Outcome {
     Answered,
     /// It failed.
     Failed,
+    /// It was answered from the cache.
+    Cached,
     /// Its asker hung up.
     HungUp,
 }
@@ -45,6 +47,7 @@ impl Outcome {
         match self {
             Self::Answered => "answered",
             Self::Failed => "failed",
+            Self::Cached => "cached",
             Self::HungUp => "hung_up",
         }
     }

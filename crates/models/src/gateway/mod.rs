@@ -5,6 +5,7 @@
 //! answer; after that a failure is the caller's to see. Whoever hangs up pays for what was written
 //! until then, because the provider is told to stop and what it wrote was counted.
 
+mod cache;
 mod call;
 mod meters;
 mod plan;
@@ -70,6 +71,7 @@ struct Shared {
     providers: Providers,
     board: Board,
     meters: Meters,
+    cache: cache::Cache,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -110,6 +112,8 @@ pub struct Receipt {
     pub usage: Usage,
     /// Whether it was estimated.
     pub estimated: bool,
+    /// Whether the answer was kept from an earlier call; it costs nothing then.
+    pub cached: bool,
     /// What it cost.
     pub cost: Money,
     /// What was asked and could not be said to the provider.
@@ -135,6 +139,7 @@ impl Gateway {
                 purses: Purses::new(database.clone(), Arc::clone(&clock), holder),
                 ledger: Ledger::new(database, Arc::clone(&clock)),
                 providers,
+                cache: cache::Cache::new(Arc::clone(&clock)),
                 board: Board::new(clock),
                 meters: Meters::default(),
                 entropy,

@@ -1,6 +1,7 @@
 //! Which models a call may ask, in which order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use matrix_core::{Caller, Entropy};
 
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     pub(super) models: Vec<Arc<Model>>,
     /// Why others are not among them.
     pub(super) passed: Vec<String>,
+    /// For how long the answer is kept for the same question.
+    pub(super) keeps: Option<Duration>,
 }
 
 /// What a call needs.
@@ -79,6 +82,7 @@ impl Gateway {
             Some(Entry::Model(model)) => Ok(Plan {
                 models: vec![Arc::clone(model)],
                 passed: Vec::new(),
+                keeps: None,
             }),
             Some(Entry::Route(route)) => {
                 let spec = &route.spec;
@@ -92,8 +96,11 @@ impl Gateway {
                 });
                 let fallbacks = spec.fallbacks.unwrap_or(FALLBACKS);
                 let all = targets.collect();
-                self.arrange(caller, (all, spec.strategy, fallbacks), needs)
-                    .ok_or_else(none)
+                let plan = self.arrange(caller, (all, spec.strategy, fallbacks), needs);
+                Ok(Plan {
+                    keeps: spec.cache_seconds.map(Duration::from_secs),
+                    ..plan.ok_or_else(none)?
+                })
             }
             None => {
                 let all = by_task(&snapshot, &asked.model, needs).ok_or_else(none)?;
@@ -155,6 +162,7 @@ impl Gateway {
                 .map(|(model, _)| Arc::clone(model))
                 .collect(),
             passed,
+            keeps: None,
         })
     }
 }

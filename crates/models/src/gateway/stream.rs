@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 use futures::{Stream, StreamExt};
 use matrix_core::Authorised;
 
+use super::cache::{Hit, Place};
 use super::call::{Charge, counted, receipt, wait};
 use super::meters::Outcome;
 use super::plan::Needs;
 use super::{Gateway, ModelUse, Receipt};
 use crate::chat::ChatRequest;
-use crate::delta::{Assembler, Delta};
+use crate::delta::{Assembler, Delta, deltas};
 use crate::error::ModelError;
 use crate::ledger::Ending;
 use crate::provider::{DeltaStream, Dropped, ProviderError};
@@ -39,6 +40,10 @@ pub struct Streaming {
     passed: Vec<String>,
     model: String,
     provider: &'static str,
+    /// Where the answer is kept when it is whole.
+    keep: Option<(Gateway, Place)>,
+    /// What is known of an answer that was kept from an earlier call.
+    again: Option<Receipt>,
 }
 
 impl std::fmt::Debug for Streaming {
@@ -58,6 +63,13 @@ impl Gateway {
     ) -> Result<Streaming, ModelError> {
         let needs = Needs::of_chat(&chat);
         let mut trying = self.trying(request, &needs).await?;
+        let (scope, name) = (&request.caller().scope, &request.action().model);
+        let place = Place::of(scope, name, &chat, trying.keeps);
+        if let Some(hit) = place.and_then(|place| self.shared.cache.get(place))
+            && let Some(receipt) = self.remembered(request, &hit).await?
+        {
+            return Ok(Streaming::again(&hit, receipt));
+        }
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
                 return Err(trying.over());
@@ -82,6 +94,8 @@ impl Gateway {
                         assembler,
                         dropped,
                         passed: trying.passed,
+                        keep: place.map(|place| (self.clone(), place)),
+                        again: None,
                     });
                 }
                 Err(error) => {
@@ -126,6 +140,28 @@ impl Gateway {
 }
 
 impl Streaming {
+    /// An answer that was kept, as it was written then.
+    fn again(hit: &Hit, receipt: Receipt) -> Self {
+        Self {
+            inner: futures::stream::empty().boxed(),
+            first: VecDeque::from([deltas(&hit.answer)]),
+            charge: None,
+            settled: None,
+            assembler: Assembler::default(),
+            dropped: Vec::new(),
+            passed: Vec::new(),
+            model: receipt.model.clone(),
+            provider: receipt.provider,
+            keep: None,
+            again: Some(receipt),
+        }
+    }
+
+    /// Whether the answer was kept from an earlier call.
+    pub fn cached(&self) -> bool {
+        self.again.is_some()
+    }
+
     /// The model, by its name and version here.
     pub fn model(&self) -> &str {
         &self.model
@@ -165,6 +201,11 @@ impl Streaming {
             last.insert(end, Delta::Usage(usage));
         }
         self.settled = Some((usage, ending));
+        if let Some((gateway, place)) = self.keep.take() {
+            let mut answer = std::mem::take(&mut self.assembler).finish();
+            answer.usage = Some(usage);
+            gateway.shared.cache.put(place, &answer, &self.model);
+        }
         if let Some(mut charge) = self.charge.take() {
             charge.answered(Outcome::Answered);
             charge.settle(usage, ending);
@@ -198,6 +239,9 @@ impl Streaming {
             }
         }
         let answer = assembler.finish();
+        if let Some(receipt) = self.again.take() {
+            return Ok((answer, receipt));
+        }
         let model = model.ok_or_else(|| ModelError::NoModel(self.model.clone()))?;
         let (usage, ending) = self.settled.unwrap_or_else(|| self.used());
         let cost = model.price.as_ref().map(|price| price.cost(&usage));
@@ -216,7 +260,7 @@ impl Stream for Streaming {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(mut first) = self.first.pop_front() {
             // It was assembled when it came.
-            if first.last() == Some(&Delta::End) {
+            if first.last() == Some(&Delta::End) && self.again.is_none() {
                 self.settle(&mut first);
             }
             return Poll::Ready(Some(Ok(first)));

@@ -8,6 +8,7 @@
 )]
 
 mod budgets;
+mod cache;
 mod faults;
 mod matrix;
 mod site;

@@ -77,6 +77,9 @@ pub(super) fn label(headers: &mut HeaderMap, receipt: &Receipt) {
     set(headers, "x-matrix-model", &receipt.model);
     set(headers, "x-matrix-provider", receipt.provider);
     set(headers, "x-matrix-cost", &receipt.cost.to_string());
+    if receipt.cached {
+        set(headers, "x-matrix-cache", "hit");
+    }
     about(headers, &receipt.dropped, &receipt.passed);
 }
 
@@ -124,6 +127,9 @@ fn streamed(
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     set(&mut headers, "x-matrix-model", streaming.model());
     set(&mut headers, "x-matrix-provider", streaming.provider());
+    if streaming.cached() {
+        set(&mut headers, "x-matrix-cache", "hit");
+    }
     about(&mut headers, streaming.dropped(), streaming.passed());
     let outgoing = Outgoing {
         streaming,
