@@ -135,7 +135,7 @@ impl Host {
             Engine::new
         };
         let engine = tenure(journal, functions, options.clone());
-        let models = models::gateway(config, environment, &engine, &options.worker)?;
+        let models = models::gateway(config, environment, (&engine, &authorizer), &options.worker)?;
         let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matrix_core::Problem;
+use matrix_core::{Authorizer, Problem};
 use matrix_engine::Engine;
 use matrix_models::error::{BAD_SPEC, NO_KEY};
 use matrix_models::price::Catalogue;
@@ -37,7 +37,7 @@ pub(crate) fn catalogue(config: &Config) -> Result<Option<Catalogue>, Problem> {
 pub(crate) fn gateway(
     config: &Config,
     environment: &Environment,
-    engine: &Engine,
+    (engine, authorizer): (&Engine, &Arc<dyn Authorizer>),
     holder: &str,
 ) -> Result<Gateway, Problem> {
     let (database, clock) = (engine.database(), engine.clock());
@@ -51,6 +51,7 @@ pub(crate) fn gateway(
         database: database.clone(),
         registry,
         providers: Providers::new(http),
+        authorizer: Arc::clone(authorizer),
         holder: holder.to_owned(),
         clock: Arc::clone(clock),
         entropy: Arc::clone(engine.entropy()),

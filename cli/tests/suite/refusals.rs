@@ -285,7 +285,8 @@ fn what_is_not_understood_is_a_usage_error() {
         assert_eq!(done.code, 2, "{arguments:?}: {done:?}");
     }
     let role = ["user", "add", "bob", "--role", "king"];
-    finish(site.command_elsewhere(&role)).says("roles are owner, approver, submitter and worker");
+    finish(site.command_elsewhere(&role))
+        .says("roles are owner, approver, submitter, worker and client");
     let site = Site::small(CHECKS);
     let run = site.change(plan(HARMLESS)).expect(0).text("run");
     site.matrix(&["run", "signal", &run, "hello", "{"])

@@ -219,13 +219,15 @@ impl Purses {
     }
 
     async fn say(&self, keep: Keep) -> Result<(), StoreError> {
-        let all: Vec<_> = {
+        let mut all: Vec<_> = {
             let purses = self.purses();
             purses
                 .iter()
                 .map(|(key, purse)| (key.clone(), Arc::clone(purse)))
                 .collect()
         };
+        // Rows are locked in one order by every process.
+        all.sort_by(|((_, a), _), ((_, b), _)| a.cmp(b));
         let mut failed = Ok(());
         for ((scope, key), purse) in all {
             if let Err(error) = self.say_one(&scope, &key, &purse, keep).await {

@@ -115,11 +115,18 @@ pub async fn set_budget(
     let scope = caller.scope.clone();
     let database = purses.database().within(&scope);
     database
-        .write::<_, StoreError, _>(move |tx| {
+        .write::<_, ModelError, _>(move |tx| {
+            let all = budgets::list(tx, &caller.scope, BUDGETS_MAX)?;
+            let full = i64::try_from(all.len()).unwrap_or(i64::MAX) >= BUDGETS_MAX;
+            if full && !all.iter().any(|other| other.key == row.key) {
+                let why = format!("would be one more than {BUDGETS_MAX} budgets");
+                return Err(InvalidSpec::new("subject", why).into());
+            }
             budgets::put(tx, &caller.scope, &row)?;
             let words = serde_json::to_string(&limits).unwrap_or_default();
             let detail = format!("{period} {words}");
-            audit::insert(tx, &caller, now, "budget_set", &subject, &detail)
+            audit::insert(tx, &caller, now, "budget_set", &subject, &detail)?;
+            Ok(())
         })
         .await?;
     purses.forget(&scope);

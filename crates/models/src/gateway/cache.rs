@@ -60,8 +60,7 @@ pub(super) struct Place {
 impl Place {
     /// The place of a question's answer; none for one that is not kept.
     pub(super) fn of(
-        scope: &Scope,
-        name: &str,
+        (scope, name, tags): (&Scope, &str, &[String]),
         request: &ChatRequest,
         lasts: Option<Duration>,
     ) -> Option<Self> {
@@ -79,7 +78,7 @@ impl Place {
         let asked = serde_json::to_vec(&asked).ok()?;
         let (organisation, workspace) = (scope.organisation.len(), scope.workspace.len());
         // Lengths stand before texts, so that no two questions look alike.
-        let head = format!("{organisation} {workspace} {} ", name.len());
+        let head = format!("{organisation} {workspace} {} {tags:?} ", name.len());
         let key = Digest::of_parts(&[
             head.as_bytes(),
             scope.organisation.as_bytes(),

@@ -29,6 +29,12 @@ const TRIES: u32 = 2;
 /// The longest that a provider's wish to wait is honoured by waiting.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// The most that one call is believed to cost: a million dollars.
+const COST_MAX: Money = Money::from_nanos(1_000_000_000_000_000);
+
+/// The most tokens that one call is believed to use.
+const TOKENS_MAX: u64 = 1 << 36;
+
 /// How long to wait where the provider does not say.
 const WAIT: Duration = Duration::from_millis(250);
 
@@ -55,8 +61,18 @@ impl Charge {
         cost
     }
 
+    /// The same with questions that are paid for as such.
+    fn pay_with(&mut self, usage: Usage, queries: u64, ending: Ending) -> Money {
+        let read = self.price.cost(&usage).as_nanos();
+        let asked = self.price.queries(queries).as_nanos();
+        let cost = Money::from_nanos(read.saturating_add(asked));
+        self.pay(usage, cost, ending);
+        cost
+    }
+
     /// The same for another way of counting what it cost.
-    pub(super) fn pay(&mut self, usage: Usage, cost: Money, ending: Ending) {
+    fn pay(&mut self, usage: Usage, cost: Money, ending: Ending) {
+        let cost = cost.min(COST_MAX);
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(cost, usage.total());
             let who = (&self.caller, &self.labels);
@@ -79,9 +95,16 @@ impl Charge {
             input: read,
             ..Usage::default()
         };
-        self.settle(usage, Ending::Failed);
+        let asked = u64::from(usage.input > 0) * self.needs.queries;
+        self.pay_with(usage, asked, Ending::Failed);
         self.gateway
             .meter(&self.model, Outcome::Failed, self.attempt.took());
+    }
+
+    /// Whether the model writes what nobody sees before it answers.
+    pub(super) fn thinks(&self) -> bool {
+        let mut can = self.model.capabilities.iter();
+        can.any(|can| can == "reasoning")
     }
 
     pub(super) fn answered(&mut self, outcome: Outcome) {
@@ -105,7 +128,7 @@ impl Drop for Charge {
                 output: self.unheard,
                 ..Usage::default()
             };
-            self.settle(usage, Ending::Estimated);
+            self.pay_with(usage, self.needs.queries, Ending::Estimated);
             self.gateway
                 .meter(&self.model, Outcome::HungUp, self.attempt.took());
         }
@@ -126,7 +149,8 @@ impl Trying {
     /// The call failed with this model: whether the next one may be tried.
     pub(super) fn failed(&mut self, model: &Model, error: ProviderError) -> Result<(), ModelError> {
         let passes = error.may_pass();
-        let why = format!("{}: {error}", model.name);
+        // What is wrong between us and a provider is not told to askers.
+        let why = format!("{}: {}", model.name, error.complaint().message);
         let error = ModelError::Provider {
             model: model.name.clone(),
             source: error,
@@ -162,12 +186,18 @@ impl Gateway {
         let needs = Needs::of_chat(&chat);
         let trying = self.trying(request, &needs).await?;
         let (scope, name) = (&request.caller().scope, &request.action().model);
-        let Some(place) = Place::of(scope, name, &chat, trying.keeps) else {
+        let tags = &request.action().tags;
+        let Some(place) = Place::of((scope, name, tags), &chat, trying.keeps) else {
             return Box::pin(self.attempt(request, chat, (needs, trying))).await;
         };
         let cache = &self.shared.cache;
         let flight = cache.flight(place);
-        let _turn = flight.lock().await;
+        // The first one asks; the others wait for it once, and ask for themselves where it has left
+        // nothing to keep.
+        let turn = flight.try_lock();
+        if turn.is_err() {
+            drop(flight.lock().await);
+        }
         if let Some(hit) = cache.get(place)
             && let Some(receipt) = self.remembered(request, &hit).await?
         {
@@ -176,6 +206,7 @@ impl Gateway {
         }
         let answered = Box::pin(self.attempt(request, chat, (needs, trying))).await?;
         cache.put(place, &answered.answer, &answered.receipt.model);
+        drop(turn);
         Ok(answered)
     }
 
@@ -261,7 +292,9 @@ impl Gateway {
         mut rerank: RerankRequest,
     ) -> Result<(RerankAnswer, Receipt), ModelError> {
         let mut needs = Needs::of_texts(&rerank.texts, Task::Rerank);
-        needs.input += estimate::tokens(&rerank.query);
+        let query = estimate::tokens(&rerank.query);
+        needs.input += query;
+        needs.longest += query;
         let mut trying = self.trying(request, &needs).await?;
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
@@ -279,10 +312,7 @@ impl Gateway {
                 Ok(answer) => {
                     charge.answered(Outcome::Answered);
                     let (usage, ending) = counted(answer.usage, needs.input);
-                    let asked = charge.price.queries(answer.queries).as_nanos();
-                    let read = charge.price.cost(&usage).as_nanos();
-                    let cost = Money::from_nanos(asked.saturating_add(read));
-                    charge.pay(usage, cost, ending);
+                    let cost = charge.pay_with(usage, answer.queries, ending);
                     return Ok((answer, receipt(&model, usage, ending, cost, trying.passed)));
                 }
                 Err(error) => {
@@ -326,13 +356,13 @@ impl Gateway {
                 continue;
             };
             // Estimates may be twice what a provider counts.
-            if let Some(context) = model.context.filter(|context| needs.input / 2 > *context) {
+            if let Some(context) = model.context.filter(|context| needs.longest / 2 > *context) {
                 trying
                     .passed
                     .push(format!("{}: it reads {context} tokens", model.name));
                 trying.last = Some(ModelError::TooLong {
                     model: model.name.clone(),
-                    tokens: needs.input,
+                    tokens: needs.longest,
                     context,
                 });
                 continue;
@@ -343,9 +373,14 @@ impl Gateway {
                 money: most.saturating_add(price.queries(1).as_nanos()),
                 tokens: i64::try_from(needs.input.saturating_add(output)).unwrap_or(i64::MAX),
             };
+            let subjects = labels.subjects(caller);
+            let purses = &self.shared.purses;
+            // First, so that a call that nobody pays for uses up nothing of a key's limits.
+            let reservation = purses.reserve(&caller.scope, &subjects, amount).await?;
             let attempt = match self.shared.board.begin(&caller.scope, &model, needs.input) {
                 Ok(attempt) => attempt,
                 Err(shut) => {
+                    reservation.settle(Money::ZERO, 0);
                     trying.passed.push(format!("{}: {}", model.name, shut.why));
                     let sooner = trying
                         .retry_after
@@ -354,9 +389,6 @@ impl Gateway {
                     continue;
                 }
             };
-            let subjects = labels.subjects(caller);
-            let purses = &self.shared.purses;
-            let reservation = purses.reserve(&caller.scope, &subjects, amount).await?;
             return Ok(Some(Charge {
                 gateway: self.clone(),
                 caller: caller.clone(),
@@ -411,6 +443,13 @@ pub(super) fn wait(error: &ProviderError) -> Option<Duration> {
 
 /// What was used: as the provider says, or estimated.
 pub(super) fn counted(usage: Option<Usage>, input: u64) -> (Usage, Ending) {
+    let usage = usage.map(|usage| Usage {
+        input: usage.input.min(TOKENS_MAX),
+        output: usage.output.min(TOKENS_MAX),
+        cache_read: usage.cache_read.min(TOKENS_MAX),
+        cache_write: usage.cache_write.min(TOKENS_MAX),
+        reasoning: usage.reasoning.min(TOKENS_MAX),
+    });
     if let Some(usage) = usage.filter(|usage| usage.total() > 0) {
         (usage, Ending::Counted)
     } else {

@@ -13,7 +13,7 @@ mod stream;
 
 use std::sync::Arc;
 
-use matrix_core::{Action, Authorised, Clock, Entropy, Money};
+use matrix_core::{Action, Authorised, Authorizer, Clock, Entropy, Money};
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
@@ -42,7 +42,9 @@ impl Action for ModelUse {
     const NAME: &'static str = "model_use";
 
     fn facts(&self) -> Value {
-        let mut facts = json!({ "model": self.model });
+        // A version of a model is the model.
+        let name = self.model.split('@').next().unwrap_or_default();
+        let mut facts = json!({ "model": name });
         let named = [
             ("project", &self.labels.project),
             ("agent", &self.labels.agent),
@@ -58,14 +60,20 @@ impl Action for ModelUse {
 }
 
 /// The gateway of this process. Cloning is cheap.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     registry: Registry,
+    authorizer: Arc<dyn Authorizer>,
     purses: Purses,
     ledger: Ledger,
     providers: Providers,
@@ -76,7 +84,6 @@ struct Shared {
 }
 
 /// Of what a gateway is made.
-#[derive(Debug)]
 pub struct GatewayParts {
     /// Where models, budgets and usage are kept.
     pub database: Database,
@@ -84,6 +91,8 @@ pub struct GatewayParts {
     pub registry: Registry,
     /// Who answers.
     pub providers: Providers,
+    /// Who decides which models a caller may ask, where the caller left the choice to us.
+    pub authorizer: Arc<dyn Authorizer>,
     /// The name of this process, which no other one has.
     pub holder: String,
     /// The time.
@@ -129,6 +138,7 @@ impl Gateway {
             database,
             registry,
             providers,
+            authorizer,
             holder,
             clock,
             entropy,
@@ -136,6 +146,7 @@ impl Gateway {
         Self {
             shared: Arc::new(Shared {
                 registry,
+                authorizer,
                 purses: Purses::new(database.clone(), Arc::clone(&clock), holder),
                 ledger: Ledger::new(database, Arc::clone(&clock)),
                 providers,

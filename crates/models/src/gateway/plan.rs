@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matrix_core::{Caller, Entropy};
+use matrix_core::{Action, Caller, Entropy};
 
 use super::{Gateway, ModelUse};
 use crate::chat::{ChatRequest, Part};
 use crate::error::ModelError;
 use crate::estimate;
-use crate::registry::{Entry, Model, Snapshot, Strategy, Target, Task};
+use crate::registry::{Entry, Model, ProviderKind, Snapshot, Strategy, Target, Task};
 use crate::route::{Candidate, order};
 use crate::usage::Usage;
 
@@ -31,8 +31,14 @@ pub(super) struct Plan {
 pub(super) struct Needs {
     /// About how many tokens it reads.
     pub(super) input: u64,
+    /// How many of them it reads at once: texts of a batch are read one by one.
+    pub(super) longest: u64,
     /// How many it writes at most.
     pub(super) output: Option<u64>,
+    /// How many answers.
+    count: u64,
+    /// How many questions, of models that are paid for those.
+    pub(super) queries: u64,
     vision: bool,
     tools: bool,
     task: Option<Task>,
@@ -42,9 +48,13 @@ impl Needs {
     pub(super) fn of_chat(request: &ChatRequest) -> Self {
         let parts = request.messages.iter().flat_map(|message| &message.parts);
         let count = u64::from(request.sampling.count.unwrap_or(1));
+        let input = estimate::request(request);
         Self {
-            input: estimate::request(request),
+            input,
+            longest: input,
             output: request.max_tokens.map(|most| most.saturating_mul(count)),
+            count,
+            queries: 0,
             vision: parts.clone().any(|part| matches!(part, Part::Image { .. })),
             tools: !request.tools.is_empty(),
             task: None,
@@ -52,19 +62,27 @@ impl Needs {
     }
 
     pub(super) fn of_texts(texts: &[String], task: Task) -> Self {
+        let each = texts.iter().map(|text| estimate::tokens(text));
         Self {
-            input: texts.iter().map(|text| estimate::tokens(text)).sum(),
+            input: each.clone().sum(),
+            longest: each.max().unwrap_or(0),
             output: Some(0),
+            queries: u64::from(task == Task::Rerank),
             task: Some(task),
             ..Self::default()
         }
     }
 
-    /// The most tokens that a model writes for it.
+    /// The most tokens that a model writes for it. Where nobody says, it is as many as the model can
+    /// write; of `Anthropic`'s, as many as are asked for in its place.
     pub(super) fn most(&self, model: &Model) -> u64 {
         self.output.unwrap_or_else(|| {
             let most = model.max_output.unwrap_or(estimate::ANSWER);
-            most.min(estimate::ANSWER)
+            let most = match model.spec.provider.kind {
+                ProviderKind::Anthropic => most.min(estimate::ANSWER),
+                _ => most,
+            };
+            most.saturating_mul(self.count.max(1))
         })
     }
 }
@@ -103,11 +121,25 @@ impl Gateway {
                 })
             }
             None => {
-                let all = by_task(&snapshot, &asked.model, needs).ok_or_else(none)?;
+                let mut all = by_task(&snapshot, &asked.model, needs).ok_or_else(none)?;
+                all.retain(|(model, _)| self.may(caller, asked, &model.name));
                 self.arrange(caller, (all, Strategy::Latency, FALLBACKS), needs)
                     .ok_or_else(none)
             }
         }
+    }
+
+    /// Whether a caller may ask a model that it did not name. A route is different: whoever may ask for
+    /// it may be answered by its models.
+    fn may(&self, caller: &Caller, asked: &ModelUse, model: &str) -> bool {
+        let named = ModelUse {
+            model: model.to_owned(),
+            ..asked.clone()
+        };
+        let authorizer = &self.shared.authorizer;
+        authorizer
+            .decide(caller, ModelUse::NAME, &named.facts())
+            .is_ok()
     }
 
     fn arrange(
@@ -212,7 +244,7 @@ fn lack(model: &Model, needs: &Needs) -> Option<&'static str> {
     if needs.tools && !can("tools") {
         return Some("it calls no tools");
     }
-    if model.context.is_some_and(|context| needs.input > context) {
+    if model.context.is_some_and(|context| needs.longest > context) {
         return Some("it reads fewer tokens");
     }
     None

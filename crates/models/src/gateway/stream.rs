@@ -64,7 +64,8 @@ impl Gateway {
         let needs = Needs::of_chat(&chat);
         let mut trying = self.trying(request, &needs).await?;
         let (scope, name) = (&request.caller().scope, &request.action().model);
-        let place = Place::of(scope, name, &chat, trying.keeps);
+        let tags = &request.action().tags;
+        let place = Place::of((scope, name, tags), &chat, trying.keeps);
         if let Some(hit) = place.and_then(|place| self.shared.cache.get(place))
             && let Some(receipt) = self.remembered(request, &hit).await?
         {
@@ -74,8 +75,10 @@ impl Gateway {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
                 return Err(trying.over());
             };
-            // Before the first words nothing was written.
-            charge.unheard = 0;
+            // Before the first words nothing was written, unless the model thinks in secret.
+            if !charge.thinks() {
+                charge.unheard = 0;
+            }
             chat.model.clone_from(&charge.model.spec.model);
             match self.begin(&charge, &chat).await {
                 Ok((first, inner, dropped)) => {
@@ -219,7 +222,13 @@ impl Streaming {
         let (mut usage, ending) = counted(self.assembler.usage(), input);
         if ending == Ending::Estimated || !self.assembler.ended() {
             let written = (self.assembler.bytes() as u64).div_ceil(4);
-            usage.output = usage.output.max(written);
+            let unseen = self
+                .charge
+                .as_ref()
+                .filter(|_| self.assembler.usage().is_none());
+            let unseen = unseen.filter(|charge| charge.thinks() && !self.assembler.ended());
+            let unseen = unseen.map_or(0, |charge| charge.unheard);
+            usage.output = usage.output.max(written).max(unseen);
         }
         let ending = if self.assembler.ended() {
             ending

@@ -62,7 +62,7 @@ impl ProviderError {
     /// From a provider's status and words.
     pub(crate) fn told(complaint: Complaint, retry_after: Option<Duration>) -> Self {
         let reason = match complaint.status {
-            401 | 403 => Reason::Key,
+            401..=403 => Reason::Key,
             404 => Reason::NoModel,
             408 | 504 => Reason::Slow,
             429 => Reason::Busy { retry_after },
@@ -70,6 +70,11 @@ impl ProviderError {
             503 | 529 if retry_after.is_some() => Reason::Busy { retry_after },
             _ => Reason::Failed,
         };
+        if reason == Reason::Key {
+            // Some repeat the key, or a part of it.
+            let text = format!("the provider answered {} to our key", complaint.status);
+            return Self::new(reason, text);
+        }
         let said: String = complaint.message.chars().take(MESSAGE_MAX).collect();
         let message = format!("the provider answered {}: {said}", complaint.status);
         Self {

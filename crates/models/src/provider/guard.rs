@@ -24,6 +24,8 @@ fn may_reach_v4(address: Ipv4Addr, private: bool) -> bool {
         || address.is_unspecified()
         // Alibaba's and Oracle's metadata.
         || address == Ipv4Addr::new(100, 100, 100, 200)
+        // Azure's.
+        || address == Ipv4Addr::new(168, 63, 129, 16)
         || (a == 192 && b == 0 && c == 0);
     let ours = address.is_private()
         || address.is_loopback()
@@ -42,12 +44,28 @@ fn may_reach_v6(address: Ipv6Addr, private: bool) -> bool {
         || address.is_unspecified()
         || address.is_unicast_link_local()
         // Amazon's metadata.
-        || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+        || address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+        // Google's.
+        || address == Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)
+        // A translated IPv4 address leads where that one leads.
+        || !translated(address).is_none_or(|inner| may_reach_v4(inner, true));
     // Embedded IPv4 addresses lead where those lead.
     let embedded = matches!((first, second), (0x64, 0xff9b) | (0x2002, _) | (0x2001, 0));
     let ours = address.is_loopback() || address.is_unique_local() || embedded;
     let documentation = first == 0x2001 && second == 0xdb8;
     !never && (private || !(ours || documentation))
+}
+
+/// The IPv4 address inside one of NAT64 (RFC 6052) or 6to4 (RFC 3056).
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [first, second, third, .., seventh, eighth] = address.segments();
+    let (high, low) = match (first, second) {
+        (0x64, 0xff9b) => (seventh, eighth),
+        (0x2002, _) => (second, third),
+        _ => return None,
+    };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// Resolves names, and leaves out addresses that must not be reached: a name that led somewhere
@@ -103,6 +121,9 @@ mod tests {
             ("fe80::1", false, false),
             ("fd00:ec2::254", false, false),
             ("100.100.100.200", false, false),
+            ("168.63.129.16", false, false),
+            ("64:ff9b::a9fe:a9fe", false, false),
+            ("2002:a9fe:a9fe::1", false, false),
             ("0.0.0.0", false, false),
             ("::", false, false),
         ] {

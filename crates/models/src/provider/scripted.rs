@@ -83,12 +83,13 @@ async fn script(model: &Model) -> Result<Script, ProviderError> {
     };
     let data = tokio::fs::metadata(&path).await;
     let data = data.map_err(|error| failed(error.to_string()))?;
-    if data.len() > SCRIPT_MAX {
-        return Err(failed(format!("it is larger than {SCRIPT_MAX} bytes")));
+    if !data.is_file() || data.len() > SCRIPT_MAX {
+        let why = format!("it is no file of {SCRIPT_MAX} bytes at most");
+        return Err(failed(why));
     }
     let text = tokio::fs::read_to_string(&path).await;
     let text = text.map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    serde_json::from_str(&text).map_err(|_| failed("it is no script".into()))
 }
 
 /// The newest words of the asker or of a tool.

@@ -122,6 +122,13 @@ async fn add(
                 let why = "is a route and a model cannot have its name, or the other way round";
                 return Err(InvalidSpec::new("name", why).into());
             }
+            let full = i64::try_from(there.len()).unwrap_or(i64::MAX) >= MODELS_MAX;
+            let known =
+                |other: &ModelRow| (&other.name, &other.version) == (&row.name, &row.version);
+            if full && !there.iter().any(known) {
+                let why = format!("would be one more than {MODELS_MAX} models");
+                return Err(InvalidSpec::new("name", why).into());
+            }
             models::put(tx, &row)?;
             let detail = format!("{} {}", row.kind, row.version);
             audit::insert(tx, &caller, row.created_at, "model_add", &row.name, &detail)?;

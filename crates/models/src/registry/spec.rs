@@ -11,6 +11,9 @@ use crate::secret::SecretRef;
 /// The most characters of a name.
 const NAME_MAX: usize = 128;
 
+/// The longest that an answer is kept.
+const CACHE_SECONDS_MAX: u64 = 86_400;
+
 /// The most targets of a route.
 const TARGETS_MAX: usize = 64;
 
@@ -384,6 +387,9 @@ impl ModelSpec {
                 "api-key",
                 "x-api-key",
                 "x-goog-api-key",
+                "proxy-authorization",
+                "x-auth-token",
+                "host",
                 "cookie",
             ];
             if secret.contains(&name.to_ascii_lowercase().as_str()) {
@@ -419,6 +425,13 @@ impl RouteSpec {
         }
         for target in &self.targets {
             check_name("targets.model", &target.model)?;
+        }
+        if self
+            .cache_seconds
+            .is_some_and(|seconds| seconds > CACHE_SECONDS_MAX)
+        {
+            let why = format!("must be {CACHE_SECONDS_MAX} at most, which is a day");
+            return Err(InvalidSpec::new("cache_seconds", why));
         }
         if self.targets.iter().all(|target| target.weight == 0) {
             return Err(InvalidSpec::new("targets.weight", "must not be 0 for all"));

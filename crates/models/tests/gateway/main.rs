@@ -11,6 +11,7 @@ mod budgets;
 mod cache;
 mod faults;
 mod matrix;
+mod rights;
 mod site;
 mod streams;
 mod transcripts;

@@ -162,6 +162,11 @@ impl Site {
         gateway(&self.database, &self.clock, holder)
     }
 
+    /// Another process at the same database, with rules of its own.
+    pub(crate) fn judged(&self, holder: &str, authorizer: Arc<dyn Authorizer>) -> Gateway {
+        judged(&self.database, &self.clock, holder, authorizer)
+    }
+
     pub(crate) async fn limit(&self, subject: &str, period: Period, limits: Limits) {
         let subject = subject.to_owned();
         let set = allowed(BudgetSet {
@@ -261,11 +266,21 @@ impl Site {
 }
 
 fn gateway(database: &Database, clock: &Arc<HandClock>, holder: &str) -> Gateway {
+    judged(database, clock, holder, Arc::new(Anything))
+}
+
+fn judged(
+    database: &Database,
+    clock: &Arc<HandClock>,
+    holder: &str,
+    authorizer: Arc<dyn Authorizer>,
+) -> Gateway {
     let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
     Gateway::new(GatewayParts {
         database: database.clone(),
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
         providers: Providers::new(Http::new(HttpOptions::default()).unwrap()),
+        authorizer,
         holder: holder.to_owned(),
         clock,
         entropy: Arc::new(SystemEntropy),

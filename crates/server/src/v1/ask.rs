@@ -2,13 +2,14 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use matrix_core::{Authorised, Caller};
+use matrix_core::{Authorised, Caller, Problem};
 use matrix_models::budget::Labels;
+use matrix_models::wire::WireError;
 use matrix_models::{ModelError, ModelUse};
 use serde_json::Value;
 
 use crate::edge::read::json;
-use crate::problem::Failure;
+use crate::problem::{Failure, TIMEOUT};
 use crate::server::Server;
 
 /// The most characters of a label.
@@ -24,7 +25,12 @@ impl FromRequest<Server> for Conversation {
     type Rejection = Failure;
 
     async fn from_request(request: Request, server: &Server) -> Result<Self, Failure> {
-        json(request, server.limits().model_bytes).await.map(Self)
+        let limits = server.limits();
+        let reading = json(request, limits.model_bytes);
+        match tokio::time::timeout(limits.answer, reading).await {
+            Ok(read) => read.map(Self),
+            Err(_) => Err(Problem::new(TIMEOUT, "the body did not come in time").into()),
+        }
     }
 }
 
@@ -38,9 +44,9 @@ pub(super) fn may(
     let action = ModelUse {
         model: model.to_owned(),
         labels: Labels {
-            project: label(headers, "x-matrix-project"),
-            agent: label(headers, "x-matrix-agent"),
-            run: label(headers, "x-matrix-run"),
+            project: label(headers, "x-matrix-project")?,
+            agent: label(headers, "x-matrix-agent")?,
+            run: label(headers, "x-matrix-run")?,
         },
         tags: tags(headers),
     };
@@ -51,12 +57,24 @@ pub(super) fn may(
     )?)
 }
 
-/// A label, if it is a plain word.
-fn label(headers: &HeaderMap, name: &str) -> Option<String> {
-    let text = headers.get(name)?.to_str().ok()?.trim();
+/// A label, if there is one. One that is no plain word is refused: ignored, it would slip past the
+/// budgets and rules that count by it.
+fn label(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, ModelError> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-/@".contains(letter);
     let fits = !text.is_empty() && text.len() <= LABEL_MAX && text.chars().all(plain);
-    fits.then(|| text.to_owned())
+    if !fits || values.next().is_some() {
+        let why = format!(
+            "must be one word of 1 to {LABEL_MAX} letters, digits, `.`, `_`, `-`, `/` or `@`"
+        );
+        let at = name.to_owned();
+        return Err(WireError::Invalid { at, why }.into());
+    }
+    Ok(Some(text.to_owned()))
 }
 
 fn tags(headers: &HeaderMap) -> Vec<String> {

@@ -13,7 +13,8 @@ use super::answer::{label, refused};
 use super::ask::{Conversation, may};
 use super::failure::{OPENAI, failed};
 use crate::edge::guard::SignedIn;
-use crate::server::Server;
+use crate::problem::Failure;
+use crate::server::{Server, acting};
 
 #[derive(Deserialize)]
 struct Asked {
@@ -71,12 +72,16 @@ pub(crate) async fn rerank(
     };
     let answered: Result<_, ModelError> = async {
         let allowed = may(&server, &caller, &headers, &request.model)?;
-        server.models().rerank(&allowed, request).await
+        let gateway = server.models().clone();
+        // A client that hangs up does not end the call, so that its price is known.
+        let call = async move { Ok::<_, Failure>(gateway.rerank(&allowed, request).await) };
+        Ok(acting(call).await)
     }
     .await;
     let (answer, receipt) = match answered {
-        Ok(answered) => answered,
-        Err(error) => return failed(&OPENAI, &error),
+        Ok(Ok(Ok(answered))) => answered,
+        Ok(Ok(Err(error))) | Err(error) => return failed(&OPENAI, &error),
+        Ok(Err(failure)) => return failure.into_response(),
     };
     let results = answer.ranks.iter().map(|rank| {
         let mut result = json!({ "index": rank.index, "relevance_score": rank.score });

@@ -133,7 +133,7 @@ impl Site {
         );
         let rooms = Rooms {
             engine: engine.clone(),
-            models: gateway(&engine),
+            models: gateway(&engine, &access),
             events,
             workshop,
             starters: Vec::new(),
@@ -225,7 +225,7 @@ impl Site {
     }
 }
 
-fn gateway(engine: &Engine) -> Gateway {
+fn gateway(engine: &Engine, access: &Access) -> Gateway {
     let database = engine.database().clone();
     let clock = Arc::clone(engine.clock());
     let http = Http::new(HttpOptions::default()).unwrap();
@@ -233,6 +233,7 @@ fn gateway(engine: &Engine) -> Gateway {
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
         database,
         providers: Providers::new(http),
+        authorizer: Arc::new(access.clone()),
         holder: WORKER.into(),
         clock,
         entropy: Arc::clone(engine.entropy()),

@@ -222,8 +222,10 @@ pub fn remove(tx: &Tx<'_>, scope: &Scope, key: &BudgetKey) -> Result<bool, Store
         &key.period
     ];
     tx.within(scope, |tx| {
+        // In the order in which everybody else locks them.
+        let removed = tx.execute(&REMOVE, params)? > 0;
         tx.execute(&LET_GO, params)?;
-        Ok(tx.execute(&REMOVE, params)? > 0)
+        Ok(removed)
     })
 }
 

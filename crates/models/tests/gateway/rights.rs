@@ -1,0 +1,67 @@
+//! Which models a caller may ask that did not name one.
+
+use std::sync::Arc;
+
+use matrix_core::{Action, Authorizer, Caller, Denied};
+use matrix_models::registry::{ProviderKind, Task};
+use matrix_models::{ModelError, ModelUse};
+use serde_json::{Value, json};
+
+use crate::site::{Site, asking, question, spec};
+use crate::transcripts::{self, Has};
+use crate::upstream::{Upstream, whole};
+
+/// Every model but `dear`.
+struct NotDear;
+
+impl Authorizer for NotDear {
+    fn decide(&self, caller: &Caller, action: &'static str, facts: &Value) -> Result<(), Denied> {
+        if facts["model"] != "dear" {
+            return Ok(());
+        }
+        Err(Denied {
+            caller: caller.principal.to_string(),
+            action,
+            reason: "it is dear".into(),
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_a_caller_may_not_ask_is_not_chosen_for_it_either() {
+    let site = Site::new().await;
+    let answer = whole(&transcripts::whole("openai", Has::Words));
+    let (cheap, dear) = (
+        Upstream::always(answer.clone()).await,
+        Upstream::always(answer).await,
+    );
+    for (name, upstream) in [("cheap", &cheap), ("dear", &dear)] {
+        let mut spec = spec(ProviderKind::Openai, &upstream.url());
+        spec.tasks = vec![Task::General];
+        site.add(name, &spec).await;
+    }
+    let gateway = site.judged("two", Arc::new(NotDear));
+    for _ in 0..20 {
+        gateway.chat(&asking("auto"), question()).await.unwrap();
+    }
+    assert_eq!((cheap.count(), dear.count()), (20, 0));
+    let mut spec = spec(ProviderKind::Openai, &dear.url());
+    spec.tasks = vec![Task::Code];
+    site.add("dear", &spec).await;
+    site.clock.advance(std::time::Duration::from_secs(2));
+    let refused = gateway.chat(&asking("task:code"), question()).await;
+    assert!(
+        matches!(refused, Err(ModelError::NoModel(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn policies_see_a_model_by_its_name_whatever_version_is_asked() {
+    let named = |model: &str| ModelUse {
+        model: model.into(),
+        ..ModelUse::default()
+    };
+    assert_eq!(named("dear@2").facts(), json!({ "model": "dear" }));
+    assert_eq!(named("dear").facts(), json!({ "model": "dear" }));
+}
