@@ -26,7 +26,7 @@ fn assert_limit(ran: &Ran, limit: Limit) {
 
 const SPIN: &str = "while :; do :; done";
 const EAT: &str = "exec tail /dev/zero";
-const BOMB: &str = "bomb() { bomb | bomb & }; bomb; sleep 1000";
+const BOMB: &str = "bomb() { bomb | bomb & }; sleep 1000 & (bomb) & wait";
 
 #[tokio::test]
 async fn processor_time() {
