@@ -7,9 +7,10 @@ use matrix_core::{Clock, Money, Problem};
 use matrix_models::Registry;
 use matrix_models::budget::{self, BudgetView, Purses};
 use matrix_models::error::BAD_SPEC;
-use matrix_models::ledger::{self, By, Ledger, UsageLine, UsageRead};
+use matrix_models::ledger::{self, By, Ledger, UsageRead};
 use matrix_models::registry::{self, Entry, Model, ModelRead};
 use matrix_models::secret::SecretRef;
+use matrix_server::rest::{Budget, Budgets, ModelUsage, ModelUsageLine, Models};
 use matrix_store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -237,21 +238,9 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let registry = Registry::new(reader.database.clone(), clock, catalogue);
     let request = reader.may(ModelRead)?;
     let snapshot = registry::list_models(&registry, &request).await?;
-    let routes: Vec<_> = snapshot
-        .names()
-        .filter_map(|(name, entry)| match entry {
-            Entry::Route(route) => Some((name, route)),
-            Entry::Model(_) => None,
-        })
-        .collect();
     if context.json {
-        let models = snapshot.models().iter().map(|model| shown(model));
-        let routes = routes.iter();
-        let routes = routes.map(|(name, route)| json!({ "name": name, "spec": route.spec }));
-        output::json(&json!({
-            "models": models.collect::<Vec<_>>(),
-            "routes": routes.collect::<Vec<_>>(),
-        }));
+        let all = serde_json::to_value(Models::from(&*snapshot));
+        output::json(&all.map_err(StoreError::corrupt)?);
         return Ok(Exit::Done);
     }
     let cells: Vec<Vec<String>> = snapshot.models().iter().map(|model| row(model)).collect();
@@ -259,23 +248,17 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         "model", "version", "provider", "asked as", "$ in/M", "$ out/M", "for",
     ];
     output::table(&head, &cells);
-    for (name, route) in routes {
-        let targets = route.spec.targets.iter();
-        let targets: Vec<_> = targets.map(|target| target.model.as_str()).collect();
-        output::line(format_args!("{name} chooses among {}", targets.join(", ")));
+    for (name, entry) in snapshot.names() {
+        if let Entry::Route(route) = entry {
+            let targets = route.spec.targets.iter();
+            let targets: Vec<_> = targets.map(|target| target.model.as_str()).collect();
+            output::line(format_args!("{name} chooses among {}", targets.join(", ")));
+        }
     }
     for (name, why) in snapshot.broken() {
         output::note(format_args!("{name} is not understood: {why}"));
     }
     Ok(Exit::Done)
-}
-
-fn shown(model: &Model) -> Value {
-    json!({
-        "name": model.name, "version": model.version, "spec": model.spec, "price": model.price,
-        "context": model.context, "max_output": model.max_output,
-        "capabilities": model.capabilities,
-    })
 }
 
 fn row(model: &Model) -> Vec<String> {
@@ -306,14 +289,13 @@ async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
     let request = reader.may(action)?;
     let ledger = Ledger::new(reader.database.clone(), Arc::clone(&context.clock));
     let lines = ledger::usage(&ledger, &request).await?;
-    let sum = lines.iter().map(|line| line.cost.as_nanos());
-    let sum = Money::from_nanos(sum.fold(0, i64::saturating_add));
+    let usage = ModelUsage::from(lines);
     if context.json {
-        let lines = serde_json::to_value(&lines).map_err(StoreError::corrupt)?;
-        output::json(&json!({ "lines": lines, "cost": sum }));
+        let usage = serde_json::to_value(usage);
+        output::json(&usage.map_err(StoreError::corrupt)?);
         return Ok(Exit::Done);
     }
-    let cells: Vec<Vec<String>> = lines.iter().map(|line| used(line, &by)).collect();
+    let cells: Vec<Vec<String>> = usage.lines.iter().map(|line| used(line, &by)).collect();
     let names = by.iter().map(|by| match by {
         By::Model => "model",
         By::Provider => "provider",
@@ -324,11 +306,11 @@ async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
     let counts = ["calls", "failed", "tokens in", "tokens out", "cost $"];
     let head: Vec<&str> = names.chain(counts).collect();
     output::table(&head, &cells);
-    output::line(format_args!("{sum} US dollars"));
+    output::line(format_args!("{} US dollars", usage.cost));
     Ok(Exit::Done)
 }
 
-fn used(line: &UsageLine, by: &[By]) -> Vec<String> {
+fn used(line: &ModelUsageLine, by: &[By]) -> Vec<String> {
     let names = by.iter().map(|by| match by {
         By::Model => line.model.clone(),
         By::Provider => line.provider.clone(),
@@ -378,8 +360,9 @@ async fn budgets(context: &Context, command: BudgetCommand) -> Result<Exit, Fail
             let purses = Purses::new(reader.database.clone(), clock, "reader".into());
             let all = budget::list_budgets(&purses, &request).await?;
             if context.json {
-                let all = serde_json::to_value(&all).map_err(StoreError::corrupt)?;
-                output::json(&json!({ "budgets": all }));
+                let budgets = all.into_iter().map(Budget::from).collect();
+                let all = serde_json::to_value(Budgets { budgets });
+                output::json(&all.map_err(StoreError::corrupt)?);
             } else {
                 let cells: Vec<Vec<String>> = all.iter().map(standing).collect();
                 let head = ["subject", "period", "spent $", "of", "tokens", "of"];

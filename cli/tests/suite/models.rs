@@ -171,3 +171,39 @@ fn what_is_wrong_with_a_model_is_said_and_keys_are_never_repeated() {
         .expect(2)
         .says("key:service:ci");
 }
+
+#[test]
+fn ranking_and_refusals_are_told_in_the_words_of_the_protocol() {
+    let site = site_with_a_script();
+    let serving = Serving::start(&site);
+    let token = fs::read_to_string(site.data().join("token")).unwrap();
+    let token = token.trim();
+    let ranked = json!({
+        "model": "demo", "query": "the cat", "documents": ["a dog", { "text": "the cat sat" }],
+        "top_n": 1, "return_documents": true,
+    });
+    let (status, body) = serving.ask("POST", "/v1/rerank", token, &ranked.to_string());
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["results"].as_array().unwrap().len(), 1);
+    assert_eq!(body["results"][0]["index"], 1);
+    assert_eq!(body["results"][0]["document"]["text"], "the cat sat");
+    let asked = json!({ "model": "demo", "messages": [{ "role": "user", "content": "Hi" }] });
+    let label = [("x-matrix-project", "my project")];
+    let path = "/v1/chat/completions";
+    let refused = serving.send("POST", path, token, &label, &asked.to_string());
+    let (status, body) = refused.unwrap();
+    assert_eq!(status, 400, "{body}");
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("x-matrix-project"), "{message}");
+    let (status, body) = serving.ask("POST", path, "nobody", &asked.to_string());
+    assert_eq!(
+        (status, &body["error"]["type"]),
+        (401, &json!("authentication_error"))
+    );
+    let (status, body) = serving.ask("POST", "/v1/messages", "nobody", "{}");
+    assert_eq!((status, &body["type"]), (401, &json!("error")));
+    let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    let (status, body) = serving.ask("POST", path, token, &deep);
+    assert_eq!((status, &body["error"]["code"]), (400, &json!("HTTP-0008")));
+    serving.end();
+}

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use matrix_core::{Action, Authorised, Caller, Clock, Money, Scope, Timestamp};
 use matrix_store::tables::model_usage::{self, UsageKey, Used};
 use matrix_store::{Database, StoreError};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::budget::{Labels, Period};
@@ -207,7 +206,7 @@ impl std::str::FromStr for By {
 }
 
 /// A line of a report. What it is not told apart by is empty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageLine {
     /// The model.
     pub model: String,

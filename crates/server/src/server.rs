@@ -103,7 +103,7 @@ impl Default for Limits {
             body_bytes: 2 * 1024 * 1024,
             model: Duration::from_mins(61),
             model_bytes: 64 * 1024 * 1024,
-            connections: 1024,
+            connections: 512,
             streams: 128,
             heartbeat: Duration::from_secs(15),
             farewell: Duration::from_secs(5),

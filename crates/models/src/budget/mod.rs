@@ -2,8 +2,9 @@
 //!
 //! Before a call the most that it can cost is taken out of every budget that it falls under, and
 //! after it what it did cost is settled. Processes take slices out of a budget with a transaction
-//! each ([`purses`]), and reserve from them in memory ([`purse`]), so that a call waits for no disk, and processes
-//! together never spend more than there is, but for a call that cost more than it was reserved for.
+//! each ([`purses`]), and reserve from them in memory ([`purse`]), so that a call waits for no disk,
+//! and processes together never spend more than there is, but for a call that cost more than it was
+//! reserved for.
 
 mod period;
 mod purse;

@@ -59,7 +59,7 @@ impl Action for BudgetRemove {
 }
 
 /// A budget as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetView {
     /// Whose.
     pub subject: String,

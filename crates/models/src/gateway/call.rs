@@ -38,6 +38,30 @@ const TOKENS_MAX: u64 = 1 << 36;
 /// How long to wait where the provider does not say.
 const WAIT: Duration = Duration::from_millis(250);
 
+/// Fields of some providers that let another model answer than the one that was asked for, or
+/// answer at another price than the one that is counted: they are the operator's to decide.
+const WITHHELD: &[&str] = &[
+    "models",
+    "route",
+    "fallbacks",
+    "provider",
+    "plugins",
+    "transforms",
+    "service_tier",
+    "web_search_options",
+    "functions",
+    "function_call",
+    "best_of",
+];
+
+/// Takes them out of a request; gives those that were there.
+pub(super) fn withhold(chat: &mut ChatRequest) -> Dropped {
+    let there = WITHHELD.iter().copied();
+    there
+        .filter(|name| chat.extra.shift_remove(*name).is_some())
+        .collect()
+}
+
 /// A call that is about to be made, or under way: it owes what it reserved.
 #[derive(Debug)]
 pub(super) struct Charge {
@@ -56,23 +80,14 @@ pub(super) struct Charge {
 impl Charge {
     /// It was answered: what was used is paid for.
     pub(super) fn settle(&mut self, usage: Usage, ending: Ending) -> Money {
-        let cost = self.price.cost(&usage);
-        self.pay(usage, cost, ending);
-        cost
+        self.pay(usage, 0, ending)
     }
 
     /// The same with questions that are paid for as such.
-    fn pay_with(&mut self, usage: Usage, queries: u64, ending: Ending) -> Money {
+    fn pay(&mut self, usage: Usage, queries: u64, ending: Ending) -> Money {
         let read = self.price.cost(&usage).as_nanos();
         let asked = self.price.queries(queries).as_nanos();
-        let cost = Money::from_nanos(read.saturating_add(asked));
-        self.pay(usage, cost, ending);
-        cost
-    }
-
-    /// The same for another way of counting what it cost.
-    fn pay(&mut self, usage: Usage, cost: Money, ending: Ending) {
-        let cost = cost.min(COST_MAX);
+        let cost = Money::from_nanos(read.saturating_add(asked)).min(COST_MAX);
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(cost, usage.total());
             let who = (&self.caller, &self.labels);
@@ -80,6 +95,7 @@ impl Charge {
             ledger.note(who, &self.model, (&usage, cost), ending);
             self.gateway.shared.meters.paid(&self.model, &usage, cost);
         }
+        cost
     }
 
     /// It failed. What the provider may have read before it fell silent is paid for.
@@ -96,7 +112,7 @@ impl Charge {
             ..Usage::default()
         };
         let asked = u64::from(usage.input > 0) * self.needs.queries;
-        self.pay_with(usage, asked, Ending::Failed);
+        self.pay(usage, asked, Ending::Failed);
         self.gateway
             .meter(&self.model, Outcome::Failed, self.attempt.took());
     }
@@ -128,7 +144,7 @@ impl Drop for Charge {
                 output: self.unheard,
                 ..Usage::default()
             };
-            self.pay_with(usage, self.needs.queries, Ending::Estimated);
+            self.pay(usage, self.needs.queries, Ending::Estimated);
             self.gateway
                 .meter(&self.model, Outcome::HungUp, self.attempt.took());
         }
@@ -143,6 +159,8 @@ pub(super) struct Trying {
     last: Option<ModelError>,
     retry_after: Option<Duration>,
     pub(super) keeps: Option<Duration>,
+    /// What is not handed on to any provider.
+    pub(super) withheld: Dropped,
 }
 
 impl Trying {
@@ -181,10 +199,12 @@ impl Gateway {
     pub async fn chat(
         &self,
         request: &Authorised<ModelUse>,
-        chat: ChatRequest,
+        mut chat: ChatRequest,
     ) -> Result<Answered, ModelError> {
+        let withheld = withhold(&mut chat);
         let needs = Needs::of_chat(&chat);
-        let trying = self.trying(request, &needs).await?;
+        let mut trying = self.trying(request, &needs).await?;
+        trying.withheld = withheld;
         let (scope, name) = (&request.caller().scope, &request.action().model);
         let tags = &request.action().tags;
         let Some(place) = Place::of((scope, name, tags), &chat, trying.keeps) else {
@@ -201,6 +221,10 @@ impl Gateway {
         if let Some(hit) = cache.get(place)
             && let Some(receipt) = self.remembered(request, &hit).await?
         {
+            let receipt = Receipt {
+                dropped: trying.withheld,
+                ..receipt
+            };
             let answer = hit.answer;
             return Ok(Answered { answer, receipt });
         }
@@ -244,7 +268,8 @@ impl Gateway {
             };
             chat.model.clone_from(&charge.model.spec.model);
             match self.patiently(&charge.model, &chat).await {
-                Ok((answer, dropped)) => {
+                Ok((answer, mut dropped)) => {
+                    dropped.extend(trying.withheld);
                     charge.answered(Outcome::Answered);
                     return Ok(receive(&mut charge, answer, dropped, trying.passed));
                 }
@@ -312,7 +337,7 @@ impl Gateway {
                 Ok(answer) => {
                     charge.answered(Outcome::Answered);
                     let (usage, ending) = counted(answer.usage, needs.input);
-                    let cost = charge.pay_with(usage, answer.queries, ending);
+                    let cost = charge.pay(usage, answer.queries, ending);
                     return Ok((answer, receipt(&model, usage, ending, cost, trying.passed)));
                 }
                 Err(error) => {
@@ -336,6 +361,7 @@ impl Gateway {
             last: None,
             retry_after: None,
             keeps: plan.keeps,
+            withheld: Dropped::new(),
         })
     }
 

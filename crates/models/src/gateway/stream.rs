@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt};
 use matrix_core::Authorised;
 
 use super::cache::{Hit, Place};
-use super::call::{Charge, counted, receipt, wait};
+use super::call::{Charge, counted, receipt, wait, withhold};
 use super::meters::Outcome;
 use super::plan::Needs;
 use super::{Gateway, ModelUse, Receipt};
@@ -61,14 +61,20 @@ impl Gateway {
         request: &Authorised<ModelUse>,
         mut chat: ChatRequest,
     ) -> Result<Streaming, ModelError> {
+        let withheld = withhold(&mut chat);
         let needs = Needs::of_chat(&chat);
         let mut trying = self.trying(request, &needs).await?;
+        trying.withheld = withheld;
         let (scope, name) = (&request.caller().scope, &request.action().model);
         let tags = &request.action().tags;
         let place = Place::of((scope, name, tags), &chat, trying.keeps);
         if let Some(hit) = place.and_then(|place| self.shared.cache.get(place))
             && let Some(receipt) = self.remembered(request, &hit).await?
         {
+            let receipt = Receipt {
+                dropped: trying.withheld,
+                ..receipt
+            };
             return Ok(Streaming::again(&hit, receipt));
         }
         loop {
@@ -81,7 +87,8 @@ impl Gateway {
             }
             chat.model.clone_from(&charge.model.spec.model);
             match self.begin(&charge, &chat).await {
-                Ok((first, inner, dropped)) => {
+                Ok((first, inner, mut dropped)) => {
+                    dropped.extend(trying.withheld);
                     charge.meter_first();
                     let mut assembler = Assembler::default();
                     for delta in &first {
@@ -151,7 +158,7 @@ impl Streaming {
             charge: None,
             settled: None,
             assembler: Assembler::default(),
-            dropped: Vec::new(),
+            dropped: receipt.dropped.clone(),
             passed: Vec::new(),
             model: receipt.model.clone(),
             provider: receipt.provider,

@@ -118,8 +118,8 @@ async fn add(
         .write::<_, ModelError, _>(move |tx| {
             let there = models::list(tx, &row.scope, MODELS_MAX)?;
             let other = there.iter().find(|other| other.name == row.name);
-            if other.is_some_and(|other| other.kind != row.kind) {
-                let why = "is a route and a model cannot have its name, or the other way round";
+            if let Some(other) = other.filter(|other| other.kind != row.kind) {
+                let why = format!("is the name of a {} already", other.kind);
                 return Err(InvalidSpec::new("name", why).into());
             }
             let full = i64::try_from(there.len()).unwrap_or(i64::MAX) >= MODELS_MAX;

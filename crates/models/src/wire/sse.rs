@@ -1,5 +1,7 @@
 //! Server-sent events (WHATWG HTML, "Server-sent events"), as model providers use them.
 
+use super::WireError;
+
 /// The most bytes of one event; a provider that sends more is not listened to.
 pub const EVENT_MAX: usize = 8 * 1024 * 1024;
 
@@ -10,6 +12,14 @@ pub struct Event {
     pub name: Option<String>,
     /// Its data; lines are joined by a newline.
     pub data: String,
+}
+
+impl Event {
+    /// Its data as JSON.
+    pub(crate) fn json(&self) -> Result<serde_json::Value, WireError> {
+        serde_json::from_str(&self.data)
+            .map_err(|error| WireError::invalid("", format!("is no JSON: {error}")))
+    }
 }
 
 /// Why bytes are no events.

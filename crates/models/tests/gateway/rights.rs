@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use matrix_core::{Action, Authorizer, Caller, Denied};
-use matrix_models::registry::{ProviderKind, Task};
+use matrix_models::chat::{ChatRequest, Protocol};
+use matrix_models::registry::{Api, ProviderKind, Task};
 use matrix_models::{ModelError, ModelUse};
 use serde_json::{Value, json};
 
@@ -54,6 +55,37 @@ async fn a_model_that_a_caller_may_not_ask_is_not_chosen_for_it_either() {
         matches!(refused, Err(ModelError::NoModel(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_let_others_answer_or_cost_more_reach_no_provider() {
+    let site = Site::new().await;
+    let upstream = Upstream::always(whole(&transcripts::whole("openai", Has::Words))).await;
+    for (name, api) in [("chat", Api::Chat), ("responses", Api::Responses)] {
+        let mut spec = spec(ProviderKind::Openai, &upstream.url());
+        spec.provider.api = api;
+        site.add(name, &spec).await;
+    }
+    for (name, protocol) in [
+        ("chat", Protocol::OpenaiChat),
+        ("responses", Protocol::OpenaiResponses),
+    ] {
+        let extra = json!({ "service_tier": "priority", "models": ["other"], "store": false });
+        let chat = ChatRequest {
+            extra: extra.as_object().unwrap().clone(),
+            protocol: Some(protocol),
+            ..question()
+        };
+        let answered = site.gateway.chat(&asking(name), chat).await;
+        let body = upstream.asked().pop().unwrap().body;
+        assert_eq!(body["store"], false, "{name}: others are handed on");
+        assert!(body.get("service_tier").is_none(), "{name}: {body}");
+        assert!(body.get("models").is_none(), "{name}: {body}");
+        if let Ok(answered) = answered {
+            let dropped = &answered.receipt.dropped;
+            assert!(dropped.contains(&"models") && dropped.contains(&"service_tier"));
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use matrix_models::{Gateway, ModelError, ModelUse, Receipt, Streaming};
 
 use super::ask::may;
 use super::failure::failed;
+use crate::problem::Failure;
 use crate::server::{Server, acting};
 
 /// Holds a conversation in a client's protocol.
@@ -50,8 +51,18 @@ where
     Ok(streamed(streaming, wire, (created, delivery)))
 }
 
-/// The answer as a whole. A client that hangs up does not end the call: it is paid for, and its
-/// price is known when it ends.
+/// Lets a call end, whether or not its client waits for it: it is paid for, and its price is known
+/// when it ends.
+pub(super) async fn ended<T>(
+    call: impl Future<Output = Result<T, ModelError>> + Send + 'static,
+) -> Result<Result<T, ModelError>, Failure>
+where
+    T: Send + 'static,
+{
+    acting(async move { Ok::<_, Failure>(call.await) }).await
+}
+
+/// The answer as a whole.
 async fn whole<W>(
     gateway: Gateway,
     allowed: Authorised<ModelUse>,
@@ -61,9 +72,7 @@ async fn whole<W>(
 where
     W: ClientWire,
 {
-    let call =
-        async move { Ok::<_, crate::problem::Failure>(gateway.chat(&allowed, request).await) };
-    let answered = match acting(call).await {
+    let answered = match ended(async move { gateway.chat(&allowed, request).await }).await {
         Ok(answered) => answered?,
         Err(failure) => return Ok(failure.into_response()),
     };

@@ -6,17 +6,15 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use matrix_models::ModelError;
 use matrix_models::embed::{EmbedRequest, TEXTS_MAX};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{label, refused};
+use super::answer::{ended, label, refused};
 use super::ask::{Conversation, may};
 use super::failure::{OPENAI, failed};
 use crate::edge::guard::SignedIn;
-use crate::problem::Failure;
-use crate::server::{Server, acting};
+use crate::server::Server;
 
 #[derive(Deserialize)]
 struct Asked {
@@ -89,18 +87,16 @@ pub(crate) async fn embeddings(
         purpose: asked.input_type,
         user: asked.user,
     };
-    let answered: Result<_, ModelError> = async {
-        let allowed = may(&server, &caller, &headers, &request.model)?;
-        let gateway = server.models().clone();
-        // A client that hangs up does not end the call, so that its price is known.
-        let call = async move { Ok::<_, Failure>(gateway.embed(&allowed, request).await) };
-        Ok(acting(call).await)
-    }
-    .await;
-    let (answer, receipt) = match answered {
-        Ok(Ok(Ok(answered))) => answered,
-        Ok(Ok(Err(error))) | Err(error) => return failed(&OPENAI, &error),
-        Ok(Err(failure)) => return failure.into_response(),
+    let allowed = match may(&server, &caller, &headers, &request.model) {
+        Ok(allowed) => allowed,
+        Err(error) => return failed(&OPENAI, &error),
+    };
+    let gateway = server.models().clone();
+    let (answer, receipt) = match ended(async move { gateway.embed(&allowed, request).await }).await
+    {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(error)) => return failed(&OPENAI, &error),
+        Err(failure) => return failure.into_response(),
     };
     let encoding = asked.encoding_format.unwrap_or(Encoding::Float);
     let data = answer.vectors.iter().enumerate().map(|(index, vector)| {

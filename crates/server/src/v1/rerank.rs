@@ -4,17 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use matrix_models::ModelError;
 use matrix_models::rerank::{RerankRequest, TEXTS_MAX};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{label, refused};
+use super::answer::{ended, label, refused};
 use super::ask::{Conversation, may};
 use super::failure::{OPENAI, failed};
 use crate::edge::guard::SignedIn;
-use crate::problem::Failure;
-use crate::server::{Server, acting};
+use crate::server::Server;
 
 #[derive(Deserialize)]
 struct Asked {
@@ -70,19 +68,17 @@ pub(crate) async fn rerank(
         texts: texts.clone(),
         top: asked.top_n,
     };
-    let answered: Result<_, ModelError> = async {
-        let allowed = may(&server, &caller, &headers, &request.model)?;
-        let gateway = server.models().clone();
-        // A client that hangs up does not end the call, so that its price is known.
-        let call = async move { Ok::<_, Failure>(gateway.rerank(&allowed, request).await) };
-        Ok(acting(call).await)
-    }
-    .await;
-    let (answer, receipt) = match answered {
-        Ok(Ok(Ok(answered))) => answered,
-        Ok(Ok(Err(error))) | Err(error) => return failed(&OPENAI, &error),
-        Ok(Err(failure)) => return failure.into_response(),
+    let allowed = match may(&server, &caller, &headers, &request.model) {
+        Ok(allowed) => allowed,
+        Err(error) => return failed(&OPENAI, &error),
     };
+    let gateway = server.models().clone();
+    let (answer, receipt) =
+        match ended(async move { gateway.rerank(&allowed, request).await }).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => return failed(&OPENAI, &error),
+            Err(failure) => return failure.into_response(),
+        };
     let results = answer.ranks.iter().map(|rank| {
         let mut result = json!({ "index": rank.index, "relevance_score": rank.score });
         if let (true, Some(text)) = (asked.return_documents, texts.get(rank.index)) {

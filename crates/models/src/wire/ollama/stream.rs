@@ -50,8 +50,7 @@ impl StreamReader for Reader {
         if self.done || data.is_empty() {
             return Ok(());
         }
-        let value: Value = serde_json::from_str(data)
-            .map_err(|error| WireError::invalid("", format!("is no JSON: {error}")))?;
+        let value = event.json()?;
         self.line(value, out)
     }
 

@@ -138,22 +138,6 @@ fn format(mut format: Fields) -> Result<Option<Format>, WireError> {
     }
 }
 
-/// Fields of some providers that let another model answer than the one that was asked for, or
-/// answer at another price than the one that is counted: they are the operator's to decide.
-const WITHHELD: &[&str] = &[
-    "models",
-    "route",
-    "fallbacks",
-    "provider",
-    "plugins",
-    "transforms",
-    "service_tier",
-    "web_search_options",
-    "functions",
-    "function_call",
-    "best_of",
-];
-
 /// Writes a request for a provider.
 pub(super) fn encode(
     dialect: Dialect,
@@ -218,10 +202,7 @@ pub(super) fn encode(
     }
     if request.protocol == Some(Protocol::OpenaiChat) {
         for (name, value) in &request.extra {
-            match WITHHELD.iter().find(|withheld| *withheld == name) {
-                Some(withheld) => dropped.push(*withheld),
-                None => set(name, Some(value.clone())),
-            }
+            set(name, Some(value.clone()));
         }
     }
     let body = Value::Object(body);

@@ -47,8 +47,7 @@ impl StreamReader for Reader {
         if data == "[DONE]" {
             return self.end(out);
         }
-        let value: Value = serde_json::from_str(data)
-            .map_err(|error| WireError::invalid("", format!("is no JSON: {error}")))?;
+        let value = event.json()?;
         let mut chunk = fields(value)?;
         if let Some(mut error) = chunk.object("error")? {
             return Err(answer::told(&mut error));

@@ -62,8 +62,7 @@ impl StreamReader for Reader {
         if data == "[DONE]" {
             return self.close(out);
         }
-        let value: Value = serde_json::from_str(data)
-            .map_err(|error| WireError::invalid("", format!("is no JSON: {error}")))?;
+        let value = event.json()?;
         let mut body = fields(value)?;
         let kind = match body.text("type")? {
             Some(kind) => kind,

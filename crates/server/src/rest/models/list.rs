@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use matrix_core::Scope;
-use matrix_models::registry::{self, Entry, Model, ModelRead};
+use matrix_models::registry::{self, Entry, Model, ModelRead, Snapshot};
 use matrix_models::route::Breaker;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,8 +39,43 @@ pub struct ModelView {
     pub max_output: Option<u64>,
     /// What it is known to do.
     pub capabilities: Vec<String>,
-    /// `ok`, `failing`, or `left_alone` because it failed again and again, as this process saw it.
-    pub health: String,
+    /// `ok`, `failing`, or `left_alone` because it failed again and again, as the process saw it that
+    /// answers; absent where none was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+}
+
+impl From<&Model> for ModelView {
+    fn from(model: &Model) -> Self {
+        let price = model.price.as_ref();
+        Self {
+            name: model.name.clone(),
+            version: model.version.clone(),
+            spec: serde_json::to_value(&model.spec).unwrap_or_default(),
+            price: price.map(|price| serde_json::to_value(price).unwrap_or_default()),
+            context: model.context,
+            max_output: model.max_output,
+            capabilities: model.capabilities.clone(),
+            health: None,
+        }
+    }
+}
+
+impl From<&Snapshot> for Models {
+    fn from(snapshot: &Snapshot) -> Self {
+        let models = snapshot.models().iter();
+        let routes = snapshot.names().filter_map(|(name, entry)| match entry {
+            Entry::Model(_) => None,
+            Entry::Route(route) => Some(RouteView {
+                name: name.to_owned(),
+                spec: serde_json::to_value(&route.spec).unwrap_or_default(),
+            }),
+        });
+        Self {
+            models: models.map(|model| ModelView::from(&**model)).collect(),
+            routes: routes.collect(),
+        }
+    }
 }
 
 /// A route.
@@ -64,35 +99,17 @@ pub(crate) async fn list(
     let scope = caller.scope.clone();
     let request = server.authorise(caller, ModelRead)?;
     let snapshot = registry::list_models(server.models().registry(), &request).await?;
-    let models = snapshot.models().iter();
-    let routes = snapshot.names().filter_map(|(name, entry)| match entry {
-        Entry::Model(_) => None,
-        Entry::Route(route) => Some(RouteView {
-            name: name.to_owned(),
-            spec: serde_json::to_value(&route.spec).unwrap_or_default(),
-        }),
-    });
-    Ok(Json(Models {
-        models: models.map(|model| view(&server, &scope, model)).collect(),
-        routes: routes.collect(),
-    }))
+    let mut all = Models::from(&*snapshot);
+    for (view, model) in all.models.iter_mut().zip(snapshot.models()) {
+        view.health = Some(health(&server, &scope, model).into());
+    }
+    Ok(Json(all))
 }
 
-fn view(server: &Server, scope: &Scope, model: &Model) -> ModelView {
-    let health = match server.models().board().breaker(scope, model) {
+fn health(server: &Server, scope: &Scope, model: &Model) -> &'static str {
+    match server.models().board().breaker(scope, model) {
         Breaker::Closed => "ok",
         Breaker::Failing(_) => "failing",
         Breaker::Open { .. } | Breaker::Probing { .. } => "left_alone",
-    };
-    let price = model.price.as_ref();
-    ModelView {
-        name: model.name.clone(),
-        version: model.version.clone(),
-        spec: serde_json::to_value(&model.spec).unwrap_or_default(),
-        price: price.map(|price| serde_json::to_value(price).unwrap_or_default()),
-        context: model.context,
-        max_output: model.max_output,
-        capabilities: model.capabilities.clone(),
-        health: health.into(),
     }
 }

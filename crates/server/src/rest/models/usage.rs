@@ -79,6 +79,15 @@ pub struct ModelUsageLine {
     pub cost: Money,
 }
 
+impl From<Vec<UsageLine>> for ModelUsage {
+    fn from(lines: Vec<UsageLine>) -> Self {
+        let cost = lines.iter().map(|line| line.cost.as_nanos());
+        let cost = Money::from_nanos(cost.fold(0, i64::saturating_add));
+        let lines = lines.into_iter().map(ModelUsageLine::from).collect();
+        Self { lines, cost }
+    }
+}
+
 impl From<UsageLine> for ModelUsageLine {
     fn from(line: UsageLine) -> Self {
         Self {
@@ -122,8 +131,5 @@ pub(crate) async fn usage(
     };
     let request = server.authorise(caller, action)?;
     let lines = ledger::usage(server.models().ledger(), &request).await?;
-    let cost = lines.iter().map(|line| line.cost.as_nanos());
-    let cost = Money::from_nanos(cost.fold(0, i64::saturating_add));
-    let lines = lines.into_iter().map(ModelUsageLine::from).collect();
-    Ok(Json(ModelUsage { lines, cost }))
+    Ok(Json(lines.into()))
 }
