@@ -18,6 +18,7 @@ pub mod id;
 pub mod meter;
 pub mod money;
 pub mod problem;
+pub mod recent;
 pub mod system;
 pub mod time;
 
@@ -28,4 +29,5 @@ pub use digest::Digest;
 pub use id::RunId;
 pub use money::Money;
 pub use problem::{Code, Problem};
+pub use recent::Recent;
 pub use time::Timestamp;

@@ -12,6 +12,7 @@
 //! overdrawn by more than one call per process costs beyond what was reserved for it; keys are
 //! references and are read at the last moment.
 
+pub mod admission;
 pub mod budget;
 pub mod chat;
 pub mod delta;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod estimate;
 pub mod gateway;
 pub mod ledger;
+pub mod neighbours;
 pub mod price;
 pub mod provider;
 pub mod registry;
@@ -30,5 +32,5 @@ pub mod usage;
 pub mod wire;
 
 pub use error::ModelError;
-pub use gateway::{Answered, Gateway, GatewayParts, ModelUse, Receipt, Streaming};
+pub use gateway::{Answered, Cached, Gateway, GatewayParts, ModelUse, Receipt, Streaming};
 pub use registry::Registry;

@@ -25,6 +25,18 @@ impl Usage {
         self.input.saturating_add(self.output)
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+        }
+    }
+
     /// The larger of each number: providers repeat their count while they answer, and none shrinks.
     #[must_use]
     pub fn max(self, other: Self) -> Self {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_changes::workshop::Workshop;
-use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Timestamp};
+use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Digest, Recent, Timestamp};
 use matrix_engine::schedule::Starter;
 use matrix_engine::{Engine, Events};
 use matrix_identity::Accounts;
 use matrix_models::Gateway;
-use matrix_store::{Blobs, Database};
+use matrix_models::admission::REMEMBERED;
+use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -124,6 +125,7 @@ struct Shared {
     metrics: Metrics,
     health: HealthBoard,
     streams: Arc<Semaphore>,
+    askers: Recent<Digest, Caller>,
     started: Duration,
     started_at: Timestamp,
 }
@@ -141,9 +143,11 @@ impl Server {
     pub fn new(rooms: Rooms, host: HostFacts, limits: Limits) -> Self {
         let clock = rooms.engine.clock();
         let (started, started_at) = (clock.monotonic(), clock.now());
+        let askers = Recent::new(Arc::clone(clock), REMEMBERED);
         Self {
             shared: Arc::new(Shared {
                 streams: Arc::new(Semaphore::new(limits.streams)),
+                askers,
                 rooms,
                 host,
                 limits,
@@ -186,6 +190,20 @@ impl Server {
 
     pub(crate) fn accounts(&self) -> &Accounts {
         &self.shared.rooms.accounts
+    }
+
+    /// Whose token this is, of a client that asks models: it does so many times a second, so that a token
+    /// which was taken away may serve it a moment longer.
+    pub(crate) fn asker(&self, token: &str) -> Result<Option<Caller>, StoreError> {
+        let digest = Digest::of(token);
+        if let Some(caller) = self.shared.askers.get(&digest) {
+            return Ok(Some(caller));
+        }
+        let caller = self.accounts().authenticate(token)?;
+        if let Some(caller) = &caller {
+            self.shared.askers.put(digest, caller.clone());
+        }
+        Ok(caller)
     }
 
     pub(crate) fn owner(&self) -> &Caller {

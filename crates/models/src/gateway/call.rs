@@ -6,10 +6,11 @@ use std::time::Duration;
 use matrix_core::{Authorised, Caller, Money};
 use matrix_store::tables::budgets::Amount;
 
-use super::cache::{Hit, Place};
+use super::cache::{Hit, Rule};
 use super::meters::Outcome;
 use super::plan::Needs;
-use super::{Answered, Gateway, ModelUse, Receipt};
+use super::recall::Recalled;
+use super::{Answered, Cached, Gateway, ModelUse, Receipt};
 use crate::budget::{Labels, Reservation};
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::embed::{EmbedAnswer, EmbedRequest};
@@ -18,7 +19,7 @@ use crate::estimate;
 use crate::ledger::Ending;
 use crate::price::Price;
 use crate::provider::{Dropped, ProviderError, Reason};
-use crate::registry::{Entry, Model, Task};
+use crate::registry::{Model, Task};
 use crate::rerank::{RerankAnswer, RerankRequest};
 use crate::route::Attempt;
 use crate::usage::Usage;
@@ -158,7 +159,10 @@ pub(super) struct Trying {
     pub(super) passed: Vec<String>,
     last: Option<ModelError>,
     retry_after: Option<Duration>,
-    pub(super) keeps: Option<Duration>,
+    /// Whether and how its answer is kept.
+    pub(super) keeps: Option<Rule>,
+    /// What was paid before a model was asked.
+    pub(super) aside: Money,
     /// What is not handed on to any provider.
     pub(super) withheld: Dropped,
 }
@@ -179,6 +183,16 @@ impl Trying {
         self.passed.push(why);
         self.last = Some(error);
         Ok(())
+    }
+
+    /// The receipt of an answer that was kept, in place of this call.
+    pub(super) fn recalled(&mut self, receipt: Receipt) -> Receipt {
+        Receipt {
+            cost: self.aside,
+            dropped: std::mem::take(&mut self.withheld),
+            passed: std::mem::take(&mut self.passed),
+            ..receipt
+        }
     }
 
     /// All were tried.
@@ -205,55 +219,29 @@ impl Gateway {
         let needs = Needs::of_chat(&chat);
         let mut trying = self.trying(request, &needs).await?;
         trying.withheld = withheld;
-        let (scope, name) = (&request.caller().scope, &request.action().model);
-        let tags = &request.action().tags;
-        let Some(place) = Place::of((scope, name, tags), &chat, trying.keeps) else {
+        let Some(place) = Self::place(request, &chat, &trying) else {
             return Box::pin(self.attempt(request, chat, (needs, trying))).await;
         };
-        let cache = &self.shared.cache;
-        let flight = cache.flight(place);
+        let flight = self.shared.cache.flight(place);
         // The first one asks; the others wait for it once, and ask for themselves where it has left
         // nothing to keep.
         let turn = flight.try_lock();
         if turn.is_err() {
             drop(flight.lock().await);
         }
-        if let Some(hit) = cache.get(place)
-            && let Some(receipt) = self.remembered(request, &hit).await?
-        {
-            let receipt = Receipt {
-                dropped: trying.withheld,
-                ..receipt
-            };
-            let answer = hit.answer;
-            return Ok(Answered { answer, receipt });
+        match self.recall(request, (place, &chat), &mut trying).await? {
+            Recalled::Hit(Hit { answer, .. }, receipt) => Ok(Answered {
+                answer,
+                receipt: *receipt,
+            }),
+            Recalled::Miss(keeping) => {
+                let attempt = self.attempt(request, chat, (needs, trying));
+                let answered = Box::pin(attempt).await?;
+                self.keep(&keeping, &answered.answer, &answered.receipt.model);
+                drop(turn);
+                Ok(answered)
+            }
         }
-        let answered = Box::pin(self.attempt(request, chat, (needs, trying))).await?;
-        cache.put(place, &answered.answer, &answered.receipt.model);
-        drop(turn);
-        Ok(answered)
-    }
-
-    /// Notes that an answer was given again, which costs nothing; nothing if its model is gone.
-    pub(super) async fn remembered(
-        &self,
-        request: &Authorised<ModelUse>,
-        hit: &Hit,
-    ) -> Result<Option<Receipt>, ModelError> {
-        let caller = request.caller();
-        let snapshot = self.shared.registry.snapshot(&caller.scope).await?;
-        let Some(Entry::Model(model)) = snapshot.get(&hit.model) else {
-            return Ok(None);
-        };
-        let who = (caller, &request.action().labels);
-        let nothing = (&Usage::default(), Money::ZERO);
-        self.shared.ledger.note(who, model, nothing, Ending::Cached);
-        self.meter(model, Outcome::Cached, Duration::ZERO);
-        let usage = hit.answer.usage.unwrap_or_default();
-        Ok(Some(Receipt {
-            cached: true,
-            ..receipt(model, usage, Ending::Cached, Money::ZERO, Vec::new())
-        }))
     }
 
     async fn attempt(
@@ -271,7 +259,9 @@ impl Gateway {
                 Ok((answer, mut dropped)) => {
                     dropped.extend(trying.withheld);
                     charge.answered(Outcome::Answered);
-                    return Ok(receive(&mut charge, answer, dropped, trying.passed));
+                    let mut answered = receive(&mut charge, answer, dropped, trying.passed);
+                    answered.receipt.cost = sum(answered.receipt.cost, trying.aside);
+                    return Ok(answered);
                 }
                 Err(error) => {
                     charge.fail(&error);
@@ -295,7 +285,8 @@ impl Gateway {
             };
             embed.model.clone_from(&charge.model.spec.model);
             let model = Arc::clone(&charge.model);
-            match self.shared.providers.of(&model).embed(&model, &embed).await {
+            let (scope, gather) = (&request.caller().scope, &self.shared.gather);
+            match gather.embed(scope, &model, embed.clone()).await {
                 Ok(answer) => {
                     charge.answered(Outcome::Answered);
                     let (usage, ending) = counted(answer.usage, needs.input);
@@ -362,6 +353,7 @@ impl Gateway {
             retry_after: None,
             keeps: plan.keeps,
             withheld: Dropped::new(),
+            aside: Money::ZERO,
         })
     }
 
@@ -455,6 +447,11 @@ impl Gateway {
     }
 }
 
+/// Two costs together.
+pub(super) fn sum(one: Money, other: Money) -> Money {
+    Money::from_nanos(one.as_nanos().saturating_add(other.as_nanos()))
+}
+
 /// How long to wait before the same model is asked again; nothing where that does not help.
 pub(super) fn wait(error: &ProviderError) -> Option<Duration> {
     match error.reason {
@@ -522,7 +519,7 @@ pub(super) fn receipt(
         provider: model.spec.provider.kind.as_str(),
         usage,
         estimated: ending == Ending::Estimated,
-        cached: false,
+        cached: Cached::No,
         cost,
         dropped: Vec::new(),
         passed,

@@ -102,12 +102,7 @@ impl Meters {
         let key = (model.name.clone(), model.spec.provider.kind.as_str());
         let mut all = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let paid = all.entry(key).or_default();
-        let sum = &mut paid.usage;
-        sum.input = sum.input.saturating_add(usage.input);
-        sum.output = sum.output.saturating_add(usage.output);
-        sum.cache_read = sum.cache_read.saturating_add(usage.cache_read);
-        sum.cache_write = sum.cache_write.saturating_add(usage.cache_write);
-        sum.reasoning = sum.reasoning.saturating_add(usage.reasoning);
+        paid.usage = paid.usage.plus(*usage);
         let nanos = paid.cost.as_nanos().saturating_add(cost.as_nanos());
         paid.cost = Money::from_nanos(nanos);
     }

@@ -7,8 +7,10 @@
 
 mod cache;
 mod call;
+mod gather;
 mod meters;
 mod plan;
+mod recall;
 mod stream;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use self::meters::{CallMeter, Meters, Outcome, Paid};
 pub use self::stream::Streaming;
+use crate::admission::Remembered;
 use crate::budget::{Labels, Purses};
 use crate::chat::ChatAnswer;
 use crate::ledger::Ledger;
@@ -73,10 +76,11 @@ impl std::fmt::Debug for Gateway {
 
 struct Shared {
     registry: Registry,
-    authorizer: Arc<dyn Authorizer>,
+    authorizer: Remembered,
     purses: Purses,
     ledger: Ledger,
     providers: Providers,
+    gather: gather::Gather,
     board: Board,
     meters: Meters,
     cache: cache::Cache,
@@ -110,6 +114,29 @@ pub struct Answered {
     pub receipt: Receipt,
 }
 
+/// Whether an answer was kept from an earlier call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cached {
+    /// It is new.
+    #[default]
+    No,
+    /// The same was asked.
+    Same,
+    /// What was asked was alike.
+    Similar,
+}
+
+impl Cached {
+    /// Its word, if it was kept.
+    pub const fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::No => None,
+            Self::Same => Some("hit"),
+            Self::Similar => Some("similar"),
+        }
+    }
+}
+
 /// Who answered, and for how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
@@ -121,8 +148,8 @@ pub struct Receipt {
     pub usage: Usage,
     /// Whether it was estimated.
     pub estimated: bool,
-    /// Whether the answer was kept from an earlier call; it costs nothing then.
-    pub cached: bool,
+    /// Whether the answer was kept from an earlier call; it costs nothing then, but for looking.
+    pub cached: Cached,
     /// What it cost.
     pub cost: Money,
     /// What was asked and could not be said to the provider.
@@ -146,9 +173,10 @@ impl Gateway {
         Self {
             shared: Arc::new(Shared {
                 registry,
-                authorizer,
+                authorizer: Remembered::new(authorizer, Arc::clone(&clock)),
                 purses: Purses::new(database.clone(), Arc::clone(&clock), holder),
                 ledger: Ledger::new(database, Arc::clone(&clock)),
+                gather: gather::Gather::new(providers.clone()),
                 providers,
                 cache: cache::Cache::new(Arc::clone(&clock)),
                 board: Board::new(clock),
@@ -156,6 +184,11 @@ impl Gateway {
                 entropy,
             }),
         }
+    }
+
+    /// Who decides who may ask which model; what it allowed it remembers for a moment.
+    pub fn authorizer(&self) -> &dyn Authorizer {
+        &self.shared.authorizer
     }
 
     /// Which models there are.

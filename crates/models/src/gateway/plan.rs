@@ -1,10 +1,10 @@
 //! Which models a call may ask, in which order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use matrix_core::{Action, Caller, Entropy};
+use matrix_core::{Action, Authorizer, Caller, Entropy};
 
+use super::cache::Rule;
 use super::{Gateway, ModelUse};
 use crate::chat::{ChatRequest, Part};
 use crate::error::ModelError;
@@ -22,8 +22,8 @@ pub(super) struct Plan {
     pub(super) models: Vec<Arc<Model>>,
     /// Why others are not among them.
     pub(super) passed: Vec<String>,
-    /// For how long the answer is kept for the same question.
-    pub(super) keeps: Option<Duration>,
+    /// Whether and how the answer is kept.
+    pub(super) keeps: Option<Rule>,
 }
 
 /// What a call needs.
@@ -116,7 +116,7 @@ impl Gateway {
                 let all = targets.collect();
                 let plan = self.arrange(caller, (all, spec.strategy, fallbacks), needs);
                 Ok(Plan {
-                    keeps: spec.cache_seconds.map(Duration::from_secs),
+                    keeps: Rule::of(spec),
                     ..plan.ok_or_else(none)?
                 })
             }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::{Stream, StreamExt};
-use matrix_core::Authorised;
+use matrix_core::{Authorised, Money};
 
-use super::cache::{Hit, Place};
-use super::call::{Charge, counted, receipt, wait, withhold};
+use super::cache::Hit;
+use super::call::{Charge, counted, receipt, sum, wait, withhold};
 use super::meters::Outcome;
 use super::plan::Needs;
-use super::{Gateway, ModelUse, Receipt};
+use super::recall::{Keeping, Recalled};
+use super::{Cached, Gateway, ModelUse, Receipt};
 use crate::chat::ChatRequest;
 use crate::delta::{Assembler, Delta, deltas};
 use crate::error::ModelError;
@@ -41,7 +42,9 @@ pub struct Streaming {
     model: String,
     provider: &'static str,
     /// Where the answer is kept when it is whole.
-    keep: Option<(Gateway, Place)>,
+    keep: Option<(Gateway, Keeping)>,
+    /// What was paid before the model was asked.
+    aside: Money,
     /// What is known of an answer that was kept from an earlier call.
     again: Option<Receipt>,
 }
@@ -65,17 +68,12 @@ impl Gateway {
         let needs = Needs::of_chat(&chat);
         let mut trying = self.trying(request, &needs).await?;
         trying.withheld = withheld;
-        let (scope, name) = (&request.caller().scope, &request.action().model);
-        let tags = &request.action().tags;
-        let place = Place::of((scope, name, tags), &chat, trying.keeps);
-        if let Some(hit) = place.and_then(|place| self.shared.cache.get(place))
-            && let Some(receipt) = self.remembered(request, &hit).await?
-        {
-            let receipt = Receipt {
-                dropped: trying.withheld,
-                ..receipt
-            };
-            return Ok(Streaming::again(&hit, receipt));
+        let mut keep = None;
+        if let Some(place) = Self::place(request, &chat, &trying) {
+            match self.recall(request, (place, &chat), &mut trying).await? {
+                Recalled::Hit(hit, receipt) => return Ok(Streaming::again(&hit, *receipt)),
+                Recalled::Miss(keeping) => keep = Some((self.clone(), keeping)),
+            }
         }
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
@@ -104,7 +102,8 @@ impl Gateway {
                         assembler,
                         dropped,
                         passed: trying.passed,
-                        keep: place.map(|place| (self.clone(), place)),
+                        keep,
+                        aside: trying.aside,
                         again: None,
                     });
                 }
@@ -163,13 +162,15 @@ impl Streaming {
             model: receipt.model.clone(),
             provider: receipt.provider,
             keep: None,
+            aside: Money::ZERO,
             again: Some(receipt),
         }
     }
 
     /// Whether the answer was kept from an earlier call.
-    pub fn cached(&self) -> bool {
-        self.again.is_some()
+    pub fn cached(&self) -> Cached {
+        let again = self.again.as_ref();
+        again.map_or(Cached::No, |receipt| receipt.cached)
     }
 
     /// The model, by its name and version here.
@@ -211,10 +212,10 @@ impl Streaming {
             last.insert(end, Delta::Usage(usage));
         }
         self.settled = Some((usage, ending));
-        if let Some((gateway, place)) = self.keep.take() {
+        if let Some((gateway, keeping)) = self.keep.take() {
             let mut answer = std::mem::take(&mut self.assembler).finish();
             answer.usage = Some(usage);
-            gateway.shared.cache.put(place, &answer, &self.model);
+            gateway.keep(&keeping, &answer, &self.model);
         }
         if let Some(mut charge) = self.charge.take() {
             charge.answered(Outcome::Answered);
@@ -261,10 +262,11 @@ impl Streaming {
         let model = model.ok_or_else(|| ModelError::NoModel(self.model.clone()))?;
         let (usage, ending) = self.settled.unwrap_or_else(|| self.used());
         let cost = model.price.as_ref().map(|price| price.cost(&usage));
+        let cost = sum(cost.unwrap_or_default(), self.aside);
         let passed = std::mem::take(&mut self.passed);
         let receipt = Receipt {
             dropped: std::mem::take(&mut self.dropped),
-            ..receipt(&model, usage, ending, cost.unwrap_or_default(), passed)
+            ..receipt(&model, usage, ending, cost, passed)
         };
         Ok((answer, receipt))
     }

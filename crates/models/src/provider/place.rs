@@ -54,6 +54,7 @@ pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError
                 .max_output
                 .unwrap_or(estimate::ANSWER)
                 .min(estimate::ANSWER),
+            marks: model.spec.prompt_cache,
         }),
         (ProviderKind::Ollama, _) => Box::new(Ollama),
         (kind, _) => return Err(no_chat(kind)),

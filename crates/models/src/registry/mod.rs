@@ -13,6 +13,6 @@ pub use service::{
 };
 pub use spec::{
     Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderKind, ProviderSpec, RouteSpec,
-    Strategy, Target, Task,
+    Similar, Strategy, Target, Task,
 };
 pub use state::{Entry, Model, Registry, Route, Snapshot};

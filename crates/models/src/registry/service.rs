@@ -80,14 +80,20 @@ pub async fn add_route(
 ) -> Result<Named, ModelError> {
     spec.check()?;
     let snapshot = registry.snapshot(&request.caller().scope).await?;
-    for target in &spec.targets {
-        match snapshot.get(&target.model) {
+    let targets = spec
+        .targets
+        .iter()
+        .map(|target| ("targets.model", &target.model));
+    let similar = spec.cache_similar.iter();
+    let similar = similar.map(|similar| ("cache_similar.model", &similar.model));
+    for (field, model) in targets.chain(similar) {
+        match snapshot.get(model) {
             Some(super::Entry::Model(_)) => {}
             Some(super::Entry::Route(_)) => {
-                let why = format!("`{}` is a route itself", target.model);
-                return Err(InvalidSpec::new("targets.model", why).into());
+                let why = format!("`{model}` is a route itself");
+                return Err(InvalidSpec::new(field, why).into());
             }
-            None => return Err(ModelError::NoModel(target.model.clone())),
+            None => return Err(ModelError::NoModel(model.clone())),
         }
     }
     let text = serde_json::to_string(spec).map_err(StoreError::corrupt)?;

@@ -14,6 +14,9 @@ const NAME_MAX: usize = 128;
 /// The longest that an answer is kept.
 const CACHE_SECONDS_MAX: u64 = 86_400;
 
+/// The least likeness of questions that get the same answer.
+const SIMILAR_MIN: f64 = 0.7;
+
 /// The most targets of a route.
 const TARGETS_MAX: usize = 64;
 
@@ -65,6 +68,10 @@ pub struct ModelSpec {
     /// What its key allows.
     #[serde(default, skip_serializing_if = "KeyLimits::is_empty")]
     pub limits: KeyLimits,
+    /// Whether the provider's cache is told where a conversation will be read again, where the provider
+    /// wants to be told and the asker did not.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub prompt_cache: bool,
     /// How long an answer may take to begin, and each piece of it to follow, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -299,6 +306,22 @@ pub struct RouteSpec {
     /// For how long an answer is kept for the same question, in seconds; nothing keeps none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_seconds: Option<u64>,
+    /// Whether turns with tools are kept, too: only where tools do not change the world.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cache_tools: bool,
+    /// Whether a question that is worded differently gets the same answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_similar: Option<Similar>,
+}
+
+/// Which questions are as good as the same: all but the last words are the same, and those are alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Similar {
+    /// The model that turns the words into vectors.
+    pub model: String,
+    /// The least cosine of their vectors; what it means depends on that model.
+    pub at_least: f64,
 }
 
 /// A model that a route may choose.
@@ -313,6 +336,10 @@ pub struct Target {
     /// Only for calls with one of these tags; nothing is for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {
@@ -408,6 +435,19 @@ impl ModelSpec {
             .map(|url| url.trim_end_matches('/').to_owned())
     }
 
+    /// How many texts it turns into vectors in one request, as its provider says.
+    pub fn texts_max(&self) -> usize {
+        match self.provider.kind {
+            ProviderKind::Openai | ProviderKind::Azure => 2_048,
+            ProviderKind::Vertex if self.model.contains("gemini") => 1,
+            ProviderKind::Vertex => 50,
+            ProviderKind::Gemini => 100,
+            ProviderKind::HuggingFace => 32,
+            // Cohere's; the others do not say.
+            _ => 96,
+        }
+    }
+
     /// Whether its provider may be at a private address: it was said, or it is `Ollama` at home.
     pub fn is_private(&self) -> bool {
         let at_home =
@@ -432,6 +472,17 @@ impl RouteSpec {
         {
             let why = format!("must be {CACHE_SECONDS_MAX} at most, which is a day");
             return Err(InvalidSpec::new("cache_seconds", why));
+        }
+        if self.cache_seconds.is_none() && (self.cache_tools || self.cache_similar.is_some()) {
+            let why = "must say for how long answers are kept";
+            return Err(InvalidSpec::new("cache_seconds", why));
+        }
+        if let Some(similar) = &self.cache_similar {
+            check_name("cache_similar.model", &similar.model)?;
+            if !(SIMILAR_MIN..=1.0).contains(&similar.at_least) {
+                let why = format!("must be {SIMILAR_MIN} to 1");
+                return Err(InvalidSpec::new("cache_similar.at_least", why));
+            }
         }
         if self.targets.iter().all(|target| target.weight == 0) {
             return Err(InvalidSpec::new("targets.weight", "must not be 0 for all"));

@@ -17,7 +17,10 @@ use matrix_models::wire::sse::{Event, Parser};
 use matrix_models::wire::{ClientWire, Complaint, Delivery, ProviderWire, WireError};
 use serde_json::{Value, json};
 
-const WIRE: Anthropic = Anthropic { max_tokens: 4096 };
+const WIRE: Anthropic = Anthropic {
+    max_tokens: 4096,
+    marks: false,
+};
 const ANSWERS: [&str; 6] = ["text", "tools", "thinking", "search", "stopped", "refused"];
 
 fn file(name: &str) -> String {

@@ -9,6 +9,7 @@
 
 mod budgets;
 mod cache;
+mod embeds;
 mod faults;
 mod matrix;
 mod rights;

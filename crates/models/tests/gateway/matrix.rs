@@ -23,7 +23,10 @@ use crate::upstream::{self, Upstream};
 const OPENAI: OpenaiChat = OpenaiChat {
     dialect: Dialect::Compatible,
 };
-const ANTHROPIC: Anthropic = Anthropic { max_tokens: 4096 };
+const ANTHROPIC: Anthropic = Anthropic {
+    max_tokens: 4096,
+    marks: false,
+};
 
 /// A protocol, from the side of a client: how it asks, and how it reads what it is told.
 struct Client {

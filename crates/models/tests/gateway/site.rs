@@ -125,6 +125,7 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             ..Price::default()
         }),
         limits: KeyLimits::default(),
+        prompt_cache: true,
         timeout_ms: None,
     }
 }
@@ -208,6 +209,8 @@ impl Site {
             strategy: matrix_models::registry::Strategy::Ordered,
             fallbacks: None,
             cache_seconds: None,
+            cache_tools: false,
+            cache_similar: None,
         };
         let add = allowed(ModelAdd {
             name: name.into(),

@@ -25,6 +25,8 @@ pub(crate) enum Step {
     Gate(Arc<Semaphore>),
     /// Nothing is done until the asker hangs up.
     Silence,
+    /// What is done depends on what was asked.
+    Answer(fn(&Value) -> Reply),
 }
 
 /// What is answered to one request; then the connection is closed.
@@ -146,12 +148,18 @@ async fn serve(
     };
     let reply = {
         let mut script = script.lock().unwrap();
-        script.asked.push(asked);
+        script.asked.push(asked.clone());
         let next = script.replies.pop_front();
         next.or_else(|| script.always.clone())
     };
-    for step in reply.unwrap_or_else(|| status(501, "", "{}")) {
+    let reply = reply.unwrap_or_else(|| status(501, "", "{}"));
+    let steps = reply.into_iter().flat_map(|step| match step {
+        Step::Answer(answer) => answer(&asked.body),
+        step => vec![step],
+    });
+    for step in steps {
         match step {
+            Step::Answer(_) => panic!("an answer that is answered by another one"),
             Step::Send(bytes) => stream.write_all(&bytes).await?,
             Step::Drip(bytes, pause) => {
                 for byte in bytes {

@@ -230,18 +230,22 @@ fn admit(server: &Server, door: &Door, request: &Request) -> Result<Option<Calle
     if OPEN.contains(&request.uri().path()) {
         return Ok(None);
     }
+    let asks = v1::is_ours(request.uri().path());
     let bearing = one(request.headers(), header::AUTHORIZATION.as_str());
     let bearing = bearing.ok().flatten().and_then(bearer);
     let token = match bearing {
         Some(token) => Some(token),
         // As clients of Anthropic's protocol say who they are.
-        None if v1::is_ours(request.uri().path()) => {
-            one(request.headers(), "x-api-key").ok().flatten()
-        }
+        None if asks => one(request.headers(), "x-api-key").ok().flatten(),
         None => None,
     };
     let token = token.ok_or_else(|| Failure::from(sign_in_required()))?;
-    match server.accounts().authenticate(token)? {
+    let caller = if asks {
+        server.asker(token)?
+    } else {
+        server.accounts().authenticate(token)?
+    };
+    match caller {
         Some(caller) => Ok(Some(caller)),
         None => Err(sign_in_required().into()),
     }

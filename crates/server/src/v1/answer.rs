@@ -86,8 +86,8 @@ pub(super) fn label(headers: &mut HeaderMap, receipt: &Receipt) {
     set(headers, "x-matrix-model", &receipt.model);
     set(headers, "x-matrix-provider", receipt.provider);
     set(headers, "x-matrix-cost", &receipt.cost.to_string());
-    if receipt.cached {
-        set(headers, "x-matrix-cache", "hit");
+    if let Some(word) = receipt.cached.as_str() {
+        set(headers, "x-matrix-cache", word);
     }
     about(headers, &receipt.dropped, &receipt.passed);
 }
@@ -136,8 +136,8 @@ fn streamed(
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     set(&mut headers, "x-matrix-model", streaming.model());
     set(&mut headers, "x-matrix-provider", streaming.provider());
-    if streaming.cached() {
-        set(&mut headers, "x-matrix-cache", "hit");
+    if let Some(word) = streaming.cached().as_str() {
+        set(&mut headers, "x-matrix-cache", word);
     }
     about(&mut headers, streaming.dropped(), streaming.passed());
     let outgoing = Outgoing {

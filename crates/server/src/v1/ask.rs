@@ -51,7 +51,7 @@ pub(super) fn may(
         tags: tags(headers),
     };
     Ok(Authorised::obtain(
-        server.authorizer(),
+        server.models().authorizer(),
         caller.clone(),
         action,
     )?)

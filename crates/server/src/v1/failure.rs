@@ -13,7 +13,10 @@ use serde_json::Value;
 use super::PREFIX;
 
 /// `Anthropic`'s protocol, for clients.
-pub(super) const ANTHROPIC: Anthropic = Anthropic { max_tokens: 4_096 };
+pub(super) const ANTHROPIC: Anthropic = Anthropic {
+    max_tokens: 4_096,
+    marks: false,
+};
 
 /// `OpenAI`'s chat completions, for clients.
 pub(super) const OPENAI: OpenaiChat = OpenaiChat {

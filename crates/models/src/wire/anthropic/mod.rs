@@ -9,6 +9,7 @@
 
 mod answer;
 mod block;
+mod marks;
 mod message;
 mod model;
 mod proof;
@@ -36,11 +37,14 @@ pub struct Anthropic {
     /// The most tokens of an answer, where the asker did not say: the provider must be told a
     /// number. Thoughts come on top.
     pub max_tokens: u64,
+    /// Whether the provider's cache is told where to break, where the asker did not say.
+    pub marks: bool,
 }
 
 impl ProviderWire for Anthropic {
     fn encode(&self, request: &ChatRequest, stream: bool) -> Result<Encoded, WireError> {
-        request::encode(self.max_tokens, request, stream)
+        let marked = self.marks.then(|| marks::placed(request)).flatten();
+        request::encode(self.max_tokens, marked.as_ref().unwrap_or(request), stream)
     }
 
     fn decode(&self, body: Value) -> Result<ChatAnswer, WireError> {
