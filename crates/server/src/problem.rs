@@ -39,6 +39,8 @@ pub const NOT_LOOPBACK: Code = Code::new("HTTP-0013", 400, 2, "address is not lo
 pub const CANNOT_LISTEN: Code = Code::new("HTTP-0014", 503, 1, "cannot listen");
 /// The process at the other end of the socket cannot be talked to.
 pub const UNREACHABLE: Code = Code::new("HTTP-0015", 503, 1, "host cannot be reached");
+/// As much is being read as this server reads at once.
+pub const TOO_MUCH: Code = Code::new("HTTP-0016", 503, 1, "too much at once");
 
 /// A failed request.
 #[derive(Debug, Clone)]

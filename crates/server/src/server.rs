@@ -84,6 +84,10 @@ pub struct Limits {
     pub model: Duration,
     /// The most bytes in a conversation with a model, pictures included.
     pub model_bytes: usize,
+    /// The most bytes of all conversations that are being read, together; more are refused.
+    pub models_bytes: usize,
+    /// How long a client may read nothing of an answer that is being written for it.
+    pub stall: Duration,
     /// The most connections of one listener at once; more wait to be accepted.
     pub connections: usize,
     /// The most event streams at once; more are refused.
@@ -104,6 +108,8 @@ impl Default for Limits {
             body_bytes: 2 * 1024 * 1024,
             model: Duration::from_mins(61),
             model_bytes: 64 * 1024 * 1024,
+            models_bytes: 512 * 1024 * 1024,
+            stall: Duration::from_mins(2),
             connections: 512,
             streams: 128,
             heartbeat: Duration::from_secs(15),
@@ -126,6 +132,8 @@ struct Shared {
     health: HealthBoard,
     streams: Arc<Semaphore>,
     askers: Recent<Digest, Caller>,
+    /// What conversations that are being read may still hold, in KiB.
+    reading: Arc<Semaphore>,
     started: Duration,
     started_at: Timestamp,
 }
@@ -148,6 +156,7 @@ impl Server {
             shared: Arc::new(Shared {
                 streams: Arc::new(Semaphore::new(limits.streams)),
                 askers,
+                reading: Arc::new(Semaphore::new(limits.models_bytes / 1024)),
                 rooms,
                 host,
                 limits,
@@ -236,6 +245,11 @@ impl Server {
 
     pub(crate) fn streams(&self) -> &Arc<Semaphore> {
         &self.shared.streams
+    }
+
+    /// What conversations that are being read may still hold, in KiB.
+    pub(crate) fn reading(&self) -> &Semaphore {
+        &self.shared.reading
     }
 
     pub(crate) fn started_at(&self) -> Timestamp {

@@ -1,14 +1,16 @@
 //! Which models a caller may ask that did not name one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use matrix_core::{Action, Authorizer, Caller, Denied};
+use matrix_core::{Action, Authorised, Authorizer, Caller, Denied};
 use matrix_models::chat::{ChatRequest, Protocol};
 use matrix_models::registry::{Api, ProviderKind, Task};
 use matrix_models::{ModelError, ModelUse};
 use serde_json::{Value, json};
 
-use crate::site::{Site, asking, question, spec};
+use crate::site::{Site, asking, caller, question, spec};
 use crate::transcripts::{self, Has};
 use crate::upstream::{Upstream, whole};
 
@@ -96,4 +98,48 @@ fn policies_see_a_model_by_its_name_whatever_version_is_asked() {
     };
     assert_eq!(named("dear@2").facts(), json!({ "model": "dear" }));
     assert_eq!(named("dear").facts(), json!({ "model": "dear" }));
+}
+
+/// Allows what it is told to, and counts how often it is asked.
+#[derive(Default)]
+struct Counting {
+    asked: AtomicUsize,
+    refuses: AtomicBool,
+}
+
+impl Authorizer for Counting {
+    fn decide(&self, caller: &Caller, action: &'static str, _: &Value) -> Result<(), Denied> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if !self.refuses.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(Denied {
+            caller: caller.principal.to_string(),
+            action,
+            reason: "not any more".into(),
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_allowed_is_remembered_for_a_second_and_a_refusal_never() {
+    let site = Site::new().await;
+    let rules = Arc::new(Counting::default());
+    let gateway = site.judged("two", rules.clone());
+    let may = |model: &str| {
+        let named = ModelUse {
+            model: model.into(),
+            ..ModelUse::default()
+        };
+        Authorised::obtain(gateway.authorizer(), caller(), named).is_ok()
+    };
+    assert!(may("m") && may("m") && may("n"));
+    assert_eq!(rules.asked.load(Ordering::SeqCst), 2);
+    rules.refuses.store(true, Ordering::SeqCst);
+    site.clock.advance(Duration::from_millis(999));
+    assert!(may("m") && !may("o"));
+    site.clock.advance(Duration::from_millis(1));
+    assert!(!may("m"));
+    rules.refuses.store(false, Ordering::SeqCst);
+    assert!(may("m") && may("o"));
 }

@@ -4,11 +4,12 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use matrix_core::Problem;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::problem::{Failure, MEDIA_TYPE, TOO_LARGE};
+use crate::problem::{Failure, MEDIA_TYPE, TOO_LARGE, TOO_MUCH};
 use crate::server::Server;
 
 /// A JSON body. An empty body stands for the empty object, so that a verb without arguments needs
@@ -20,16 +21,20 @@ impl<T: DeserializeOwned> FromRequest<Server> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, server: &Server) -> Result<Self, Failure> {
-        json(request, server.limits().body_bytes).await.map(Self)
+        json(request, server.limits().body_bytes, None)
+            .await
+            .map(Self)
     }
 }
 
-/// Reads a body of JSON of so many bytes at most.
+/// Reads a body of JSON of so many bytes at most. With a `budget`, in KiB, it is refused where others that
+/// are being read leave too little of it.
 pub(crate) async fn json<T: DeserializeOwned>(
     request: Request,
     limit: usize,
+    budget: Option<&Semaphore>,
 ) -> Result<T, Failure> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let too_large = || {
         let detail = format!("a body may have at most {limit} bytes");
         Failure::from(Problem::new(TOO_LARGE, detail))
@@ -37,11 +42,21 @@ pub(crate) async fn json<T: DeserializeOwned>(
     if declared_length(&parts.headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    let bytes = match Limited::new(body, limit).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Err(_) => return Err(Failure::malformed("the body ended early")),
-    };
+    let mut bytes = Vec::new();
+    let mut taken = budget.map(|budget| (budget, None));
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Err(Failure::malformed("the body ended early"));
+        };
+        let piece = frame.into_data().unwrap_or_default();
+        if bytes.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        if let Some((budget, taken)) = &mut taken {
+            take(budget, taken, (bytes.len() + piece.len()).div_ceil(1024))?;
+        }
+        bytes.extend_from_slice(&piece);
+    }
     if !bytes.is_empty() && !is_json(&parts.headers) {
         return Err(Problem::new(MEDIA_TYPE, "the body is not declared as JSON")
             .help("send the header `Content-Type: application/json`")
@@ -50,6 +65,25 @@ pub(crate) async fn json<T: DeserializeOwned>(
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     serde_json::from_slice(text)
         .map_err(|error| Failure::malformed(format!("the body is not as expected: {error}")))
+}
+
+/// Takes so much of a budget in all.
+fn take<'a>(
+    budget: &'a Semaphore,
+    taken: &mut Option<SemaphorePermit<'a>>,
+    wanted: usize,
+) -> Result<(), Failure> {
+    let more = wanted - taken.as_ref().map_or(0, SemaphorePermit::num_permits);
+    let more = budget.try_acquire_many(u32::try_from(more).unwrap_or(u32::MAX));
+    let more = more.map_err(|_| {
+        let detail = "others send as much as this server reads at once";
+        Failure::from(Problem::new(TOO_MUCH, detail).with("retry_after_s", 1))
+    })?;
+    match taken {
+        Some(taken) => taken.merge(more),
+        None => *taken = Some(more),
+    }
+    Ok(())
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! An answer on its way to a client: as a whole, or as it is being written.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -8,6 +10,9 @@ use futures::{StreamExt, stream};
 use matrix_core::{Authorised, Caller};
 use matrix_models::wire::{Asked, ClientWire, Delivery, StreamWriter, WireError};
 use matrix_models::{Gateway, ModelError, ModelUse, Receipt, Streaming};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tracing::Instrument;
 
 use super::ask::may;
 use super::failure::failed;
@@ -48,7 +53,8 @@ where
         return whole(gateway, allowed, request, (wire, created)).await;
     }
     let streaming = gateway.stream(&allowed, request).await?;
-    Ok(streamed(streaming, wire, (created, delivery)))
+    let patience = server.limits().stall;
+    Ok(streamed(streaming, wire, (created, delivery), patience))
 }
 
 /// Lets a call end, whether or not its client waits for it: it is paid for, and its price is known
@@ -117,6 +123,9 @@ fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
+/// How many pieces of an answer wait for a client that reads slowly.
+const PIECES: usize = 16;
+
 /// A stream on its way out.
 struct Outgoing {
     streaming: Streaming,
@@ -128,6 +137,7 @@ fn streamed(
     streaming: Streaming,
     wire: &dyn ClientWire,
     (created, delivery): (u64, Delivery),
+    patience: Duration,
 ) -> Response {
     let mut headers = HeaderMap::new();
     let events = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -145,14 +155,52 @@ fn streamed(
         writer: wire.writer(created, delivery),
         over: false,
     };
-    let pieces = stream::unfold(outgoing, |mut outgoing| async move {
-        let bytes = outgoing.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(bytes), outgoing))
+    let (pieces, read) = mpsc::channel(PIECES);
+    let pumping = outgoing.pump(pieces, patience).in_current_span();
+    let pumping = tokio::spawn(pumping);
+    let body = stream::unfold((read, Some(pumping)), |(mut read, pumping)| async move {
+        if let Some(bytes) = read.recv().await {
+            return Some((Ok(bytes), (read, pumping)));
+        }
+        // A client that reads on after all must not take what it has for the whole.
+        match pumping?.await {
+            Ok(Ok(())) => None,
+            Ok(Err(stalled)) => Some((Err(stalled.to_owned()), (read, None))),
+            Err(stopped) => Some((Err(stopped.to_string()), (read, None))),
+        }
     });
-    (headers, Body::from_stream(pieces)).into_response()
+    (headers, Body::from_stream(body)).into_response()
 }
 
 impl Outgoing {
+    /// Writes until the end, until the client hangs up, or until it has read nothing for too long: an
+    /// answer that nobody reads holds a connection to its provider and a place among those that its key
+    /// allows.
+    async fn pump(
+        mut self,
+        pieces: mpsc::Sender<Bytes>,
+        patience: Duration,
+    ) -> Result<(), &'static str> {
+        loop {
+            let bytes = tokio::select! {
+                bytes = self.next() => bytes,
+                () = pieces.closed() => return Ok(()),
+            };
+            let Some(bytes) = bytes else {
+                return Ok(());
+            };
+            match pieces.send_timeout(bytes, patience).await {
+                Ok(()) => {}
+                Err(SendTimeoutError::Timeout(_)) => {
+                    let why = "the client does not read its answer";
+                    tracing::warn!("{why}; it is given up");
+                    return Err(why);
+                }
+                Err(SendTimeoutError::Closed(_)) => return Ok(()),
+            }
+        }
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         let mut bytes = Vec::new();
         while bytes.is_empty() {

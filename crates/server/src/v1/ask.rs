@@ -26,7 +26,7 @@ impl FromRequest<Server> for Conversation {
 
     async fn from_request(request: Request, server: &Server) -> Result<Self, Failure> {
         let limits = server.limits();
-        let reading = json(request, limits.model_bytes);
+        let reading = json(request, limits.model_bytes, Some(server.reading()));
         match tokio::time::timeout(limits.answer, reading).await {
             Ok(read) => read.map(Self),
             Err(_) => Err(Problem::new(TIMEOUT, "the body did not come in time").into()),

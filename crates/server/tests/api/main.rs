@@ -12,6 +12,7 @@ mod bodies;
 mod doors;
 mod events;
 mod idempotency;
+mod models;
 mod openapi;
 mod otlp;
 mod rights;

@@ -1,0 +1,92 @@
+//! Conversations with models: what a client does that sends too much or reads nothing.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use matrix_server::Limits;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::site::Site;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A provider that talks until nobody listens; tells when that is.
+async fn talker() -> (String, oneshot::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(stream.read(&mut [0; 16 * 1024]).await);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let words = "word ".repeat(10_000);
+        let chunk = json!({ "id": "1", "object": "chat.completion.chunk", "model": "m",
+            "choices": [{ "index": 0, "delta": { "content": words } }] });
+        let event = format!("data: {chunk}\n\n");
+        while stream.write_all(event.as_bytes()).await.is_ok() {}
+        drop(tell.send(()));
+    });
+    (url, told)
+}
+
+async fn add(site: &Site, url: &str) {
+    let provider = json!({ "kind": "openai_compatible", "base_url": url, "private": true });
+    let model =
+        json!({ "name": "m", "model": { "provider": provider, "model": "m", "price": "free" } });
+    let added = site.client().await;
+    let _: Value = added.post("/api/v1/models", &model).await.unwrap();
+}
+
+fn question(stream: bool) -> Value {
+    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_reads_is_given_up_and_is_no_whole_one() {
+    let limits = Limits {
+        stall: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let site = Site::with(limits).await;
+    let (url, alone) = talker().await;
+    add(&site, &url).await;
+    let ask = site.ask("POST", "/v1/chat/completions").token(&site.user);
+    let response = ask.json(&question(true)).open().await;
+    assert_eq!(response.status(), 200);
+    tokio::time::timeout(PATIENCE, alone)
+        .await
+        .unwrap()
+        .unwrap();
+    // Whoever reads on after all sees that the rest is missing.
+    let rest = tokio::time::timeout(PATIENCE, response.into_body().collect());
+    assert!(rest.await.unwrap().is_err(), "it looks like a whole answer");
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conversations_that_are_too_much_together_are_refused_until_others_are_read() {
+    let limits = Limits {
+        models_bytes: 1024 * 1024,
+        ..Limits::default()
+    };
+    let site = Site::with(limits).await;
+    let mut large = question(false);
+    large["messages"][0]["content"] = "x".repeat(2 << 20).into();
+    let ask = || site.ask("POST", "/v1/chat/completions").token(&site.user);
+    let refused = ask().json(&large).send().await;
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(
+        refused.ok(503)["error"]["code"],
+        "HTTP-0016",
+        "{}",
+        refused.text()
+    );
+    // What was refused holds nothing.
+    let unknown = ask().json(&question(false)).send().await.ok(404);
+    assert_eq!(unknown["error"]["code"], "model_not_found", "{unknown}");
+    site.close().await;
+}
