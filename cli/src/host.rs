@@ -21,6 +21,7 @@ use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling, TaskFunction,
 };
 use matrix_identity::principals::Accounts;
+use matrix_models::inference::ModelLog;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
 use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server, bind_socket, serve_socket};
@@ -122,11 +123,15 @@ impl Host {
         let accounts = accounts(&database, &clock, &entropy);
         let owner = accounts.claim(&reader::user_name()).await?;
         let exporter = telling::exporter(config)?;
-        let journal = journal(environment, (&database, &blobs), &clock, &entropy)
-            .told_to(exporter.clone().map(telling::sink));
+        let sink = exporter.clone().map(telling::sink);
+        let journal =
+            journal(environment, (&database, &blobs), &clock, &entropy).told_to(sink.clone());
         let settings = settings(config, environment, layout.clone());
-        let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let authorizer = authorizer(&layout, &accounts);
+        let means = (&database, &clock, &entropy);
+        let asking = (&authorizer, sink);
+        let models = models::gateway(config, environment, means, asking, &options.worker)?;
+        let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let starters = starters(&workshop, &authorizer);
         let functions = functions(&workshop, starters.clone());
         let tenure = if shared.is_some() {
@@ -135,7 +140,6 @@ impl Host {
             Engine::new
         };
         let engine = tenure(journal, functions, options.clone());
-        let models = models::gateway(config, environment, (&engine, &authorizer), &options.worker)?;
         let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),
@@ -154,6 +158,7 @@ impl Host {
         let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
         let telling = (duty == Duty::Drive)
             .then(|| Telling::start(&engine, &events, (&layout, &authorizer), exporter));
+        let books = Books::open(models, engine.clone(), owner.clone());
         drop(alone);
         Ok(Self {
             engine,
@@ -163,7 +168,7 @@ impl Host {
             workshop,
             working,
             telling,
-            books: Books::open(models),
+            books,
             beside,
             answering,
             closing,
@@ -317,6 +322,7 @@ pub(crate) fn functions(workshop: &Workshop, starters: Starters) -> Functions {
         Arc::new(ChangeFunction::new(workshop.clone())),
         Arc::new(TaskFunction),
         Arc::new(ScheduleFunction::new(database, starters)),
+        Arc::new(ModelLog),
     ]
 }
 

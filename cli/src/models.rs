@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matrix_core::{Authorizer, Problem};
+use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem};
 use matrix_engine::Engine;
+use matrix_engine::spans::SpanSink;
 use matrix_models::error::{BAD_SPEC, NO_KEY};
+use matrix_models::inference::CallLog;
 use matrix_models::price::Catalogue;
 use matrix_models::provider::{Http, HttpOptions, Providers};
 use matrix_models::secret::Secrets;
 use matrix_models::{Gateway, GatewayParts, Registry};
+use matrix_store::Database;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -37,10 +40,10 @@ pub(crate) fn catalogue(config: &Config) -> Result<Option<Catalogue>, Problem> {
 pub(crate) fn gateway(
     config: &Config,
     environment: &Environment,
-    (engine, authorizer): (&Engine, &Arc<dyn Authorizer>),
+    (database, clock, entropy): (&Database, &Arc<dyn Clock>, &Arc<dyn Entropy>),
+    (authorizer, spans): (&Arc<dyn Authorizer>, Option<Arc<dyn SpanSink>>),
     holder: &str,
 ) -> Result<Gateway, Problem> {
-    let (database, clock) = (engine.database(), engine.clock());
     let options = HttpOptions {
         secrets: Secrets::new(environment.all().clone()),
         roots: Vec::new(),
@@ -54,29 +57,45 @@ pub(crate) fn gateway(
         authorizer: Arc::clone(authorizer),
         holder: holder.to_owned(),
         clock: Arc::clone(clock),
-        entropy: Arc::clone(engine.entropy()),
+        entropy: Arc::clone(entropy),
+        spans,
+        log: Some(CallLog::default()),
     }))
 }
 
 /// The gateway and its bookkeeper, of a process that lives for a while.
 pub(crate) struct Books {
-    gateway: Gateway,
+    keeper: Keeper,
     keeping: JoinHandle<()>,
+}
+
+/// Who writes what was used, and hands over what was noted of calls.
+#[derive(Clone)]
+struct Keeper {
+    gateway: Gateway,
+    engine: Engine,
+    owner: Caller,
 }
 
 impl Books {
     /// Begins to keep them.
-    pub(crate) fn open(gateway: Gateway) -> Self {
-        Self {
-            keeping: tokio::spawn(keep(gateway.clone())),
+    pub(crate) fn open(gateway: Gateway, engine: Engine, owner: Caller) -> Self {
+        let keeper = Keeper {
             gateway,
+            engine,
+            owner,
+        };
+        Self {
+            keeping: tokio::spawn(keeper.clone().keep()),
+            keeper,
         }
     }
 
     /// Writes what was used of late, and gives back what budgets had lent.
     pub(crate) async fn close(self) {
         self.keeping.abort();
-        if let Err(error) = self.gateway.close().await {
+        self.keeper.tell_calls().await;
+        if let Err(error) = self.keeper.gateway.close().await {
             tracing::error!(%error, "what models used of late is not written");
         }
     }
@@ -87,17 +106,32 @@ impl Books {
     }
 }
 
-/// Writes what is used and spent about once a second.
-async fn keep(gateway: Gateway) {
-    let mut failing = false;
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        let written = gateway.flush().await;
-        match (&written, failing) {
-            (Err(error), false) => tracing::warn!(%error, "what models used is not written yet"),
-            (Ok(()), true) => tracing::info!("what models used is written again"),
-            _ => {}
+impl Keeper {
+    /// Writes what is used and spent about once a second.
+    async fn keep(self) {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let written = self.gateway.flush().await;
+            match (&written, failing) {
+                (Err(error), false) => {
+                    tracing::warn!(%error, "what models used is not written yet");
+                }
+                (Ok(()), true) => tracing::info!("what models used is written again"),
+                _ => {}
+            }
+            failing = written.is_err();
+            self.tell_calls().await;
         }
-        failing = written.is_err();
+    }
+
+    /// Hands over what was noted of calls; what cannot be is kept for the next time.
+    async fn tell_calls(&self) {
+        let Some(log) = self.gateway.log() else {
+            return;
+        };
+        if let Err(error) = log.flush(&self.engine, &self.owner).await {
+            tracing::warn!(%error, "calls of models are not in a journal yet");
+        }
     }
 }

@@ -10,10 +10,45 @@ use matrix_core::{Digest, RunId, Timestamp};
 /// A span's id.
 pub type SpanId = [u8; 8];
 
+/// Whose time it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SpanKind {
+    /// Our own.
+    #[default]
+    Internal,
+    /// That of somebody who was asked over a network.
+    Client,
+}
+
+/// What is said of a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A text.
+    Text(String),
+    /// Several.
+    Texts(Vec<String>),
+    /// A number.
+    Whole(i64),
+}
+
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Said {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
 /// Something that took its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The run's trace, 32 hexadecimal digits.
+    /// Whose.
+    pub kind: SpanKind,
+    /// The trace, 32 hexadecimal digits.
     pub trace: String,
     /// Its id.
     pub id: SpanId,
@@ -28,7 +63,7 @@ pub struct Span {
     /// When it ended.
     pub ended: Timestamp,
     /// More about it.
-    pub attributes: Vec<(&'static str, String)>,
+    pub attributes: Vec<(&'static str, Said)>,
     /// The code of its error.
     pub error: Option<String>,
 }

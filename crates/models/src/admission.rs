@@ -40,3 +40,12 @@ impl Authorizer for Remembered {
         Ok(())
     }
 }
+
+/// What the gateway does by itself, for nobody who could be asked about.
+pub(crate) struct Granted;
+
+impl Authorizer for Granted {
+    fn decide(&self, _: &Caller, _: &'static str, _: &Value) -> Result<(), Denied> {
+        Ok(())
+    }
+}

@@ -455,3 +455,18 @@ pub enum Finish {
     /// A word of the provider's that is handed on as it is.
     Other(String),
 }
+
+impl Finish {
+    /// Its word, as a tracing system is told.
+    pub fn word(&self) -> String {
+        let word = match self {
+            Self::Stop | Self::StopText(_) => "stop",
+            Self::Length => "length",
+            Self::Tools => "tool_calls",
+            Self::Filter => "content_filter",
+            Self::Refusal => "refusal",
+            Self::Other(word) => word,
+        };
+        word.to_owned()
+    }
+}

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use matrix_core::problem::DENIED;
 use matrix_core::{Code, Denied, Problem};
 use matrix_store::StoreError;
+use matrix_store::error::UNAVAILABLE;
 
 use crate::provider::ProviderError;
 use crate::registry::InvalidSpec;
@@ -117,6 +119,24 @@ impl ModelError {
         }
     }
 
+    /// Its code; whatever storage says of itself, for a call it is not to be had.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoModel(_) => NO_MODEL,
+            Self::Spec(_) => BAD_SPEC,
+            Self::Wire(WireError::Unsupported(_)) => UNSUPPORTED,
+            Self::Wire(_) => BAD_REQUEST,
+            Self::NoPrice(_) => NO_PRICE,
+            Self::Spent { .. } => SPENT,
+            Self::TooLong { .. } => TOO_LONG,
+            Self::Provider { source, .. } => source.code(),
+            Self::NoneLeft { .. } => NONE_LEFT,
+            Self::NoBudget { .. } => NO_BUDGET,
+            Self::Denied(_) => DENIED,
+            Self::Store(_) => UNAVAILABLE,
+        }
+    }
+
     /// The same for a client of a model protocol. `kind` is in `OpenAI`'s words; other protocols
     /// choose theirs by the status.
     pub fn complaint(&self) -> Complaint {
@@ -152,28 +172,19 @@ impl ModelError {
 
 impl From<ModelError> for Problem {
     fn from(error: ModelError) -> Self {
-        let text = error.to_string();
+        let problem = Self::new(error.code(), error.to_string());
         match error {
-            ModelError::NoModel(_) => {
-                Self::new(NO_MODEL, text).help("see `matrix model list`, or add it")
-            }
-            ModelError::Spec(_) => Self::new(BAD_SPEC, text),
-            ModelError::Wire(WireError::Unsupported(_)) => Self::new(UNSUPPORTED, text),
-            ModelError::Wire(_) => Self::new(BAD_REQUEST, text),
-            ModelError::NoPrice(_) => Self::new(NO_PRICE, text).help(
+            ModelError::NoModel(_) => problem.help("see `matrix model list`, or add it"),
+            ModelError::NoPrice(_) => problem.help(
                 "say it with `matrix model add … --price-input … --price-output …`, or --free",
             ),
             ModelError::Spent { .. } => {
-                Self::new(SPENT, text).help("raise it with `matrix model budget set`, or wait")
+                problem.help("raise it with `matrix model budget set`, or wait")
             }
-            ModelError::TooLong { .. } => {
-                Self::new(TOO_LONG, text).help("send less, or ask another model")
-            }
-            ModelError::Provider { source, .. } => Self::new(source.code(), text),
-            ModelError::NoneLeft { .. } => Self::new(NONE_LEFT, text),
-            ModelError::NoBudget { .. } => Self::new(NO_BUDGET, text),
+            ModelError::TooLong { .. } => problem.help("send less, or ask another model"),
             ModelError::Denied(denied) => denied.into(),
             ModelError::Store(error) => error.into(),
+            _ => problem,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod embed;
 pub mod error;
 pub mod estimate;
 pub mod gateway;
+pub mod inference;
 pub mod ledger;
 pub mod neighbours;
 pub mod price;

@@ -14,10 +14,12 @@ use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use matrix_core::meter::Counter;
 use matrix_core::{Code, Problem};
-use matrix_engine::spans::{Span, SpanSink};
+use matrix_engine::spans::{self, Said, Span, SpanSink};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -289,15 +291,19 @@ fn written(span: Span) -> proto::Span {
             message,
         },
     );
-    let attributes = span.attributes.iter();
+    let attributes = span.attributes.into_iter();
+    let kind = match span.kind {
+        spans::SpanKind::Internal => SpanKind::Internal,
+        spans::SpanKind::Client => SpanKind::Client,
+    };
     proto::Span {
         span_id: span.id.to_vec(),
         parent_span_id: span.parent.map(|id| id.to_vec()).unwrap_or_default(),
         name: span.name,
-        kind: SpanKind::Internal.into(),
+        kind: kind.into(),
         start_time_unix_nano: nanos(span.began),
         end_time_unix_nano: nanos(span.ended),
-        attributes: attributes.map(|(key, value)| text(key, value)).collect(),
+        attributes: attributes.map(|(key, value)| said(key, value)).collect(),
         links: span.continues.into_iter().map(link).collect(),
         status: Some(status),
         trace_id,
@@ -306,11 +312,21 @@ fn written(span: Span) -> proto::Span {
 }
 
 fn text(key: &str, value: &str) -> KeyValue {
+    said(key, value.into())
+}
+
+fn said(key: &str, said: Said) -> KeyValue {
+    let any = |value| AnyValue { value: Some(value) };
+    let value = match said {
+        Said::Text(text) => Value::StringValue(text),
+        Said::Whole(number) => Value::IntValue(number),
+        Said::Texts(texts) => Value::ArrayValue(ArrayValue {
+            values: texts.into_iter().map(Value::StringValue).map(any).collect(),
+        }),
+    };
     KeyValue {
         key: key.into(),
-        value: Some(AnyValue {
-            value: Some(Value::StringValue(value.into())),
-        }),
+        value: Some(any(value)),
         ..KeyValue::default()
     }
 }

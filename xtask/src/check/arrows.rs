@@ -25,7 +25,10 @@ const TABLE: &[(&str, May)] = &[
         "matrix-identity",
         May::Use(&["matrix-core", "matrix-store", "matrix-engine"]),
     ),
-    ("matrix-models", May::Use(&["matrix-core", "matrix-store"])),
+    (
+        "matrix-models",
+        May::Use(&["matrix-core", "matrix-store", "matrix-engine"]),
+    ),
     (
         "matrix-changes",
         May::Use(&[

@@ -18,7 +18,7 @@ use super::claim::Claimed;
 use super::{Engine, OnFullDisk, Tenure, lock};
 use crate::journal::Fence;
 use crate::lease::Sure;
-use crate::spans::{Span, drive_id};
+use crate::spans::{Span, SpanKind, drive_id};
 use crate::storage::Purpose;
 use crate::tasks::Watched;
 use crate::worker::{Drive, LetGo};
@@ -213,6 +213,7 @@ impl Engine {
         };
         let before = self.meters().before(run);
         self.shared.journal.tell(|| Span {
+            kind: SpanKind::Internal,
             trace: trace.clone(),
             id: drive_id(run, epoch),
             parent: None,
@@ -221,11 +222,11 @@ impl Engine {
             began,
             ended: self.clock().now(),
             attributes: vec![
-                ("matrix.run", run.to_string()),
-                ("matrix.run.kind", kind.clone()),
-                ("matrix.run.epoch", epoch.to_string()),
+                ("matrix.run", run.to_string().into()),
+                ("matrix.run.kind", kind.clone().into()),
+                ("matrix.run.epoch", epoch.to_string().into()),
                 ("matrix.run.let_go", outcome.into()),
-                ("matrix.worker", self.worker().to_owned()),
+                ("matrix.worker", self.worker().into()),
             ],
             error: error.map(str::to_owned),
         });

@@ -19,7 +19,7 @@ use crate::error::{Retry, RunError, StepError};
 use crate::history::{FailedAttempt, StepRecord};
 use crate::journal::{Beside, Fence};
 use crate::queue::is_key;
-use crate::spans::{Span, drive_id, step_id};
+use crate::spans::{Span, SpanKind, drive_id, step_id};
 use crate::step::{EffectClass, Step, StepContext};
 use crate::stopped::{Cause, Stopped};
 
@@ -154,6 +154,7 @@ impl Run {
         } = context;
         let journal = &self.execution.journal;
         journal.tell(|| Span {
+            kind: SpanKind::Internal,
             trace: self.execution.started.trace.clone(),
             id: step_id(*run, *epoch, path, *attempt),
             parent: Some(drive_id(*run, *epoch)),
@@ -162,10 +163,10 @@ impl Run {
             began,
             ended: journal.clock.now(),
             attributes: vec![
-                ("matrix.run", run.to_string()),
-                ("matrix.step", path.clone()),
+                ("matrix.run", run.to_string().into()),
+                ("matrix.step", path.clone().into()),
                 ("matrix.step.class", step.class.as_str().into()),
-                ("matrix.step.attempt", attempt.to_string()),
+                ("matrix.step.attempt", attempt.to_string().into()),
             ],
             error: error.map(|error| error.code.clone()),
         });

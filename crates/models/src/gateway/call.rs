@@ -3,25 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matrix_core::{Authorised, Caller, Money};
+use matrix_core::{Authorised, Money};
 use matrix_store::tables::budgets::Amount;
 
 use super::cache::{Hit, Rule};
+use super::charge::{COST_MAX, Charge, Heard};
 use super::meters::Outcome;
 use super::plan::Needs;
 use super::recall::Recalled;
 use super::{Answered, Cached, Gateway, ModelUse, Receipt};
-use crate::budget::{Labels, Reservation};
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::embed::{EmbedAnswer, EmbedRequest};
 use crate::error::ModelError;
 use crate::estimate;
 use crate::ledger::Ending;
-use crate::price::Price;
 use crate::provider::{Dropped, ProviderError, Reason};
 use crate::registry::{Model, Task};
 use crate::rerank::{RerankAnswer, RerankRequest};
-use crate::route::Attempt;
 use crate::usage::Usage;
 
 /// How often one model is asked before the next one is.
@@ -29,9 +27,6 @@ const TRIES: u32 = 2;
 
 /// The longest that a provider's wish to wait is honoured by waiting.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// The most that one call is believed to cost: a million dollars.
-const COST_MAX: Money = Money::from_nanos(1_000_000_000_000_000);
 
 /// The most tokens that one call is believed to use.
 const TOKENS_MAX: u64 = 1 << 36;
@@ -61,95 +56,6 @@ pub(super) fn withhold(chat: &mut ChatRequest) -> Dropped {
     there
         .filter(|name| chat.extra.shift_remove(*name).is_some())
         .collect()
-}
-
-/// A call that is about to be made, or under way: it owes what it reserved.
-#[derive(Debug)]
-pub(super) struct Charge {
-    gateway: Gateway,
-    pub(super) caller: Caller,
-    pub(super) labels: Labels,
-    pub(super) model: Arc<Model>,
-    price: Price,
-    reservation: Option<Reservation>,
-    pub(super) attempt: Attempt,
-    pub(super) needs: Needs,
-    /// How many tokens it may have written for an asker who does not listen any more.
-    pub(super) unheard: u64,
-}
-
-impl Charge {
-    /// It was answered: what was used is paid for.
-    pub(super) fn settle(&mut self, usage: Usage, ending: Ending) -> Money {
-        self.pay(usage, 0, ending)
-    }
-
-    /// The same with questions that are paid for as such.
-    fn pay(&mut self, usage: Usage, queries: u64, ending: Ending) -> Money {
-        let read = self.price.cost(&usage).as_nanos();
-        let asked = self.price.queries(queries).as_nanos();
-        let cost = Money::from_nanos(read.saturating_add(asked)).min(COST_MAX);
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settle(cost, usage.total());
-            let who = (&self.caller, &self.labels);
-            let ledger = &self.gateway.shared.ledger;
-            ledger.note(who, &self.model, (&usage, cost), ending);
-            self.gateway.shared.meters.paid(&self.model, &usage, cost);
-        }
-        cost
-    }
-
-    /// It failed. What the provider may have read before it fell silent is paid for.
-    pub(super) fn fail(&mut self, error: &ProviderError) {
-        if error.is_ill() {
-            self.attempt.fail();
-        }
-        let read = match error.reason {
-            Reason::Slow | Reason::Broken => self.needs.input,
-            _ => 0,
-        };
-        let usage = Usage {
-            input: read,
-            ..Usage::default()
-        };
-        let asked = u64::from(usage.input > 0) * self.needs.queries;
-        self.pay(usage, asked, Ending::Failed);
-        self.gateway
-            .meter(&self.model, Outcome::Failed, self.attempt.took());
-    }
-
-    /// Whether the model writes what nobody sees before it answers.
-    pub(super) fn thinks(&self) -> bool {
-        let mut can = self.model.capabilities.iter();
-        can.any(|can| can == "reasoning")
-    }
-
-    pub(super) fn answered(&mut self, outcome: Outcome) {
-        self.attempt.succeed();
-        self.gateway
-            .meter(&self.model, outcome, self.attempt.took());
-    }
-
-    pub(super) fn meter_first(&self) {
-        self.gateway.shared.meters.first(self.attempt.took());
-    }
-}
-
-/// Its asker hung up before there was an answer. Nobody knows what the provider wrote by then: of an
-/// answer as a whole, which it may finish, the most that it can cost is paid.
-impl Drop for Charge {
-    fn drop(&mut self) {
-        if self.reservation.is_some() {
-            let usage = Usage {
-                input: self.needs.input,
-                output: self.unheard,
-                ..Usage::default()
-            };
-            self.pay(usage, self.needs.queries, Ending::Estimated);
-            self.gateway
-                .meter(&self.model, Outcome::HungUp, self.attempt.took());
-        }
-    }
 }
 
 /// What a model was tried for, and what is left to try.
@@ -289,9 +195,10 @@ impl Gateway {
             match gather.embed(scope, &model, embed.clone()).await {
                 Ok(answer) => {
                     charge.answered(Outcome::Answered);
+                    charge.heard.model.clone_from(&answer.model);
                     let (usage, ending) = counted(answer.usage, needs.input);
                     let cost = charge.settle(usage, ending);
-                    return Ok((answer, receipt(&model, usage, ending, cost, trying.passed)));
+                    return Ok((answer, charge.receipt((usage, ending, cost), trying.passed)));
                 }
                 Err(error) => {
                     charge.fail(&error);
@@ -329,7 +236,7 @@ impl Gateway {
                     charge.answered(Outcome::Answered);
                     let (usage, ending) = counted(answer.usage, needs.input);
                     let cost = charge.pay(usage, answer.queries, ending);
-                    return Ok((answer, receipt(&model, usage, ending, cost, trying.passed)));
+                    return Ok((answer, charge.receipt((usage, ending, cost), trying.passed)));
                 }
                 Err(error) => {
                     charge.fail(&error);
@@ -417,6 +324,12 @@ impl Gateway {
                 attempt,
                 needs,
                 unheard: output,
+                began: self.shared.clock.now(),
+                trace: request.action().trace.clone(),
+                journaled: request.action().journaled,
+                reserved: Money::from_nanos(amount.money).min(COST_MAX),
+                outcome: Outcome::HungUp,
+                heard: Heard::default(),
             }));
         }
         Ok(None)
@@ -499,10 +412,11 @@ fn receive(
         usage.output = parts.sum();
     }
     answer.usage = Some(usage);
+    charge.hear(&answer);
     let cost = charge.settle(usage, ending);
     let receipt = Receipt {
         dropped,
-        ..receipt(&charge.model, usage, ending, cost, passed)
+        ..charge.receipt((usage, ending, cost), passed)
     };
     Answered { answer, receipt }
 }
@@ -520,6 +434,7 @@ pub(super) fn receipt(
         usage,
         estimated: ending == Ending::Estimated,
         cached: Cached::No,
+        reserved: Money::ZERO,
         cost,
         dropped: Vec::new(),
         passed,

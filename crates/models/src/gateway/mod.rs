@@ -7,6 +7,7 @@
 
 mod cache;
 mod call;
+mod charge;
 mod gather;
 mod meters;
 mod plan;
@@ -16,6 +17,7 @@ mod stream;
 use std::sync::Arc;
 
 use matrix_core::{Action, Authorised, Authorizer, Clock, Entropy, Money};
+use matrix_engine::spans::SpanSink;
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
@@ -24,6 +26,7 @@ pub use self::stream::Streaming;
 use crate::admission::Remembered;
 use crate::budget::{Labels, Purses};
 use crate::chat::ChatAnswer;
+use crate::inference::{CallLog, Trace};
 use crate::ledger::Ledger;
 use crate::provider::Providers;
 use crate::registry::{Model, Registry};
@@ -39,6 +42,10 @@ pub struct ModelUse {
     pub labels: Labels,
     /// Words by which routes choose.
     pub tags: Vec<String>,
+    /// Of which trace it is a part; without one it is a trace of its own.
+    pub trace: Option<Trace>,
+    /// Whether it is a step of a run, whose journal has it.
+    pub journaled: bool,
 }
 
 impl Action for ModelUse {
@@ -84,6 +91,9 @@ struct Shared {
     board: Board,
     meters: Meters,
     cache: cache::Cache,
+    spans: Option<Arc<dyn SpanSink>>,
+    log: Option<CallLog>,
+    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -103,6 +113,10 @@ pub struct GatewayParts {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
+    /// Who is told what takes its time.
+    pub spans: Option<Arc<dyn SpanSink>>,
+    /// Where calls from outside are noted, in a process that has runs.
+    pub log: Option<CallLog>,
 }
 
 /// An answer, and what is known of it here.
@@ -150,6 +164,8 @@ pub struct Receipt {
     pub estimated: bool,
     /// Whether the answer was kept from an earlier call; it costs nothing then, but for looking.
     pub cached: Cached,
+    /// What was reserved for it.
+    pub reserved: Money,
     /// What it cost.
     pub cost: Money,
     /// What was asked and could not be said to the provider.
@@ -169,6 +185,8 @@ impl Gateway {
             holder,
             clock,
             entropy,
+            spans,
+            log,
         } = parts;
         Self {
             shared: Arc::new(Shared {
@@ -179,7 +197,10 @@ impl Gateway {
                 gather: gather::Gather::new(providers.clone()),
                 providers,
                 cache: cache::Cache::new(Arc::clone(&clock)),
-                board: Board::new(clock),
+                board: Board::new(Arc::clone(&clock)),
+                spans,
+                log,
+                clock,
                 meters: Meters::default(),
                 entropy,
             }),
@@ -214,6 +235,11 @@ impl Gateway {
     /// How each model does.
     pub fn board(&self) -> &Board {
         &self.shared.board
+    }
+
+    /// Calls from outside that are not in a journal yet.
+    pub fn log(&self) -> Option<&CallLog> {
+        self.shared.log.as_ref()
     }
 
     /// Writes what was used and spent since it was last called; whoever composes the process calls

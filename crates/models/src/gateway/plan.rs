@@ -73,6 +73,15 @@ impl Needs {
         }
     }
 
+    /// What is asked for, in one word.
+    pub(super) fn operation(&self) -> &'static str {
+        match self.task {
+            Some(Task::Embed) => "embeddings",
+            Some(Task::Rerank) => "rerank",
+            _ => "chat",
+        }
+    }
+
     /// The most tokens that a model writes for it. Where nobody says, it is as many as the model can
     /// write; of `Anthropic`'s, as many as are asked for in its place.
     pub(super) fn most(&self, model: &Model) -> u64 {

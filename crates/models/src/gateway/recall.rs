@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use matrix_core::{Authorised, Authorizer, Caller, Denied, Money};
-use serde_json::Value;
+use matrix_core::{Authorised, Money};
 
 use super::cache::{Hit, Likeness, Place};
 use super::call::{Trying, receipt};
 use super::meters::Outcome;
 use super::{Cached, Gateway, ModelUse, Receipt};
+use crate::admission::Granted;
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::embed::EmbedRequest;
 use crate::error::ModelError;
@@ -29,16 +29,6 @@ pub(super) enum Recalled {
     Hit(Hit, Box<Receipt>),
     /// It was not, and is kept here.
     Miss(Keeping),
-}
-
-/// A route decides by which model it finds questions that are alike, as it decides who answers: whoever
-/// may ask for the route need not be allowed to ask that model.
-struct ByRoute;
-
-impl Authorizer for ByRoute {
-    fn decide(&self, _: &Caller, _: &'static str, _: &Value) -> Result<(), Denied> {
-        Ok(())
-    }
 }
 
 impl Gateway {
@@ -86,19 +76,16 @@ impl Gateway {
         chat: &ChatRequest,
         trying: &mut Trying,
     ) -> Option<(Likeness, Vec<f32>)> {
-        let ModelUse {
-            model,
-            tags,
-            labels,
-        } = request.action();
+        let ModelUse { model, tags, .. } = request.action();
         let asking = (&request.caller().scope, model.as_str(), tags.as_slice());
         let likeness = Likeness::of(asking, chat, trying.keeps.as_ref()?)?;
         let asked = ModelUse {
             model: likeness.similar.model.clone(),
-            labels: labels.clone(),
             tags: Vec::new(),
+            ..request.action().clone()
         };
-        let asked = Authorised::obtain(&ByRoute, request.caller().clone(), asked).ok()?;
+        // As it decides who answers: whoever may ask for the route need not be allowed to ask this one.
+        let asked = Authorised::obtain(&Granted, request.caller().clone(), asked).ok()?;
         let embed = EmbedRequest {
             texts: vec![likeness.words.clone()],
             ..EmbedRequest::default()

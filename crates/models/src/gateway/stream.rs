@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::{Stream, StreamExt};
 use matrix_core::{Authorised, Money};
 
 use super::cache::Hit;
-use super::call::{Charge, counted, receipt, sum, wait, withhold};
+use super::call::{counted, sum, wait, withhold};
+use super::charge::Charge;
 use super::meters::Outcome;
 use super::plan::Needs;
 use super::recall::{Keeping, Recalled};
@@ -18,7 +18,7 @@ use crate::chat::ChatRequest;
 use crate::delta::{Assembler, Delta, deltas};
 use crate::error::ModelError;
 use crate::ledger::Ending;
-use crate::provider::{DeltaStream, Dropped, ProviderError};
+use crate::provider::{DeltaStream, Dropped, ProviderError, Reason};
 use crate::usage::Usage;
 
 /// Whether it is a word of the answer; before the first one another model can still be asked.
@@ -35,7 +35,8 @@ pub struct Streaming {
     inner: DeltaStream,
     first: VecDeque<Vec<Delta>>,
     charge: Option<Charge>,
-    settled: Option<(Usage, Ending)>,
+    /// Who answered, and for how much, once it is known.
+    settled: Option<Receipt>,
     assembler: Assembler,
     dropped: Dropped,
     passed: Vec<String>,
@@ -91,6 +92,7 @@ impl Gateway {
                     let mut assembler = Assembler::default();
                     for delta in &first {
                         assembler.push(delta);
+                        charge.heard.note(delta);
                     }
                     return Ok(Streaming {
                         inner,
@@ -197,6 +199,9 @@ impl Streaming {
     fn note(&mut self, deltas: &mut Vec<Delta>) {
         for delta in deltas.iter() {
             self.assembler.push(delta);
+            if let Some(charge) = &mut self.charge {
+                charge.heard.note(delta);
+            }
         }
         if self.assembler.ended() {
             self.settle(deltas);
@@ -211,7 +216,6 @@ impl Streaming {
             let end = last.len().saturating_sub(1);
             last.insert(end, Delta::Usage(usage));
         }
-        self.settled = Some((usage, ending));
         if let Some((gateway, keeping)) = self.keep.take() {
             let mut answer = std::mem::take(&mut self.assembler).finish();
             answer.usage = Some(usage);
@@ -219,7 +223,12 @@ impl Streaming {
         }
         if let Some(mut charge) = self.charge.take() {
             charge.answered(Outcome::Answered);
-            charge.settle(usage, ending);
+            let cost = charge.settle(usage, ending);
+            let cost = sum(cost, self.aside);
+            self.settled = Some(Receipt {
+                dropped: self.dropped.clone(),
+                ..charge.receipt((usage, ending, cost), self.passed.clone())
+            });
         }
     }
 
@@ -249,26 +258,17 @@ impl Streaming {
     /// The answer as a whole, for whoever wants it so in the end.
     pub async fn collect(mut self) -> Result<(crate::chat::ChatAnswer, Receipt), ModelError> {
         let mut assembler = Assembler::default();
-        let model = self.charge.as_ref().map(|charge| Arc::clone(&charge.model));
         while let Some(next) = self.next().await {
             for delta in next? {
                 assembler.push(&delta);
             }
         }
-        let answer = assembler.finish();
-        if let Some(receipt) = self.again.take() {
-            return Ok((answer, receipt));
-        }
-        let model = model.ok_or_else(|| ModelError::NoModel(self.model.clone()))?;
-        let (usage, ending) = self.settled.unwrap_or_else(|| self.used());
-        let cost = model.price.as_ref().map(|price| price.cost(&usage));
-        let cost = sum(cost.unwrap_or_default(), self.aside);
-        let passed = std::mem::take(&mut self.passed);
-        let receipt = Receipt {
-            dropped: std::mem::take(&mut self.dropped),
-            ..receipt(&model, usage, ending, cost, passed)
-        };
-        Ok((answer, receipt))
+        let receipt = self.again.take().or_else(|| self.settled.take());
+        let receipt = receipt.ok_or_else(|| ModelError::Provider {
+            model: self.model.clone(),
+            source: ProviderError::new(Reason::Broken, "the provider's answer has no end"),
+        })?;
+        Ok((assembler.finish(), receipt))
     }
 }
 
@@ -311,6 +311,7 @@ impl Streaming {
         let Some(mut charge) = self.charge.take() else {
             return;
         };
+        charge.heard.error = error.map(|error| error.code().text);
         match error {
             Some(error) if error.is_ill() => {
                 charge.attempt.fail();

@@ -15,5 +15,6 @@ mod matrix;
 mod rights;
 mod site;
 mod streams;
+mod told;
 mod transcripts;
 mod upstream;

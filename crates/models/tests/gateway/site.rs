@@ -9,8 +9,11 @@ use matrix_core::{
     Action, Authorised, Authorizer, Caller, Clock, Denied, Money, Principal, PrincipalKind, Scope,
     Timestamp,
 };
-use matrix_models::budget::{BudgetSet, BudgetView, Labels, Limits, Period};
+use matrix_engine::spans::SpanSink;
+use matrix_engine::{DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling};
+use matrix_models::budget::{BudgetSet, BudgetView, Limits, Period};
 use matrix_models::chat::{ChatRequest, Message, Role};
+use matrix_models::inference::CallLog;
 use matrix_models::ledger::{UsageLine, UsageRead, usage};
 use matrix_models::price::Price;
 use matrix_models::provider::{Http, HttpOptions, Providers};
@@ -21,7 +24,7 @@ use matrix_models::registry::{
 use matrix_models::{
     Answered, Gateway, GatewayParts, ModelError, ModelUse, Registry, Streaming, budget,
 };
-use matrix_store::{Database, OpenMode};
+use matrix_store::{Blobs, Database, OpenMode};
 use serde_json::Value;
 
 /// What a token that is read costs, in billionths of a dollar.
@@ -82,8 +85,7 @@ pub(crate) fn allowed<A: Action>(action: A) -> Authorised<A> {
 pub(crate) fn asking(model: &str) -> Authorised<ModelUse> {
     allowed(ModelUse {
         model: model.into(),
-        labels: Labels::default(),
-        tags: Vec::new(),
+        ..ModelUse::default()
     })
 }
 
@@ -135,7 +137,7 @@ pub(crate) struct Site {
     pub(crate) gateway: Gateway,
     pub(crate) database: Database,
     pub(crate) clock: Arc<HandClock>,
-    _dir: Arc<tempfile::TempDir>,
+    dir: Arc<tempfile::TempDir>,
 }
 
 impl Site {
@@ -148,7 +150,7 @@ impl Site {
             gateway: gateway(&database, &clock, "one"),
             database,
             clock,
-            _dir: Arc::new(dir),
+            dir: Arc::new(dir),
         };
         let limits = Limits {
             money: Some(Money::from_nanos(1_000_000_000_000)),
@@ -272,14 +274,50 @@ fn gateway(database: &Database, clock: &Arc<HandClock>, holder: &str) -> Gateway
     judged(database, clock, holder, Arc::new(Anything))
 }
 
+impl Site {
+    /// Another process at the same database, with runs: what it tells is told to these.
+    pub(crate) fn telling(&self, spans: Arc<dyn SpanSink>, log: &CallLog) -> Gateway {
+        let parts = GatewayParts {
+            spans: Some(spans),
+            log: Some(log.clone()),
+            ..parts(&self.database, &self.clock, "telling", Arc::new(Anything))
+        };
+        Gateway::new(parts)
+    }
+
+    /// An engine over the same database, with these functions.
+    pub(crate) fn engine(&self, functions: Vec<Arc<dyn DurableFunction>>) -> Engine {
+        let blobs = Blobs::open(self.dir.path().join("blobs")).unwrap();
+        let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&self.clock);
+        let journal = Journal::new(self.database.clone(), blobs, clock, Arc::new(SystemEntropy));
+        let options = EngineOptions {
+            worker: "w".into(),
+            concurrency: 8,
+            lease: Duration::from_secs(15),
+            on_full_disk: OnFullDisk::Stop,
+            scheduling: Scheduling::default(),
+        };
+        Engine::new(journal, functions, options)
+    }
+}
+
 fn judged(
     database: &Database,
     clock: &Arc<HandClock>,
     holder: &str,
     authorizer: Arc<dyn Authorizer>,
 ) -> Gateway {
+    Gateway::new(parts(database, clock, holder, authorizer))
+}
+
+fn parts(
+    database: &Database,
+    clock: &Arc<HandClock>,
+    holder: &str,
+    authorizer: Arc<dyn Authorizer>,
+) -> GatewayParts {
     let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
-    Gateway::new(GatewayParts {
+    GatewayParts {
         database: database.clone(),
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
         providers: Providers::new(Http::new(HttpOptions::default()).unwrap()),
@@ -287,5 +325,7 @@ fn judged(
         holder: holder.to_owned(),
         clock,
         entropy: Arc::new(SystemEntropy),
-    })
+        spans: None,
+        log: None,
+    }
 }

@@ -4,6 +4,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use matrix_core::{Authorised, Caller, Problem};
 use matrix_models::budget::Labels;
+use matrix_models::inference::Trace;
 use matrix_models::wire::WireError;
 use matrix_models::{ModelError, ModelUse};
 use serde_json::Value;
@@ -49,6 +50,8 @@ pub(super) fn may(
             run: label(headers, "x-matrix-run")?,
         },
         tags: tags(headers),
+        trace: trace(headers),
+        journaled: false,
     };
     Ok(Authorised::obtain(
         server.models().authorizer(),
@@ -75,6 +78,24 @@ fn label(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Mode
         return Err(WireError::Invalid { at, why }.into());
     }
     Ok(Some(text.to_owned()))
+}
+
+/// The trace that a client is in (W3C Trace Context, version 00). One that is not as it should be is none.
+fn trace(headers: &HeaderMap) -> Option<Trace> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let mut fields = text.trim().split('-');
+    let mut hex = |digits: usize| {
+        let field = fields.next()?;
+        let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let fits = field.len() == digits && field.bytes().all(lower);
+        (fits && (digits == 2 || field.bytes().any(|byte| byte != b'0'))).then_some(field)
+    };
+    let (version, trace, parent) = (hex(2)?, hex(32)?, hex(16)?);
+    let parent = u64::from_str_radix(parent, 16).ok()?;
+    (version != "ff").then(|| Trace {
+        trace: trace.to_owned(),
+        parent: parent.to_be_bytes(),
+    })
 }
 
 fn tags(headers: &HeaderMap) -> Vec<String> {

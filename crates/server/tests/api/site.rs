@@ -113,7 +113,7 @@ impl Site {
         let layout = Layout::new(directory.path(), None);
         let database = Database::open(&layout.database(), OpenMode::Host).unwrap();
         let blobs = Blobs::open(layout.blobs()).unwrap();
-        let engine = engine((&database, &blobs), &clock, &entropy, sink);
+        let engine = engine((&database, &blobs), &clock, &entropy, sink.clone());
         let accounts = Accounts::new(
             database.clone(),
             Arc::clone(&clock),
@@ -133,7 +133,7 @@ impl Site {
         );
         let rooms = Rooms {
             engine: engine.clone(),
-            models: gateway(&engine, &access),
+            models: gateway(&engine, &access, sink),
             events,
             workshop,
             starters: Vec::new(),
@@ -225,7 +225,7 @@ impl Site {
     }
 }
 
-fn gateway(engine: &Engine, access: &Access) -> Gateway {
+fn gateway(engine: &Engine, access: &Access, spans: Option<Arc<dyn SpanSink>>) -> Gateway {
     let database = engine.database().clone();
     let clock = Arc::clone(engine.clock());
     let http = Http::new(HttpOptions::default()).unwrap();
@@ -237,6 +237,8 @@ fn gateway(engine: &Engine, access: &Access) -> Gateway {
         holder: WORKER.into(),
         clock,
         entropy: Arc::clone(engine.entropy()),
+        spans,
+        log: None,
     })
 }
 

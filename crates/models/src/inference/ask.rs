@@ -1,0 +1,126 @@
+//! A call as a step of a run.
+
+use std::time::Duration;
+
+use matrix_core::{Authorised, Caller, Digest, Money};
+use matrix_engine::spans::step_id;
+use matrix_engine::{Run, RunError, Step, StepError};
+use serde::{Deserialize, Serialize};
+
+use super::Trace;
+use crate::chat::{ChatAnswer, ChatRequest};
+use crate::error::{BUSY, ModelError, NONE_LEFT, SLOW, UPSTREAM};
+use crate::gateway::{Gateway, ModelUse, Receipt};
+use crate::usage::Usage;
+
+/// An answer as a run's journal has it, with what it cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The answer; its `id` is the provider's.
+    pub answer: ChatAnswer,
+    /// The digest of the request as it was asked for.
+    pub request: Digest,
+    /// The model, by its name and version here.
+    pub model: String,
+    /// Its provider.
+    pub provider: String,
+    /// What was used.
+    pub usage: Usage,
+    /// Whether that was estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// Whether the answer was kept from an earlier call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
+    /// What was reserved for it.
+    pub reserved: Money,
+    /// What it cost.
+    pub cost: Money,
+    /// Why models that came before were passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<String>,
+}
+
+/// Asks for an answer as a step of a run: a metered one, which is never asked for again once it is
+/// recorded, and sent a bounded number of times into crashes. `asks` is what the call is for; its run and
+/// trace are filled in here. The caller is the run's.
+///
+/// What may go away by itself (a provider that is busy, slow or down) is tried again later; everything
+/// else is the step's error, with the code of the model's error.
+pub async fn ask(
+    run: &Run,
+    gateway: &Gateway,
+    (name, asks): (&str, &ModelUse),
+    request: &ChatRequest,
+) -> Result<Recorded, RunError> {
+    let digest = matrix_core::canonical::digest(&(&asks.model, request))?;
+    let step = Step::metered(name).input(&digest);
+    run.step(step, |context| {
+        let parent = step_id(context.run, context.epoch, &context.path, context.attempt);
+        let asks = within(run, asks, parent);
+        let caller = run.caller().clone();
+        async move {
+            let allowed = may(gateway, caller, asks)?;
+            let answered = gateway.chat(&allowed, request.clone()).await;
+            let answered = answered.map_err(|error| failed(&error))?;
+            Ok(recorded(answered.answer, digest, answered.receipt))
+        }
+    })
+    .await
+}
+
+/// A call of this run.
+pub(crate) fn within(run: &Run, asks: &ModelUse, parent: [u8; 8]) -> ModelUse {
+    let mut asks = asks.clone();
+    asks.labels.run = Some(run.id().to_string());
+    asks.journaled = true;
+    asks.trace = Some(Trace {
+        trace: run.trace().to_owned(),
+        parent,
+    });
+    asks
+}
+
+pub(crate) fn may(
+    gateway: &Gateway,
+    caller: Caller,
+    asks: ModelUse,
+) -> Result<Authorised<ModelUse>, StepError> {
+    let allowed = Authorised::obtain(gateway.authorizer(), caller, asks);
+    allowed.map_err(|denied| failed(&denied.into()))
+}
+
+fn recorded(answer: ChatAnswer, request: Digest, receipt: Receipt) -> Recorded {
+    Recorded {
+        answer,
+        request,
+        model: receipt.model,
+        provider: receipt.provider.to_owned(),
+        usage: receipt.usage,
+        estimated: receipt.estimated,
+        cached: receipt.cached.as_str().is_some(),
+        reserved: receipt.reserved,
+        cost: receipt.cost,
+        passed: receipt.passed,
+    }
+}
+
+/// A failed call as a failed attempt of a step.
+pub(crate) fn failed(error: &ModelError) -> StepError {
+    if let ModelError::Store(error) = error {
+        return StepError::transient("storage", error.to_string());
+    }
+    let code = error.code();
+    let text = error.to_string();
+    if ![UPSTREAM, BUSY, SLOW, NONE_LEFT].contains(&code) {
+        return StepError::permanent(code.text, text).nothing_done();
+    }
+    let mut failed = StepError::transient(code.text, text);
+    if let Some(after) = error.retry_after() {
+        let after = after.min(Duration::from_hours(1));
+        failed.retry = matrix_engine::error::Retry::Later {
+            after_ms: u64::try_from(after.as_millis()).ok(),
+        };
+    }
+    failed
+}

@@ -1,0 +1,218 @@
+//! Calls from outside, on their way into a journal.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use matrix_core::meter::Counter;
+use matrix_core::{Authorised, Caller, RunId, Scope, Timestamp};
+use matrix_engine::error::RequestError;
+use matrix_engine::events::TopicRule;
+use matrix_engine::queue::{Again, Placing, Singleton};
+use matrix_engine::runs::{RunSignal, signal};
+use matrix_engine::{DurableFunction, Engine, EntryKind, NewRun, Run, RunError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Inference;
+use crate::admission::Granted;
+
+/// The kind of the runs that hold calls from outside.
+const KIND: &str = "model_log";
+
+/// The signal that brings them some.
+const CALLS: &str = "calls";
+
+/// What calls of models are about, for whoever subscribes.
+pub const TOPICS: &[TopicRule] = &[TopicRule {
+    run_kind: KIND,
+    entry: EntryKind::SignalReceived,
+    step: CALLS,
+    when: None,
+    topic: "model.inference.completed",
+}];
+
+/// The most calls of one signal.
+const CALLS_MAX: usize = 1_000;
+
+/// The most calls of a tenant that wait; of more, the oldest are lost.
+const PENDING_MAX: usize = 100_000;
+
+/// How many signals a log reads again when it is woken.
+const SIGNALS_MAX: u32 = 16;
+
+/// How old a log becomes, in microseconds.
+const AGE_MAX: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Calls that are not in a journal yet. Cloning is cheap.
+#[derive(Debug, Clone, Default)]
+pub struct CallLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    tenants: Mutex<HashMap<Scope, Tenant>>,
+    lost: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    pending: VecDeque<Inference>,
+    /// The run that holds its calls, as far as is known.
+    run: Option<RunId>,
+}
+
+/// Calls on their way.
+#[derive(Debug, Serialize, Deserialize)]
+struct Calls {
+    calls: Vec<Inference>,
+}
+
+impl CallLog {
+    /// Notes a call.
+    pub(crate) fn note(&self, scope: &Scope, call: Inference) {
+        let mut tenants = self.lock();
+        if !tenants.contains_key(scope) {
+            tenants.insert(scope.clone(), Tenant::default());
+        }
+        if let Some(tenant) = tenants.get_mut(scope) {
+            tenant.pending.push_back(call);
+            self.shorten(tenant);
+        }
+    }
+
+    /// How many calls were lost, because they could not be written for too long.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.get()
+    }
+
+    /// Hands over what was noted. Whoever composes the process calls it about once a second, and says
+    /// on whose behalf.
+    pub async fn flush(&self, engine: &Engine, owner: &Caller) -> Result<(), RequestError> {
+        while let Some((scope, calls, run)) = self.take() {
+            let caller = Caller {
+                scope: scope.clone(),
+                ..owner.clone()
+            };
+            let sent = send(engine, &caller, &calls, run).await;
+            let mut tenants = self.lock();
+            let tenant = tenants.entry(scope).or_default();
+            match sent {
+                Ok(run) => tenant.run = Some(run),
+                Err(error) => {
+                    for call in calls.calls.into_iter().rev() {
+                        tenant.pending.push_front(call);
+                    }
+                    self.shorten(tenant);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self) -> Option<(Scope, Calls, Option<RunId>)> {
+        let mut tenants = self.lock();
+        let mut waiting = tenants.iter_mut();
+        let (scope, tenant) = waiting.find(|(_, tenant)| !tenant.pending.is_empty())?;
+        let count = tenant.pending.len().min(CALLS_MAX);
+        let calls = tenant.pending.drain(..count).collect();
+        Some((scope.clone(), Calls { calls }, tenant.run))
+    }
+
+    fn shorten(&self, tenant: &mut Tenant) {
+        while tenant.pending.len() > PENDING_MAX {
+            tenant.pending.pop_front();
+            self.shared.lost.add(1);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Scope, Tenant>> {
+        let tenants = self.shared.tenants.lock();
+        tenants.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Signals the log that takes calls now, or a new one; gives which.
+async fn send(
+    engine: &Engine,
+    caller: &Caller,
+    calls: &Calls,
+    known: Option<RunId>,
+) -> Result<RunId, RequestError> {
+    if let Some(run) = known {
+        match signal_one(engine, caller, calls, run).await {
+            Err(RequestError::Ended { .. } | RequestError::NotFound(_)) => {}
+            other => return other.map(|()| run),
+        }
+    }
+    let new = NewRun {
+        kind: KIND.into(),
+        title: "calls of models".into(),
+        input: json!({}),
+        caller: caller.clone(),
+        placing: Placing {
+            singleton: Some(Singleton {
+                name: KIND.into(),
+                again: Again::Join,
+                debounce_ms: None,
+            }),
+            ..Placing::default()
+        },
+    };
+    let run = engine.create_run(new).await?;
+    signal_one(engine, caller, calls, run).await?;
+    Ok(run)
+}
+
+async fn signal_one(
+    engine: &Engine,
+    caller: &Caller,
+    calls: &Calls,
+    run: RunId,
+) -> Result<(), RequestError> {
+    let message = RunSignal {
+        run,
+        submitter: caller.principal.to_string(),
+        name: CALLS.into(),
+        value: serde_json::to_value(calls).unwrap_or_default(),
+    };
+    let message = Authorised::obtain(&Granted, caller.clone(), message)?;
+    signal(engine, &message).await
+}
+
+/// The durable function that holds calls from outside: each signal brings some of them, and is the entry
+/// that tells of them. It ends with the first that is a day younger than itself, and the next begins
+/// another one. What a process had noted and not yet handed over when it was killed is lost; what was
+/// spent is not, because budgets are told before.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelLog;
+
+#[async_trait]
+impl DurableFunction for ModelLog {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn version(&self) -> &'static str {
+        "1"
+    }
+
+    async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
+        let before = input.get("calls").and_then(Value::as_u64).unwrap_or(0);
+        let since = input.get("since").and_then(Value::as_i64);
+        let since = since.unwrap_or_else(|| run.started_at().as_micros());
+        let mut count = before;
+        for _ in 0..SIGNALS_MAX {
+            let Calls { calls } = run.signal(CALLS).await?;
+            count += calls.len() as u64;
+            let newest = calls.iter().map(|call| call.at).max();
+            let age = |at: Timestamp| at.as_micros().saturating_sub(since);
+            if newest.is_some_and(|at| age(at) >= AGE_MAX) {
+                return Ok(json!({ "calls": count }));
+            }
+        }
+        Err(run.continue_as_new(json!({ "calls": count, "since": since })))
+    }
+}

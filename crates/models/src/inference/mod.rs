@@ -1,0 +1,79 @@
+//! What is told of calls: to a tracing system, and to whoever subscribes to `model.inference.completed`.
+//!
+//! Inside a run a call is a step, and the run's journal has it ([`ask`]). A call from outside is noted
+//! here, and written about once a second as a step of a run of the kind `model_log` ([`ModelLog`]), so
+//! that it is an entry of a journal like everything else that happened, and an event by that. Nothing
+//! here has a word of what was asked or answered.
+
+mod ask;
+mod log;
+mod semantic;
+
+use matrix_core::{Money, Timestamp};
+use matrix_engine::spans::SpanId;
+use serde::{Deserialize, Serialize};
+
+pub use self::ask::{Recorded, ask};
+pub use self::log::{CallLog, ModelLog, TOPICS};
+pub(crate) use self::semantic::span;
+use crate::usage::Usage;
+
+/// Of which trace a call is a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// The trace, 32 hexadecimal digits.
+    pub trace: String,
+    /// The span in which the call is made.
+    pub parent: SpanId,
+}
+
+/// A call, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inference {
+    /// When it was made.
+    pub at: Timestamp,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// `chat`, `embeddings` or `rerank`.
+    pub operation: String,
+    /// `answered`, `failed`, `cached` or `hung_up`.
+    pub outcome: String,
+    /// The code of its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The model, by its name and version here.
+    pub model: String,
+    /// Its provider.
+    pub provider: String,
+    /// What the provider calls the model that was asked.
+    pub asked: String,
+    /// What it calls the model that answered.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answered: String,
+    /// The provider's id of the answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub response: String,
+    /// Why its answers ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finish: Vec<String>,
+    /// Who asked.
+    pub principal: String,
+    /// For which project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// By which agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// In which run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// What was used.
+    pub usage: Usage,
+    /// Whether that was estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// What was reserved for it.
+    pub reserved: Money,
+    /// What it cost.
+    pub cost: Money,
+}
