@@ -95,11 +95,12 @@ fn events(chunks: u64) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
              \"finish_reason\":{finish}}}]}}\n\n"
         );
         if index == chunks {
-            text += &format!(
+            let end = format!(
                 "{HEAD}],\"usage\":{{\"prompt_tokens\":50,\"completion_tokens\":{chunks},\
                  \"total_tokens\":{}}}}}\n\ndata: [DONE]\n\n",
                 chunks + 50
             );
+            text += &end;
         }
         Ok(Frame::data(Bytes::from(text)))
     })

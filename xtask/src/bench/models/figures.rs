@@ -99,3 +99,29 @@ fn shown(cell: Option<f64>) -> String {
         Some(number) => format!("{number:>11.2}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_middle_of_the_rounds_counts_and_what_failed_does_not() {
+        let round = |answers: u32, p50: f64| json!({ "answers": answers, "seconds": 2.0, "processor": 1.0, "events": 0, "p50": p50 });
+        let rounds = Rounds(vec![round(400, 9.0), round(200, 7.0), round(1000, 8.0)]);
+        assert_eq!(rounds.rate(), Some(200.0));
+        assert_eq!(rounds.processor(), Some(2500.0));
+        assert_eq!(rounds.scaled("p50", 1e-3), Some(0.008));
+        assert_eq!(rounds.scaled("p99", 1e-3), None);
+        let none = Rounds(Vec::new());
+        assert_eq!(over(none.rate(), rounds.rate()), None);
+        assert_eq!(shown(none.rate()).trim(), "–");
+        let later = Rounds(vec![round(400, 9000.0)]);
+        let floor = Rounds(vec![round(400, 4000.0)]);
+        assert_eq!(
+            added(&later, Some(&floor), ["p50", "p99"]),
+            [Some(5.0), None]
+        );
+    }
+}
