@@ -6,6 +6,7 @@ mod cli;
 mod contest;
 mod engine;
 mod measure;
+mod models;
 mod node;
 mod queue;
 mod remote;
@@ -38,11 +39,13 @@ pub(crate) enum Name {
     Remote,
     /// Jobs on PostgreSQL
     Queue,
+    /// Models through the gateway
+    Models,
 }
 
 impl Name {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Sandbox,
         Self::Verify,
         Self::Cli,
@@ -51,6 +54,7 @@ impl Name {
         Self::Engine,
         Self::Remote,
         Self::Queue,
+        Self::Models,
     ];
 }
 
@@ -73,6 +77,7 @@ impl ValueEnum for Name {
                 PossibleValue::new("remote").help("Durable steps that another process does")
             }
             Self::Queue => PossibleValue::new("queue").help("Jobs on PostgreSQL"),
+            Self::Models => PossibleValue::new("models").help("Models through the gateway"),
         })
     }
 }
@@ -89,6 +94,7 @@ pub(crate) fn run(name: Name, rounds: Option<usize>) -> Result<()> {
         Name::Engine => engine::run(&workspace, rounds.unwrap_or(5)),
         Name::Remote => remote::run(&workspace, rounds.unwrap_or(5)),
         Name::Queue => queue::run(&workspace, rounds.unwrap_or(5)),
+        Name::Models => models::run(&workspace, rounds.unwrap_or(3)),
     }
 }
 

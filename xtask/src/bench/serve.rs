@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start `matrix serve`")?;
-        let answered = until_alive(&mut server, port, &watch);
+        let answered = until_alive(&mut server, (port, "/livez"), PATIENCE, INTERVAL);
         let took = watch.elapsed();
         let resident = resident_kb(server.id());
         server.kill().context("cannot end `matrix serve`")?;
@@ -63,40 +63,46 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
+/// A port that nobody listens on.
+pub(super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
     Ok(listener.local_addr().context("no free port")?.port())
 }
 
-fn until_alive(server: &mut Child, port: u16, watch: &Stopwatch) -> Result<()> {
-    while watch.elapsed() < PATIENCE {
-        if let Some(status) = server.try_wait().context("cannot watch `matrix serve`")? {
-            bail!("`matrix serve` ended with {status}");
+/// Waits until a server answers a question that needs no body.
+pub(super) fn until_alive(
+    server: &mut Child,
+    (port, path): (u16, &str),
+    patience: Duration,
+    interval: Duration,
+) -> Result<()> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < patience {
+        if let Some(status) = server.try_wait().context("cannot watch the server")? {
+            bail!("the server ended with {status}");
         }
-        if alive(port).unwrap_or(false) {
+        if alive(port, path).unwrap_or(false) {
             return Ok(());
         }
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
     }
-    bail!(
-        "`matrix serve` did not answer within {} s",
-        PATIENCE.as_secs()
-    )
+    bail!("the server did not answer within {} s", patience.as_secs())
 }
 
-fn alive(port: u16) -> std::io::Result<bool> {
+fn alive(port: u16, path: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     write!(
         stream,
-        "GET /livez HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.starts_with("HTTP/1.1 200"))
 }
 
-fn resident_kb(pid: u32) -> Result<u64> {
+/// The memory that a process holds.
+pub(super) fn resident_kb(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .context("cannot read the server's memory")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
