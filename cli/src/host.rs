@@ -21,6 +21,8 @@ use matrix_engine::{
     DurableFunction, Engine, EngineOptions, Journal, OnFullDisk, Scheduling, TaskFunction,
 };
 use matrix_identity::principals::Accounts;
+use matrix_models::Gateway;
+use matrix_models::batch::{BatchFunction, FileFunction};
 use matrix_models::inference::ModelLog;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
@@ -133,7 +135,7 @@ impl Host {
         let models = models::gateway(config, environment, means, asking, &options.worker)?;
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let starters = starters(&workshop, &authorizer);
-        let functions = functions(&workshop, starters.clone());
+        let functions = functions(&workshop, starters.clone(), models.clone());
         let tenure = if shared.is_some() {
             Engine::beside_others
         } else {
@@ -316,13 +318,15 @@ fn starters(workshop: &Workshop, authorizer: &Arc<dyn Authorizer>) -> Starters {
 }
 
 /// Every kind of run that this program executes.
-pub(crate) fn functions(workshop: &Workshop, starters: Starters) -> Functions {
-    let database = workshop.database().clone();
+pub(crate) fn functions(workshop: &Workshop, starters: Starters, models: Gateway) -> Functions {
+    let (database, blobs) = (workshop.database().clone(), workshop.blobs().clone());
     vec![
+        Arc::new(BatchFunction::new(models, database.clone(), blobs)),
         Arc::new(ChangeFunction::new(workshop.clone())),
         Arc::new(TaskFunction),
         Arc::new(ScheduleFunction::new(database, starters)),
         Arc::new(ModelLog),
+        Arc::new(FileFunction),
     ]
 }
 

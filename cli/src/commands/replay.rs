@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use matrix_core::RunId;
 use matrix_core::system::{SystemClock, SystemEntropy};
+use matrix_core::{Authorizer, Clock, Entropy, RunId};
 use matrix_engine::Journal;
 use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead};
 use matrix_store::StoreError;
@@ -12,6 +12,7 @@ use super::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::functions;
+use crate::models::gateway;
 use crate::output;
 use crate::reader::Reader;
 
@@ -22,13 +23,25 @@ pub(super) async fn replay(context: &Context, run: RunId) -> Result<Exit, Failur
     let workshop = reader
         .workshop(&context.config, &context.environment)
         .await?;
-    // A replay starts nothing.
-    let functions = functions(&workshop, Vec::new());
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
+        (Arc::new(SystemClock::start()), Arc::new(SystemEntropy));
+    let authorizer: Arc<dyn Authorizer> = Arc::new(reader.authority);
+    let means = (&reader.database, &clock, &entropy);
+    let asking = (&authorizer, None);
+    let models = gateway(
+        &context.config,
+        &context.environment,
+        means,
+        asking,
+        "replay",
+    )?;
+    // A replay starts nothing, and asks no model.
+    let functions = functions(&workshop, Vec::new(), models);
     let journal = Journal::new(
         reader.database.clone(),
         reader.blobs.clone(),
-        Arc::new(SystemClock::start()),
-        Arc::new(SystemEntropy),
+        clock,
+        entropy,
     );
     let find = |kind: &str, version: &str| {
         let mut known = functions.iter();

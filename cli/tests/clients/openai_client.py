@@ -1,8 +1,10 @@
 """OpenAI's own client against a server: `openai_client.py BASE_URL TOKEN`."""
 
 import base64
+import json
 import struct
 import sys
+import time
 
 import openai
 from openai import OpenAI
@@ -127,6 +129,55 @@ def errors():
     ))
 
 
+def batches():
+    def line(name, text, url="/v1/chat/completions", **more):
+        body = {"model": "demo", "messages": user(text), **more}
+        return json.dumps({"custom_id": name, "method": "POST", "url": url, "body": body})
+
+    def upload(*lines):
+        text = "\n".join(lines).encode()
+        return client.files.create(file=("ask.jsonl", text), purpose="batch")
+
+    def begin(file, **more):
+        return client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", **more
+        )
+
+    file = upload(line("a", "Hi"), line("b", "the weather?"), line("c", "fail for good"))
+    assert client.files.retrieve(file.id).bytes == file.bytes > 0
+    assert client.files.content(file.id).text.count("custom_id") == 3
+    batch = begin(file, metadata={"team": "red"})
+    until = time.monotonic() + 60
+    while batch.status not in ("completed", "failed", "cancelled"):
+        assert time.monotonic() < until, batch
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    counts = batch.request_counts
+    assert (batch.status, counts.total, counts.completed, counts.failed) == (
+        "completed", 3, 2, 1
+    ), batch
+    assert batch.metadata == {"team": "red"}, batch
+    answers = client.files.content(batch.output_file_id).text.splitlines()
+    answers = [json.loads(answer) for answer in answers]
+    assert [answer["custom_id"] for answer in answers] == ["a", "b"], answers
+    first = answers[0]["response"]["body"]["choices"][0]["message"]["content"]
+    assert first == "Hello, I was written before.", answers
+    failed = json.loads(client.files.content(batch.error_file_id).text)
+    assert failed["response"]["status_code"] >= 400, failed
+    assert "message" in failed["response"]["body"]["error"], failed
+    assert batch.id in [known.id for known in client.batches.list(limit=1)]
+    assert file.id in [known.id for known in client.files.list()]
+    for bad in [upload(line("a", "Hi"), line("a", "Hi")), upload("{"), upload(line("a", "x", "/v1/x"))]:
+        try:
+            raise AssertionError(begin(bad))
+        except openai.BadRequestError as error:
+            assert "line" in str(error), error
+    try:
+        raise AssertionError(begin(upload(line("a", "Hi", model="nope"))))
+    except openai.NotFoundError:
+        pass
+
+
 def hang_up():
     chunks = client.chat.completions.create(model="demo", messages=user("Hi"), stream=True)
     next(iter(chunks))
@@ -134,6 +185,6 @@ def hang_up():
     chat()
 
 
-for test in [chat, stream, tools, responses, embeddings, models, errors, hang_up]:
+for test in [chat, stream, tools, responses, embeddings, models, errors, batches, hang_up]:
     test()
     print(f"openai {openai.__version__}: {test.__name__}")

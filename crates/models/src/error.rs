@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use matrix_core::problem::DENIED;
 use matrix_core::{Code, Denied, Problem};
+use matrix_engine::error::{ENDED, RequestError};
 use matrix_store::StoreError;
 use matrix_store::error::UNAVAILABLE;
 
@@ -37,6 +38,9 @@ pub const NO_KEY: Code = Code::new("MODEL-0011", 503, 1, "key of a provider miss
 pub const TOO_LONG: Code = Code::new("MODEL-0012", 413, 2, "longer than the model reads");
 /// There is no such budget.
 pub const NO_BUDGET: Code = Code::new("MODEL-0013", 404, 6, "no such budget");
+
+/// There is no such file or batch.
+pub const NO_FILE: Code = Code::new("MODEL-0014", 404, 6, "no such file or batch");
 
 /// Why a model was not asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,12 @@ pub enum ModelError {
         /// Of which period.
         period: String,
     },
+    /// There is no such file or batch of the caller's.
+    #[error("you have no file or batch `{0}`")]
+    NoFile(String),
+    /// A run cannot be had or steered.
+    #[error(transparent)]
+    Run(#[from] RequestError),
     /// The policies do not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -132,8 +142,10 @@ impl ModelError {
             Self::Provider { source, .. } => source.code(),
             Self::NoneLeft { .. } => NONE_LEFT,
             Self::NoBudget { .. } => NO_BUDGET,
+            Self::NoFile(_) => NO_FILE,
+            Self::Run(RequestError::Ended { .. }) => ENDED,
             Self::Denied(_) => DENIED,
-            Self::Store(_) => UNAVAILABLE,
+            Self::Run(_) | Self::Store(_) => UNAVAILABLE,
         }
     }
 
@@ -152,13 +164,16 @@ impl ModelError {
             Self::Spent { .. } => (402, "insufficient_quota", Some("budget_spent")),
             Self::Provider { source, .. } => return source.complaint(),
             Self::NoneLeft { .. } => (503, "server_error", Some("no_model_available")),
-            Self::NoBudget { .. } => (404, "invalid_request_error", None),
+            Self::NoBudget { .. } | Self::NoFile(_) => (404, "invalid_request_error", None),
+            Self::Run(RequestError::Ended { .. }) => (409, "invalid_request_error", None),
             Self::Denied(_) => (403, "permission_error", Some("not_allowed")),
-            Self::Store(_) => (503, "server_error", Some("storage")),
+            Self::Run(_) | Self::Store(_) => (503, "server_error", Some("storage")),
         };
         let message = match self {
             // What storage says is for the operator's log.
-            Self::Store(_) => "the gateway's storage does not answer".to_owned(),
+            Self::Store(_) | Self::Run(RequestError::Store(_)) => {
+                "the gateway's storage does not answer".to_owned()
+            }
             other => other.to_string(),
         };
         Complaint {
@@ -184,6 +199,7 @@ impl From<ModelError> for Problem {
             ModelError::TooLong { .. } => problem.help("send less, or ask another model"),
             ModelError::Denied(denied) => denied.into(),
             ModelError::Store(error) => error.into(),
+            ModelError::Run(error) => error.into(),
             _ => problem,
         }
     }

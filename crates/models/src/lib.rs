@@ -13,6 +13,7 @@
 //! references and are read at the last moment.
 
 pub mod admission;
+pub mod batch;
 pub mod budget;
 pub mod chat;
 pub mod delta;

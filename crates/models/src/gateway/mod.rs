@@ -16,7 +16,7 @@ mod stream;
 
 use std::sync::Arc;
 
-use matrix_core::{Action, Authorised, Authorizer, Clock, Entropy, Money};
+use matrix_core::{Action, Authorised, Authorizer, Clock, Entropy, Money, Scope};
 use matrix_engine::spans::SpanSink;
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
@@ -253,6 +253,12 @@ impl Gateway {
     pub async fn close(&self) -> Result<(), StoreError> {
         let (ledger, purses) = (&self.shared.ledger, &self.shared.purses);
         ledger.flush().await.and(purses.give_back().await)
+    }
+
+    /// Whether a name leads to a model, a route or a choice.
+    pub async fn knows(&self, scope: &Scope, name: &str) -> Result<bool, StoreError> {
+        let snapshot = self.shared.registry.snapshot(scope).await?;
+        Ok(snapshot.get(name).is_some() || plan::is_choice(name))
     }
 
     /// Asks a model's provider which models it has, without asking any for anything; this tells

@@ -215,6 +215,11 @@ fn random(entropy: &dyn Entropy, below: u64) -> u64 {
     u64::from_le_bytes(bytes) % below.max(1)
 }
 
+/// Whether a name leaves the choice among models to us.
+pub(super) fn is_choice(name: &str) -> bool {
+    by_task(&Snapshot::default(), name, &Needs::default()).is_some()
+}
+
 /// Models by what they are preferred for: `task:code`; `auto` looks at the request.
 fn by_task(snapshot: &Snapshot, name: &str, needs: &Needs) -> Option<Vec<(Arc<Model>, u32)>> {
     let task = match (name, needs.task) {

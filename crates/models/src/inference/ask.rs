@@ -60,7 +60,7 @@ pub async fn ask(
         let asks = within(run, asks, parent);
         let caller = run.caller().clone();
         async move {
-            let allowed = may(gateway, caller, asks)?;
+            let allowed = may(gateway, caller, asks).map_err(|error| failed(&error))?;
             let answered = gateway.chat(&allowed, request.clone()).await;
             let answered = answered.map_err(|error| failed(&error))?;
             Ok(recorded(answered.answer, digest, answered.receipt))
@@ -81,13 +81,13 @@ pub(crate) fn within(run: &Run, asks: &ModelUse, parent: [u8; 8]) -> ModelUse {
     asks
 }
 
+/// Asks whether a run's caller may; what it may is looked at with each call, not when the run began.
 pub(crate) fn may(
     gateway: &Gateway,
     caller: Caller,
     asks: ModelUse,
-) -> Result<Authorised<ModelUse>, StepError> {
-    let allowed = Authorised::obtain(gateway.authorizer(), caller, asks);
-    allowed.map_err(|denied| failed(&denied.into()))
+) -> Result<Authorised<ModelUse>, ModelError> {
+    Ok(Authorised::obtain(gateway.authorizer(), caller, asks)?)
 }
 
 fn recorded(answer: ChatAnswer, request: Digest, receipt: Receipt) -> Recorded {

@@ -14,6 +14,7 @@ use matrix_engine::spans::SpanId;
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Recorded, ask};
+pub(crate) use self::ask::{failed, may, within};
 pub use self::log::{CallLog, ModelLog, TOPICS};
 pub(crate) use self::semantic::span;
 use crate::usage::Usage;

@@ -34,7 +34,8 @@ pub enum WireError {
 }
 
 impl WireError {
-    pub(crate) fn invalid(at: impl Into<String>, why: impl Into<String>) -> Self {
+    /// What is wrong with what stands where.
+    pub fn invalid(at: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Invalid {
             at: at.into(),
             why: why.into(),

@@ -248,13 +248,12 @@ async fn what_a_run_may_spend_ends_it_and_a_provider_that_is_down_is_asked_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_of_clients_are_entries_of_a_log_without_a_word_of_what_was_said() {
+async fn calls_of_clients_are_spans_of_the_trace_they_are_in() {
     let site = Site::new().await;
     let upstream = Upstream::always(whole(&transcripts::whole("openai", Has::Words))).await;
     site.model("m", ProviderKind::Openai, &upstream.url()).await;
     let (ears, log) = (Arc::new(Ears::default()), CallLog::default());
     let gateway = site.telling(ears.clone(), &log);
-    let working = Working::start(site.engine(vec![Arc::new(ModelLog)]));
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let asked = ModelUse {
         trace: Some(Trace {
@@ -264,6 +263,39 @@ async fn calls_of_clients_are_entries_of_a_log_without_a_word_of_what_was_said()
         ..asking("m").action().clone()
     };
     let answered = gateway.chat(&allowed(asked), question()).await.unwrap();
+    gateway.chat(&asking("m"), question()).await.unwrap();
+
+    let spans = ears.calls();
+    assert_eq!(spans.len(), 2);
+    assert_eq!(
+        (spans[0].trace.as_str(), spans[0].parent),
+        (trace, Some([7; 8]))
+    );
+    assert!(spans[1].trace != trace && spans[1].parent.is_none());
+    assert_eq!(
+        said(&spans[0], "gen_ai.operation.name"),
+        Some(&"chat".into())
+    );
+    assert_eq!(
+        said(&spans[0], "gen_ai.provider.name"),
+        Some(&"openai".into())
+    );
+    let read = answered.receipt.usage.input.cast_signed();
+    assert_eq!(
+        said(&spans[0], "gen_ai.usage.input_tokens"),
+        Some(&Said::Whole(read))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_clients_are_entries_of_a_log_without_a_word_of_what_was_said() {
+    let site = Site::new().await;
+    let upstream = Upstream::always(whole(&transcripts::whole("openai", Has::Words))).await;
+    site.model("m", ProviderKind::Openai, &upstream.url()).await;
+    let log = CallLog::default();
+    let gateway = site.telling(Arc::new(Ears::default()), &log);
+    let working = Working::start(site.engine(vec![Arc::new(ModelLog)]));
+    let answered = gateway.chat(&asking("m"), question()).await.unwrap();
     gateway.chat(&asking("m"), question()).await.unwrap();
     log.flush(&working.engine, &caller()).await.unwrap();
     let runs = working.runs("model_log");
@@ -288,27 +320,6 @@ async fn calls_of_clients_are_entries_of_a_log_without_a_word_of_what_was_said()
     let words = answered.answer.choices[0].text();
     let all = serde_json::to_string(&journal).unwrap();
     assert!(!words.is_empty() && !all.contains(&words), "{all}");
-
-    let spans = ears.calls();
-    assert_eq!(spans.len(), 2);
-    assert_eq!(
-        (spans[0].trace.as_str(), spans[0].parent),
-        (trace, Some([7; 8]))
-    );
-    assert!(spans[1].trace != trace && spans[1].parent.is_none());
-    assert_eq!(
-        said(&spans[0], "gen_ai.operation.name"),
-        Some(&"chat".into())
-    );
-    assert_eq!(
-        said(&spans[0], "gen_ai.provider.name"),
-        Some(&"openai".into())
-    );
-    let read = answered.receipt.usage.input.cast_signed();
-    assert_eq!(
-        said(&spans[0], "gen_ai.usage.input_tokens"),
-        Some(&Said::Whole(read))
-    );
 
     // Many signals do not make its replay longer, and a day later another run takes over.
     for _ in 0..40 {

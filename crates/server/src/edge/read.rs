@@ -43,7 +43,7 @@ pub(crate) async fn json<T: DeserializeOwned>(
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    let mut taken = budget.map(|budget| (budget, None));
+    let mut share = budget.map(Share::of);
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Err(Failure::malformed("the body ended early"));
@@ -52,8 +52,8 @@ pub(crate) async fn json<T: DeserializeOwned>(
         if bytes.len() + piece.len() > limit {
             return Err(too_large());
         }
-        if let Some((budget, taken)) = &mut taken {
-            take(budget, taken, (bytes.len() + piece.len()).div_ceil(1024))?;
+        if let Some(share) = &mut share {
+            share.grow(bytes.len() + piece.len())?;
         }
         bytes.extend_from_slice(&piece);
     }
@@ -67,23 +67,36 @@ pub(crate) async fn json<T: DeserializeOwned>(
         .map_err(|error| Failure::malformed(format!("the body is not as expected: {error}")))
 }
 
-/// Takes so much of a budget in all.
-fn take<'a>(
+/// What somebody who is being read holds of a common budget in KiB, until it is dropped.
+pub(crate) struct Share<'a> {
     budget: &'a Semaphore,
-    taken: &mut Option<SemaphorePermit<'a>>,
-    wanted: usize,
-) -> Result<(), Failure> {
-    let more = wanted - taken.as_ref().map_or(0, SemaphorePermit::num_permits);
-    let more = budget.try_acquire_many(u32::try_from(more).unwrap_or(u32::MAX));
-    let more = more.map_err(|_| {
-        let detail = "others send as much as this server reads at once";
-        Failure::from(Problem::new(TOO_MUCH, detail).with("retry_after_s", 1))
-    })?;
-    match taken {
-        Some(taken) => taken.merge(more),
-        None => *taken = Some(more),
+    taken: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Share<'a> {
+    /// Nothing yet.
+    pub(crate) fn of(budget: &'a Semaphore) -> Self {
+        Self {
+            budget,
+            taken: None,
+        }
     }
-    Ok(())
+
+    /// Takes so many bytes in all, where others leave that much.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
+        let taken = self.taken.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = bytes.div_ceil(1024).saturating_sub(taken);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let more = self.budget.try_acquire_many(more).map_err(|_| {
+            let detail = "others send as much as this server reads at once";
+            Failure::from(Problem::new(TOO_MUCH, detail).with("retry_after_s", 1))
+        })?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

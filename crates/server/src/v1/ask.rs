@@ -44,11 +44,7 @@ pub(super) fn may(
 ) -> Result<Authorised<ModelUse>, ModelError> {
     let action = ModelUse {
         model: model.to_owned(),
-        labels: Labels {
-            project: label(headers, "x-matrix-project")?,
-            agent: label(headers, "x-matrix-agent")?,
-            run: label(headers, "x-matrix-run")?,
-        },
+        labels: labels(headers)?,
         tags: tags(headers),
         trace: trace(headers),
         journaled: false,
@@ -58,6 +54,15 @@ pub(super) fn may(
         caller.clone(),
         action,
     )?)
+}
+
+/// What a call is for.
+pub(super) fn labels(headers: &HeaderMap) -> Result<Labels, ModelError> {
+    Ok(Labels {
+        project: label(headers, "x-matrix-project")?,
+        agent: label(headers, "x-matrix-agent")?,
+        run: label(headers, "x-matrix-run")?,
+    })
 }
 
 /// A label, if there is one. One that is no plain word is refused: ignored, it would slip past the

@@ -7,14 +7,17 @@
 
 mod answer;
 mod ask;
+pub(crate) mod batches;
 pub(crate) mod chat;
 pub(crate) mod embeddings;
 mod failure;
+pub(crate) mod files;
 pub(crate) mod messages;
 pub(crate) mod models;
 pub(crate) mod rerank;
 pub(crate) mod responses;
 
+use axum::extract::DefaultBodyLimit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,6 +36,19 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(responses::responses))
         .routes(routes!(embeddings::embeddings))
         .routes(routes!(rerank::rerank))
+        .merge(batches())
         .routes(routes!(models::list))
         .routes(routes!(models::show))
+}
+
+/// Those of batches. Files are as large as conversations may be.
+fn batches() -> OpenApiRouter<Server> {
+    OpenApiRouter::new()
+        .routes(routes!(files::create, files::list))
+        .layer(DefaultBodyLimit::disable())
+        .routes(routes!(files::show))
+        .routes(routes!(files::content_of))
+        .routes(routes!(batches::create, batches::list))
+        .routes(routes!(batches::show))
+        .routes(routes!(batches::cancel))
 }

@@ -152,6 +152,22 @@ fn models() -> Vec<Row> {
         ),
         row("GET", "/v1/models", 200, 200),
         row("GET", "/v1/models/{model}", 404, 404),
+        // What is no form is nobody's file.
+        with("POST", "/v1/files", json!({}), 400, 400),
+        row("GET", "/v1/files", 200, 200),
+        row("GET", "/v1/files/{file}", 404, 404),
+        row("GET", "/v1/files/{file}/content", 404, 404),
+        with(
+            "POST",
+            "/v1/batches",
+            json!({ "input_file_id": "file-x", "endpoint": "/v1/embeddings",
+                    "completion_window": "24h" }),
+            404,
+            404,
+        ),
+        row("GET", "/v1/batches", 200, 200),
+        row("GET", "/v1/batches/{batch}", 404, 404),
+        row("POST", "/v1/batches/{batch}/cancel", 404, 404),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! only providers understand, so that it comes back with the client's next request.
 
 mod answer;
+pub mod embeddings;
 mod message;
 mod request;
 mod stream;

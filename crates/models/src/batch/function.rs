@@ -1,0 +1,237 @@
+//! Batches and the files that they read, as runs.
+
+use async_trait::async_trait;
+use matrix_core::{Authorised, Money, RunId};
+use matrix_engine::error::Retry;
+use matrix_engine::runs::{RunRead, entries};
+use matrix_engine::spans::step_id;
+use matrix_engine::{DurableFunction, Run, RunError, Step, StepContext, StepError};
+use matrix_store::{Blobs, Database};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::line::{Call, Endpoint, Line, Outcome, lines};
+use crate::admission::Granted;
+use crate::budget::Labels;
+use crate::error::ModelError;
+use crate::gateway::{Gateway, ModelUse};
+use crate::inference::{failed, may, within};
+use crate::wire::openai::embeddings;
+
+/// The kind of runs that are files.
+pub(super) const FILE: &str = "model_file";
+
+/// The kind of runs that are batches.
+pub(super) const BATCH: &str = "model_batch";
+
+/// How many requests of a batch are asked at once.
+const AT_ONCE: usize = 8;
+
+/// How often a request is tried that a provider fails.
+const TRIES: u32 = 4;
+
+/// A file: all that it is is its run's input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FileInput {
+    pub(super) purpose: String,
+    pub(super) filename: String,
+    pub(super) content: String,
+}
+
+/// What a batch is asked to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct BatchInput {
+    pub(super) file: RunId,
+    pub(super) endpoint: Endpoint,
+    pub(super) total: usize,
+    pub(super) metadata: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) project: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<String>,
+}
+
+/// The durable function of a file: it is whole when it is there.
+#[derive(Debug, Clone, Copy)]
+pub struct FileFunction;
+
+#[async_trait]
+impl DurableFunction for FileFunction {
+    fn kind(&self) -> &'static str {
+        FILE
+    }
+
+    fn version(&self) -> &'static str {
+        "1"
+    }
+
+    async fn execute(&self, _: Run, input: Value) -> Result<Value, RunError> {
+        let content = input.get("content").and_then(Value::as_str);
+        Ok(json!({ "bytes": content.unwrap_or_default().len() }))
+    }
+}
+
+/// The durable function of a batch: each request is a step, and its answer the step's result.
+#[derive(Debug, Clone)]
+pub struct BatchFunction {
+    gateway: Gateway,
+    database: Database,
+    blobs: Blobs,
+}
+
+/// The address of a request's step.
+pub(super) fn address(index: usize) -> String {
+    format!("lines/{index}/call#1")
+}
+
+impl BatchFunction {
+    /// Asks through a gateway; the files are runs of this database.
+    pub fn new(gateway: Gateway, database: Database, blobs: Blobs) -> Self {
+        Self {
+            gateway,
+            database,
+            blobs,
+        }
+    }
+
+    /// A file's input, which never changes, so that reading it is no step.
+    fn file(&self, run: &Run, file: RunId) -> Result<FileInput, RunError> {
+        let gone = |why: String| StepError::permanent("no_file", why);
+        let read = Authorised::obtain(&Granted, run.caller().clone(), RunRead { run: file });
+        let read = read.map_err(|denied| gone(denied.to_string()))?;
+        let first = entries(&self.database, &self.blobs, &read, -1, 1);
+        let first = first.map_err(|error| gone(error.to_string()))?;
+        let input = first.into_iter().next().and_then(|entry| entry.payload);
+        let input = input.and_then(|mut payload| payload.get_mut("input").map(Value::take));
+        let input = input.ok_or_else(|| gone("the batch's file was removed".into()))?;
+        Ok(serde_json::from_value(input).map_err(|error| gone(error.to_string()))?)
+    }
+}
+
+#[async_trait]
+impl DurableFunction for BatchFunction {
+    fn kind(&self) -> &'static str {
+        BATCH
+    }
+
+    fn version(&self) -> &'static str {
+        "1"
+    }
+
+    async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
+        let wrong = |why: String| StepError::permanent("bad_batch", why);
+        let input: BatchInput =
+            serde_json::from_value(input).map_err(|error| wrong(error.to_string()))?;
+        let text = self.file(&run, input.file)?.content;
+        let lines = lines(&text, input.endpoint).map_err(|error| wrong(error.to_string()))?;
+        let labels = Labels {
+            project: input.project,
+            agent: input.agent,
+            run: None,
+        };
+        let keyed = lines.into_iter().enumerate();
+        let keyed = keyed.map(|(index, line)| (index.to_string(), line));
+        let work = |branch: Run, line: Line| {
+            let batch = Requests {
+                gateway: self.gateway.clone(),
+                endpoint: input.endpoint,
+                labels: labels.clone(),
+            };
+            async move { batch.step(&branch, line).await }
+        };
+        let done = run.join("lines", AT_ONCE, keyed.collect(), work).await?;
+        let good = done.iter().filter(|(good, _)| *good).count();
+        let cost = done.iter().map(|(_, cost)| cost.as_nanos()).sum();
+        Ok(json!({
+            "completed": good,
+            "failed": done.len() - good,
+            "cost": Money::from_nanos(cost),
+        }))
+    }
+}
+
+/// What the requests of a batch have in common.
+struct Requests {
+    gateway: Gateway,
+    endpoint: Endpoint,
+    labels: Labels,
+}
+
+impl Requests {
+    /// A request as a step; whether it was answered, and what it cost.
+    async fn step(&self, branch: &Run, line: Line) -> Result<(bool, Money), RunError> {
+        let step = Step::metered("call").input(&line.name);
+        let outcome: Outcome = branch
+            .step(step, |context| self.attempt(branch, &line.call, context))
+            .await?;
+        Ok((outcome.is_good(), outcome.cost))
+    }
+
+    /// A request that fails for good has failed alone: that is its outcome, and not the batch's.
+    async fn attempt(
+        &self,
+        run: &Run,
+        call: &Call,
+        context: StepContext,
+    ) -> Result<Outcome, StepError> {
+        match self.ask(run, call, &context).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => {
+                let step = failed(&error);
+                let again = matches!(step.retry, Retry::Later { .. }) && context.attempt < TRIES;
+                // What is in the way of all of them is waited for.
+                if again || matches!(error, ModelError::Store(_)) {
+                    return Err(step);
+                }
+                let complaint = error.complaint();
+                Ok(Outcome {
+                    status: complaint.status,
+                    body: self.endpoint.wire().complaint(&complaint),
+                    cost: Money::ZERO,
+                })
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        run: &Run,
+        call: &Call,
+        context: &StepContext,
+    ) -> Result<Outcome, ModelError> {
+        let asks = ModelUse {
+            model: call.model().to_owned(),
+            labels: self.labels.clone(),
+            ..ModelUse::default()
+        };
+        let parent = step_id(context.run, context.epoch, &context.path, context.attempt);
+        let asks = within(run, &asks, parent);
+        let allowed = may(&self.gateway, run.caller().clone(), asks)?;
+        let (body, cost) = match call {
+            Call::Chat(request) => {
+                let answered = self
+                    .gateway
+                    .chat(&allowed, request.as_ref().clone())
+                    .await?;
+                let created = run.started_at().as_micros() / 1_000_000;
+                let created = u64::try_from(created).unwrap_or(0);
+                let wire = self.endpoint.wire();
+                (
+                    wire.answer(&answered.answer, created),
+                    answered.receipt.cost,
+                )
+            }
+            Call::Embed(asked) => {
+                let embedded = self.gateway.embed(&allowed, asked.request.clone()).await?;
+                let (answer, receipt) = embedded;
+                let body = embeddings::answer(&answer, receipt.usage.input, asked.encoding);
+                (body, receipt.cost)
+            }
+        };
+        Ok(Outcome {
+            status: 200,
+            body,
+            cost,
+        })
+    }
+}
