@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::identity::Identity;
 use super::{ProviderError, Reason};
 use crate::estimate;
 use crate::registry::{Api, Model, ProviderKind};
-use crate::secret::Secret;
 use crate::wire::ProviderWire;
 use crate::wire::anthropic::Anthropic;
 use crate::wire::gemini::Gemini;
@@ -169,7 +169,7 @@ fn hex(byte: u8) -> String {
 }
 
 /// The headers of a request.
-pub(super) fn headers(model: &Model, key: Option<&Secret>) -> Result<HeaderMap, ProviderError> {
+pub(super) fn headers(model: &Model, identity: &Identity) -> Result<HeaderMap, ProviderError> {
     let provider = &model.spec.provider;
     let mut headers = HeaderMap::new();
     for (name, value) in &provider.headers {
@@ -187,19 +187,7 @@ pub(super) fn headers(model: &Model, key: Option<&Secret>) -> Result<HeaderMap, 
             .entry(version)
             .or_insert(HeaderValue::from_static("2023-06-01"));
     }
-    if let Some(key) = key {
-        let (name, text) = match provider.kind {
-            ProviderKind::Azure => (HeaderName::from_static("api-key"), key.expose().to_owned()),
-            ProviderKind::Anthropic => (
-                HeaderName::from_static("x-api-key"),
-                key.expose().to_owned(),
-            ),
-            ProviderKind::Gemini => (
-                HeaderName::from_static("x-goog-api-key"),
-                key.expose().to_owned(),
-            ),
-            _ => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-        };
+    if let Some((name, text)) = identity.header(provider.kind) {
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             ProviderError::new(Reason::Key, "the key has characters that cannot be sent")
         })?;

@@ -11,6 +11,7 @@ mod state;
 pub use service::{
     ModelAdd, ModelRead, ModelRemove, Named, add_model, add_route, list_models, remove_model,
 };
+pub(crate) use spec::check_url;
 pub use spec::{
     Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderKind, ProviderSpec, RouteSpec,
     Strategy, Target, Task,

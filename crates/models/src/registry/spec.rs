@@ -442,7 +442,7 @@ impl RouteSpec {
 
 /// Whether an address can be asked; one that is a number in a private network only where that was
 /// allowed. Names are looked at again whenever they are resolved.
-fn check_url(field: &str, url: &str, private: bool) -> Result<(), InvalidSpec> {
+pub(crate) fn check_url(field: &str, url: &str, private: bool) -> Result<(), InvalidSpec> {
     let refuse = |why: &str| Err(InvalidSpec::new(field, why));
     let Ok(url) = reqwest::Url::parse(url) else {
         return refuse("is no address");

@@ -14,5 +14,6 @@ mod matrix;
 mod rights;
 mod site;
 mod streams;
+mod tokens;
 mod transcripts;
 mod upstream;

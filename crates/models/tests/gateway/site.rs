@@ -18,6 +18,7 @@ use matrix_models::registry::{
     Api, KeyLimits, ModelAdd, ModelRead, ModelSpec, PriceRule, ProviderKind, ProviderSpec,
     RouteSpec, Target, add_model, add_route,
 };
+use matrix_models::secret::SecretRef;
 use matrix_models::{
     Answered, Gateway, GatewayParts, ModelError, ModelUse, Registry, Streaming, budget,
 };
@@ -108,8 +109,8 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             key: None,
             private: true,
             headers: std::collections::BTreeMap::new(),
-            project: None,
-            region: None,
+            project: (kind == ProviderKind::Vertex).then(|| "p-1".to_owned()),
+            region: (kind == ProviderKind::Vertex).then(|| "europe-west1".to_owned()),
             api_version: None,
             script: None,
         },
@@ -134,7 +135,7 @@ pub(crate) struct Site {
     pub(crate) gateway: Gateway,
     pub(crate) database: Database,
     pub(crate) clock: Arc<HandClock>,
-    _dir: Arc<tempfile::TempDir>,
+    dir: Arc<tempfile::TempDir>,
 }
 
 impl Site {
@@ -147,7 +148,7 @@ impl Site {
             gateway: gateway(&database, &clock, "one"),
             database,
             clock,
-            _dir: Arc::new(dir),
+            dir: Arc::new(dir),
         };
         let limits = Limits {
             money: Some(Money::from_nanos(1_000_000_000_000)),
@@ -155,6 +156,13 @@ impl Site {
         };
         site.limit("workspace", Period::Total, limits).await;
         site
+    }
+
+    /// Where a key lies from now on.
+    pub(crate) fn key(&self, name: &str, text: &str) -> SecretRef {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        SecretRef::File(path)
     }
 
     /// Another process at the same database.
@@ -276,10 +284,14 @@ fn judged(
     authorizer: Arc<dyn Authorizer>,
 ) -> Gateway {
     let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
+    let options = HttpOptions {
+        clock: Arc::clone(&clock),
+        ..HttpOptions::default()
+    };
     Gateway::new(GatewayParts {
         database: database.clone(),
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
-        providers: Providers::new(Http::new(HttpOptions::default()).unwrap()),
+        providers: Providers::new(Http::new(options).unwrap()),
         authorizer,
         holder: holder.to_owned(),
         clock,

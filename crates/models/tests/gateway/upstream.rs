@@ -33,8 +33,23 @@ pub(crate) type Reply = Vec<Step>;
 /// What was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
+    /// The lines of the headers.
+    head: String,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
+}
+
+impl Asked {
+    /// A header, if it came.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -183,9 +198,15 @@ async fn heard(stream: &mut TcpStream) -> std::io::Result<Option<Asked>> {
             });
             let (length, begin): (usize, _) = (length.unwrap_or(0), end + 4);
             if bytes.len() >= begin + length {
-                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                let body = serde_json::from_slice(&bytes[begin..]).unwrap_or_default();
-                return Ok(Some(Asked { path, body }));
+                let word = |place| head.split(' ').nth(place).unwrap_or_default().to_owned();
+                let body = &bytes[begin..];
+                return Ok(Some(Asked {
+                    method: word(0),
+                    path: word(1),
+                    body: serde_json::from_slice(body).unwrap_or_default(),
+                    text: String::from_utf8_lossy(body).into_owned(),
+                    head,
+                }));
             }
         }
         let mut more = vec![0; 16 * 1024];
