@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use matrix_core::Clock;
 use matrix_core::system::SystemClock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -30,6 +31,9 @@ const ERROR_MAX: usize = 64 * 1024;
 
 /// How long a provider may be silent, unless its model says otherwise.
 const SILENCE: Duration = Duration::from_mins(5);
+
+/// How many parts of one request for vectors are asked at once, where it has to be cut.
+const EMBED_AT_ONCE: usize = 4;
 
 /// How this process reaches providers.
 #[derive(Debug, Clone)]
@@ -171,6 +175,18 @@ impl Http {
         google::token(client, &account, self.clock.now(), wait).await
     }
 
+    /// Vectors of no more texts than the provider takes at once.
+    async fn vectors(
+        &self,
+        model: &Model,
+        request: &EmbedRequest,
+    ) -> Result<EmbedAnswer, ProviderError> {
+        let kind = model.spec.provider.kind;
+        let body = vectors::encode(kind, request)?;
+        let answer = self.whole(model, Ask::Embed, Some(&body)).await?;
+        Ok(vectors::decode(kind, answer, request.texts.len())?)
+    }
+
     async fn whole(
         &self,
         model: &Model,
@@ -230,10 +246,27 @@ impl Provider for Http {
         model: &Model,
         request: &EmbedRequest,
     ) -> Result<EmbedAnswer, ProviderError> {
-        let kind = model.spec.provider.kind;
-        let body = vectors::encode(kind, request)?;
-        let answer = self.whole(model, Ask::Embed, Some(&body)).await?;
-        Ok(vectors::decode(kind, answer, request.texts.len())?)
+        let most = vectors::most(model.spec.provider.kind, &request.model);
+        if request.texts.len() <= most {
+            return self.vectors(model, request).await;
+        }
+        let like = EmbedRequest {
+            texts: Vec::new(),
+            ..request.clone()
+        };
+        let mut parts = Vec::new();
+        for texts in request.texts.chunks(most) {
+            parts.push(EmbedRequest {
+                texts: texts.to_vec(),
+                ..like.clone()
+            });
+        }
+        let mut answers = Vec::new();
+        for part in &parts {
+            answers.push(self.vectors(model, part));
+        }
+        let answers = stream::iter(answers).buffered(EMBED_AT_ONCE);
+        Ok(vectors::joined(answers.try_collect().await?)?)
     }
 
     async fn rerank(

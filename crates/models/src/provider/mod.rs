@@ -14,6 +14,7 @@ mod listening;
 mod place;
 mod scripted;
 mod tokens;
+mod vertex;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::identity::Identity;
+use super::vertex::{self, Speaks};
 use super::{ProviderError, Reason};
 use crate::estimate;
 use crate::registry::{Api, Model, ProviderKind};
 use crate::wire::ProviderWire;
-use crate::wire::anthropic::Anthropic;
+use crate::wire::anthropic::{Anthropic, OnVertex};
 use crate::wire::gemini::Gemini;
 use crate::wire::ollama::Ollama;
 use crate::wire::openai::{Dialect, OpenaiChat};
@@ -48,16 +49,22 @@ pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError
         (ProviderKind::OpenaiCompatible, Api::Chat) => Box::new(OpenaiChat {
             dialect: Dialect::Compatible,
         }),
-        (ProviderKind::Gemini | ProviderKind::Vertex, _) => Box::new(Gemini),
-        (ProviderKind::Anthropic, _) => Box::new(Anthropic {
-            max_tokens: model
-                .max_output
-                .unwrap_or(estimate::ANSWER)
-                .min(estimate::ANSWER),
-        }),
+        (ProviderKind::Gemini, _) => Box::new(Gemini),
+        (ProviderKind::Vertex, _) => match vertex::speaks(model)? {
+            Speaks::Gemini => Box::new(Gemini),
+            Speaks::Anthropic => Box::new(OnVertex(anthropic(model))),
+        },
+        (ProviderKind::Anthropic, _) => Box::new(anthropic(model)),
         (ProviderKind::Ollama, _) => Box::new(Ollama),
         (kind, _) => return Err(no_chat(kind)),
     })
+}
+
+fn anthropic(model: &Model) -> Anthropic {
+    let most = model.max_output.unwrap_or(estimate::ANSWER);
+    Anthropic {
+        max_tokens: most.min(estimate::ANSWER),
+    }
 }
 
 fn no_chat(kind: ProviderKind) -> ProviderError {
@@ -78,7 +85,6 @@ pub(super) fn framing(kind: ProviderKind) -> Framing {
 /// The address to ask.
 pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> {
     let kind = model.spec.provider.kind;
-    let base = model.base_url()?;
     let name = encoded(&model.spec.model);
     let unsupported = || {
         let what = match ask {
@@ -89,6 +95,12 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         };
         ProviderError::new(Reason::Unsupported, format!("{kind} has no {what}"))
     };
+    if kind == ProviderKind::Vertex {
+        return vertex::address(model, ask)?.ok_or_else(unsupported);
+    }
+    let base = model.spec.base_url().ok_or_else(|| {
+        ProviderError::new(Reason::Invalid, "nobody said where this model is asked")
+    })?;
     Ok(match (kind, ask) {
         (ProviderKind::Openai | ProviderKind::OpenaiCompatible, _) => {
             let path = match (ask, model.spec.provider.api) {
@@ -102,14 +114,13 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         }
         (ProviderKind::Azure, _) => azure(model, &base, &name, ask).ok_or_else(unsupported)?,
         (ProviderKind::Anthropic, Ask::Chat | Ask::Stream) => format!("{base}/messages"),
-        (ProviderKind::Gemini | ProviderKind::Vertex, Ask::Chat) => {
+        (ProviderKind::Gemini, Ask::Chat) => {
             format!("{base}/models/{name}:generateContent")
         }
-        (ProviderKind::Gemini | ProviderKind::Vertex, Ask::Stream) => {
+        (ProviderKind::Gemini, Ask::Stream) => {
             format!("{base}/models/{name}:streamGenerateContent?alt=sse")
         }
         (ProviderKind::Gemini, Ask::Embed) => format!("{base}/models/{name}:batchEmbedContents"),
-        (ProviderKind::Vertex, Ask::Embed) => format!("{base}/models/{name}:predict"),
         (ProviderKind::Anthropic | ProviderKind::Gemini, Ask::List) => format!("{base}/models"),
         (ProviderKind::Ollama, Ask::Chat | Ask::Stream) => format!("{base}/api/chat"),
         (ProviderKind::Ollama, Ask::Embed) => format!("{base}/api/embed"),
@@ -147,7 +158,7 @@ fn azure(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
 }
 
 /// A name as a piece of a path; slashes stay, because names of some providers have them.
-fn encoded(name: &str) -> Cow<'_, str> {
+pub(super) fn encoded(name: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte);
     if name.bytes().all(plain) && !name.contains("..") {
         return Cow::Borrowed(name);
@@ -195,27 +206,4 @@ pub(super) fn headers(model: &Model, identity: &Identity) -> Result<HeaderMap, P
         headers.insert(name, value);
     }
     Ok(headers)
-}
-
-impl Model {
-    fn base_url(&self) -> Result<String, ProviderError> {
-        let provider = &self.spec.provider;
-        if let (ProviderKind::Vertex, None, Some(project), Some(region)) = (
-            provider.kind,
-            &provider.base_url,
-            &provider.project,
-            &provider.region,
-        ) {
-            let host = match region.as_str() {
-                "global" => "aiplatform.googleapis.com".to_owned(),
-                region => format!("{region}-aiplatform.googleapis.com"),
-            };
-            return Ok(format!(
-                "https://{host}/v1/projects/{project}/locations/{region}/publishers/google"
-            ));
-        }
-        self.spec.base_url().ok_or_else(|| {
-            ProviderError::new(Reason::Invalid, "nobody said where this model is asked")
-        })
-    }
 }

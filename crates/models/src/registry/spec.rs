@@ -381,6 +381,16 @@ impl ModelSpec {
                 "and region are needed for vertex",
             ));
         }
+        for (field, word) in [("project", &provider.project), ("region", &provider.region)] {
+            // They become part of an address.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
+            if word
+                .as_ref()
+                .is_some_and(|word| word.is_empty() || !word.bytes().all(plain))
+            {
+                return Err(InvalidSpec::new(field, "must be letters, digits and `-`"));
+            }
+        }
         for name in provider.headers.keys() {
             let secret = [
                 "authorization",
@@ -398,6 +408,17 @@ impl ModelSpec {
             }
         }
         Ok(())
+    }
+
+    /// By which names a catalogue may know it: Vertex AI says the publisher with the name.
+    pub(crate) fn catalogue_names(&self) -> Vec<String> {
+        let mut names = vec![self.model.clone()];
+        let published = self.model.strip_prefix("publishers/");
+        if let Some((publisher, name)) = published.and_then(|rest| rest.split_once("/models/")) {
+            names.push(name.to_owned());
+            names.push(format!("{publisher}/{name}"));
+        }
+        names
     }
 
     /// Where it is asked.

@@ -7,6 +7,42 @@ use crate::embed::{EmbedAnswer, EmbedRequest};
 use crate::registry::ProviderKind;
 use crate::usage::Usage;
 
+/// The most texts that a provider takes at once.
+pub(crate) fn most(kind: ProviderKind, model: &str) -> usize {
+    match kind {
+        ProviderKind::Cohere => 96,
+        ProviderKind::Vertex if model.contains("gemini-embedding") => 1,
+        ProviderKind::Vertex => 250,
+        ProviderKind::Gemini => 100,
+        _ => usize::MAX,
+    }
+}
+
+/// Puts the answers to the parts of a request together.
+pub(crate) fn joined(answers: Vec<EmbedAnswer>) -> Result<EmbedAnswer, WireError> {
+    let mut answers = answers.into_iter();
+    let mut all = answers.next().unwrap_or_default();
+    for answer in answers {
+        all.vectors.extend(answer.vectors);
+        // What one of them used and nobody knows is not known of all of them.
+        all.usage = all.usage.zip(answer.usage).map(|(before, more)| Usage {
+            input: before.input.saturating_add(more.input),
+            output: before.output.saturating_add(more.output),
+            ..Usage::default()
+        });
+    }
+    of_one_length(&all.vectors)?;
+    Ok(all)
+}
+
+fn of_one_length(vectors: &[Vec<f32>]) -> Result<(), WireError> {
+    let length = vectors.first().map_or(0, Vec::len);
+    if length == 0 || vectors.iter().any(|vector| vector.len() != length) {
+        return Err(WireError::invalid("embeddings", "are of different lengths"));
+    }
+    Ok(())
+}
+
 /// A request in a provider's words.
 pub(crate) fn encode(kind: ProviderKind, request: &EmbedRequest) -> Result<Value, WireError> {
     let mut body = match kind {
@@ -93,10 +129,7 @@ pub(crate) fn decode(
         let why = format!("has {} vectors for {texts} texts", answer.vectors.len());
         return Err(WireError::invalid("embeddings", why));
     }
-    let length = answer.vectors.first().map_or(0, Vec::len);
-    if length == 0 || answer.vectors.iter().any(|vector| vector.len() != length) {
-        return Err(WireError::invalid("embeddings", "are of different lengths"));
-    }
+    of_one_length(&answer.vectors)?;
     if kind == ProviderKind::HuggingFace {
         answer.usage = None;
     }

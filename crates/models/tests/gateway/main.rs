@@ -17,3 +17,4 @@ mod streams;
 mod tokens;
 mod transcripts;
 mod upstream;
+mod vertex;

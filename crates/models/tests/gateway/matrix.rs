@@ -167,13 +167,13 @@ fn said(answer: &ChatAnswer) -> Said {
 }
 
 /// A provider's answer, read without a gateway.
-fn meant(of: ProviderKind, place: &str, body: &str) -> Said {
+fn meant(place: &str, body: &str) -> Said {
     let body = serde_json::from_str(body).unwrap();
-    let answer = match of {
-        ProviderKind::Anthropic => ANTHROPIC.decode(body),
-        ProviderKind::Gemini => Gemini.decode(body),
-        ProviderKind::Ollama => Ollama.decode(body),
-        _ if place == "responses" => Responses.decode(body),
+    let answer = match place {
+        "anthropic" => ANTHROPIC.decode(body),
+        "gemini" => Gemini.decode(body),
+        "ollama" => Ollama.decode(body),
+        "responses" => Responses.decode(body),
         _ => OPENAI.decode(body),
     };
     said(&answer.unwrap())
@@ -235,6 +235,9 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
     if place == "responses" {
         spec.provider.api = Api::Responses;
     }
+    if (of, place) == (ProviderKind::Vertex, "anthropic") {
+        spec.model = "claude-sonnet-4@20250514".into();
+    }
     spec.price = PriceRule::Fixed(Price {
         input: 3_000_001,
         output: 15_000_007,
@@ -252,7 +255,7 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
 
     let (answer, pieces) = (said(&answer), said(&pieces));
     assert_eq!(pieces, answer, "{what}");
-    let meant = meant(of, place, &body);
+    let meant = meant(place, &body);
     assert_eq!(answer.text, meant.text, "{what}");
     assert_eq!(answer.thoughts, meant.thoughts, "{what}");
     assert_eq!(answer.calls, meant.calls, "{what}");
@@ -305,9 +308,11 @@ async fn an_answer_is_the_same_as_a_whole_and_as_it_is_written() {
                 check(client, of, place, has).await;
             }
         }
-        // OpenAI's own models speak two protocols.
+        // OpenAI's own models speak two protocols, and so do those of Vertex AI.
         for has in [Has::Words, Has::Calls, Has::Thoughts] {
             check(client, ProviderKind::Openai, "responses", has).await;
+            check(client, ProviderKind::Azure, "responses", has).await;
+            check(client, ProviderKind::Vertex, "anthropic", has).await;
         }
     }
 }

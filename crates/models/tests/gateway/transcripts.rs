@@ -3,11 +3,13 @@
 use matrix_models::registry::ProviderKind;
 
 /// Kinds of providers, and where their transcripts are.
-pub(crate) const KINDS: [(ProviderKind, &str); 5] = [
+pub(crate) const KINDS: [(ProviderKind, &str); 7] = [
     (ProviderKind::Openai, "openai"),
     (ProviderKind::OpenaiCompatible, "openai"),
+    (ProviderKind::Azure, "openai"),
     (ProviderKind::Anthropic, "anthropic"),
     (ProviderKind::Gemini, "gemini"),
+    (ProviderKind::Vertex, "gemini"),
     (ProviderKind::Ollama, "ollama"),
 ];
 

@@ -17,10 +17,12 @@ mod source;
 mod stream;
 mod thinking;
 mod tools;
+mod vertex;
 mod writer;
 
 use serde_json::Value;
 
+pub use self::vertex::OnVertex;
 use super::{
     Asked, ClientWire, Complaint, Delivery, Encoded, ProviderWire, StreamReader, StreamWriter,
     WireError,
