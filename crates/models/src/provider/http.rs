@@ -12,13 +12,14 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
+use super::aws::{self, AccessKey};
 use super::client::{Clients, failed, read};
 use super::google::{self, Account};
 use super::identity::Identity;
 use super::listening::{ANSWER_MAX, BODY_MAX, Listening};
 use super::place::{self, Ask, Framing};
 use super::tokens::Tokens;
-use super::{DeltaStream, Dropped, Provider, ProviderError, Reason};
+use super::{DeltaStream, Dropped, Provider, ProviderError, Reason, bedrock};
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::embed::{EmbedAnswer, EmbedRequest};
 use crate::registry::{Model, ProviderKind};
@@ -132,6 +133,15 @@ impl Http {
             let json = HeaderValue::from_static("application/json");
             headers.insert(CONTENT_TYPE, json);
         }
+        if let Identity::Signer(key) = identity {
+            let scope = aws::Scope {
+                region: model.spec.provider.region.as_deref().unwrap_or_default(),
+                service: bedrock::SERVICE,
+            };
+            let body = asking.body.as_deref().unwrap_or_default();
+            let sent = (&method, &asking.url, body);
+            key.sign(sent, &mut headers, scope, self.clock.now())?;
+        }
         let mut request = asking.client.request(method, asking.url.clone());
         request = request.headers(headers);
         if let Some(body) = &asking.body {
@@ -149,7 +159,9 @@ impl Http {
         };
         let key = self.secrets.resolve(reference).await?;
         if !google::is_json(&key) {
-            return Ok(Identity::Key(key));
+            let bedrock = model.spec.provider.kind == ProviderKind::Bedrock;
+            let access = bedrock.then(|| AccessKey::read(&key)).flatten();
+            return Ok(access.map_or(Identity::Key(key), Identity::Signer));
         }
         if model.spec.provider.kind != ProviderKind::Vertex {
             let text = "the key is a file of Google Cloud's, which only vertex takes";
@@ -235,6 +247,7 @@ impl Provider for Http {
             match framing {
                 Framing::Events => "event-stream",
                 Framing::Lines => "json",
+                Framing::Frames => "eventstream",
             },
         )?;
         let listening = Listening::new(response, framing, wire.reader(), silence(model));
@@ -282,11 +295,13 @@ impl Provider for Http {
 
     async fn list(&self, model: &Model) -> Result<Vec<String>, ProviderError> {
         let body = self.whole(model, Ask::List, None).await?;
-        // `data` of OpenAI and Anthropic, `models` of Gemini, Ollama and Cohere.
-        let list = body.get("data").or_else(|| body.get("models"));
+        // `data` of OpenAI and Anthropic, `models` of Gemini, Ollama and Cohere, the last Bedrock's.
+        let mut names = ["data", "models", "modelSummaries"].into_iter();
+        let list = names.find_map(|name| body.get(name));
         let list = list.and_then(Value::as_array).cloned().unwrap_or_default();
         let name = |item: &Value| {
-            let name = item.get("id").or_else(|| item.get("name"))?.as_str()?;
+            let mut names = ["id", "name", "modelId"].into_iter();
+            let name = names.find_map(|name| item.get(name))?.as_str()?;
             Some(name.strip_prefix("models/").unwrap_or(name).to_owned())
         };
         Ok(list.iter().filter_map(name).collect())

@@ -2,6 +2,7 @@
 
 use reqwest::header::{AUTHORIZATION, HeaderName};
 
+use super::aws::AccessKey;
 use super::tokens::TokenId;
 use crate::registry::ProviderKind;
 use crate::secret::Secret;
@@ -20,13 +21,15 @@ pub(super) enum Identity {
         /// It.
         text: Secret,
     },
+    /// Who signs each request.
+    Signer(AccessKey),
 }
 
 impl Identity {
     /// The header that says so, and what it says.
     pub(super) fn header(&self, kind: ProviderKind) -> Option<(HeaderName, String)> {
         let key = match self {
-            Self::Nobody => return None,
+            Self::Nobody | Self::Signer(_) => return None,
             Self::Key(key) => key.expose(),
             Self::Token { text, .. } => text.expose(),
         };

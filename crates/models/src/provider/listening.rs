@@ -13,6 +13,7 @@ use super::place::Framing;
 use super::{DeltaStream, ProviderError, Reason};
 use crate::delta::Delta;
 use crate::wire::StreamReader;
+use crate::wire::frames::Frames;
 use crate::wire::sse::{Event, Parser};
 
 /// The most bytes of an answer.
@@ -26,6 +27,7 @@ pub(super) struct Listening {
     body: BoxStream<'static, Result<Bytes, reqwest::Error>>,
     framing: Framing,
     parser: Parser,
+    frames: Frames,
     line: Vec<u8>,
     reader: Box<dyn StreamReader>,
     silence: Duration,
@@ -55,6 +57,7 @@ impl Listening {
             body: response.bytes_stream().boxed(),
             framing,
             parser: Parser::default(),
+            frames: Frames::default(),
             line: Vec::new(),
             reader,
             silence,
@@ -143,6 +146,7 @@ impl Listening {
     fn cut(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ProviderError> {
         match self.framing {
             Framing::Events => self.parser.push(bytes, events).map_err(broken),
+            Framing::Frames => self.frames.push(bytes, events).map_err(broken),
             Framing::Lines => {
                 for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
                     self.line.extend_from_slice(piece);
@@ -160,8 +164,10 @@ impl Listening {
 
     /// What came and has no end of its own.
     fn rest(&mut self, events: &mut Vec<Event>) -> Result<(), ProviderError> {
-        if self.framing == Framing::Events {
-            return self.parser.close(events).map_err(broken);
+        match self.framing {
+            Framing::Events => return self.parser.close(events).map_err(broken),
+            Framing::Frames => return self.frames.close().map_err(broken),
+            Framing::Lines => {}
         }
         let line = std::mem::take(&mut self.line);
         let data = String::from_utf8(line).map_err(|_| broken("a line is not UTF-8"))?;

@@ -4,6 +4,8 @@
 //! ([`http`]), or a written conversation ([`scripted`]). What goes wrong is said in one set of
 //! words, because routing decides by it: whether to try again, elsewhere, or not at all.
 
+mod aws;
+mod bedrock;
 mod client;
 mod error;
 mod google;

@@ -6,11 +6,12 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::identity::Identity;
 use super::vertex::{self, Speaks};
-use super::{ProviderError, Reason};
+use super::{ProviderError, Reason, bedrock};
 use crate::estimate;
 use crate::registry::{Api, Model, ProviderKind};
 use crate::wire::ProviderWire;
 use crate::wire::anthropic::{Anthropic, OnVertex};
+use crate::wire::bedrock::Converse;
 use crate::wire::gemini::Gemini;
 use crate::wire::ollama::Ollama;
 use crate::wire::openai::{Dialect, OpenaiChat};
@@ -33,6 +34,8 @@ pub(super) enum Framing {
     Events,
     /// A JSON value in each line.
     Lines,
+    /// Amazon's event streams.
+    Frames,
 }
 
 /// The words that a model's provider understands.
@@ -55,6 +58,10 @@ pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError
             Speaks::Anthropic => Box::new(OnVertex(anthropic(model))),
         },
         (ProviderKind::Anthropic, _) => Box::new(anthropic(model)),
+        (ProviderKind::Bedrock, _) => Box::new(Converse {
+            model: model.spec.model.clone(),
+            max_tokens: anthropic(model).max_tokens,
+        }),
         (ProviderKind::Ollama, _) => Box::new(Ollama),
         (kind, _) => return Err(no_chat(kind)),
     })
@@ -78,6 +85,7 @@ fn no_chat(kind: ProviderKind) -> ProviderError {
 pub(super) fn framing(kind: ProviderKind) -> Framing {
     match kind {
         ProviderKind::Ollama => Framing::Lines,
+        ProviderKind::Bedrock => Framing::Frames,
         _ => Framing::Events,
     }
 }
@@ -95,8 +103,10 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         };
         ProviderError::new(Reason::Unsupported, format!("{kind} has no {what}"))
     };
-    if kind == ProviderKind::Vertex {
-        return vertex::address(model, ask)?.ok_or_else(unsupported);
+    match kind {
+        ProviderKind::Vertex => return vertex::address(model, ask)?.ok_or_else(unsupported),
+        ProviderKind::Bedrock => return bedrock::address(model, ask).ok_or_else(unsupported),
+        _ => {}
     }
     let base = model.spec.base_url().ok_or_else(|| {
         ProviderError::new(Reason::Invalid, "nobody said where this model is asked")
@@ -175,7 +185,7 @@ pub(super) fn encoded(name: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-fn hex(byte: u8) -> String {
+pub(super) fn hex(byte: u8) -> String {
     format!("{byte:02X}")
 }
 

@@ -7,9 +7,11 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod bedrock;
 mod budgets;
 mod cache;
 mod faults;
+mod frames;
 mod matrix;
 mod rights;
 mod site;

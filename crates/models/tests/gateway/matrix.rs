@@ -5,9 +5,10 @@ use futures::StreamExt;
 use matrix_models::chat::{ChatAnswer, Finish, Part};
 use matrix_models::delta::Assembler;
 use matrix_models::price::Price;
-use matrix_models::registry::{Api, PriceRule, ProviderKind};
+use matrix_models::registry::{Api, ModelSpec, PriceRule, ProviderKind};
 use matrix_models::usage::Usage;
 use matrix_models::wire::anthropic::Anthropic;
+use matrix_models::wire::bedrock::Converse;
 use matrix_models::wire::gemini::Gemini;
 use matrix_models::wire::ollama::Ollama;
 use matrix_models::wire::openai::{Dialect, OpenaiChat};
@@ -166,6 +167,13 @@ fn said(answer: &ChatAnswer) -> Said {
     }
 }
 
+fn bedrock() -> Converse {
+    Converse {
+        model: "m".into(),
+        max_tokens: 4096,
+    }
+}
+
 /// A provider's answer, read without a gateway.
 fn meant(place: &str, body: &str) -> Said {
     let body = serde_json::from_str(body).unwrap();
@@ -173,6 +181,7 @@ fn meant(place: &str, body: &str) -> Said {
         "anthropic" => ANTHROPIC.decode(body),
         "gemini" => Gemini.decode(body),
         "ollama" => Ollama.decode(body),
+        "bedrock" => bedrock().decode(body),
         "responses" => Responses.decode(body),
         _ => OPENAI.decode(body),
     };
@@ -226,12 +235,9 @@ async fn as_it_is_written(site: &Site, client: &Client, has: Has) -> ChatAnswer 
     assembler.finish()
 }
 
-/// One question, asked both ways.
-async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
-    let what = format!("{} at {of}, {has:?}", client.name);
-    let upstream = Upstream::start().await;
-    let site = Site::new().await;
-    let mut spec = spec(of, &upstream.url());
+/// A model of a kind that speaks as its transcripts do.
+fn described(of: ProviderKind, place: &str, url: &str) -> ModelSpec {
+    let mut spec = spec(of, url);
     if place == "responses" {
         spec.provider.api = Api::Responses;
     }
@@ -245,6 +251,15 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
         cache_write: Some(3_750_009),
         ..Price::default()
     });
+    spec
+}
+
+/// One question, asked both ways.
+async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
+    let what = format!("{} at {of}, {has:?}", client.name);
+    let upstream = Upstream::start().await;
+    let site = Site::new().await;
+    let spec = described(of, place, &upstream.url());
     site.add("whole", &spec).await;
     site.add("streamed", &spec).await;
     let body = whole(place, has);
@@ -295,7 +310,9 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
     }
     let streams = |place: usize| {
         let flag = asked[place].body.get("stream").and_then(Value::as_bool);
-        flag == Some(true) || asked[place].path.contains("streamGenerateContent")
+        let path = &asked[place].path;
+        let named = ["streamGenerateContent", "converse-stream"];
+        flag == Some(true) || named.iter().any(|name| path.contains(name))
     };
     assert_eq!((streams(0), streams(1)), (false, true), "{what}");
 }

@@ -110,7 +110,11 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             private: true,
             headers: std::collections::BTreeMap::new(),
             project: (kind == ProviderKind::Vertex).then(|| "p-1".to_owned()),
-            region: (kind == ProviderKind::Vertex).then(|| "europe-west1".to_owned()),
+            region: match kind {
+                ProviderKind::Vertex => Some("europe-west1".to_owned()),
+                ProviderKind::Bedrock => Some("eu-central-1".to_owned()),
+                _ => None,
+            },
             api_version: None,
             script: None,
         },

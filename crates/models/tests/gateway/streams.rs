@@ -8,7 +8,7 @@ use matrix_models::{ModelError, Streaming};
 
 use crate::site::{QUESTION, READ, Site, WRITTEN};
 use crate::transcripts::{ALL, Has, KINDS, file, streamed};
-use crate::upstream::{self, PATIENCE, Step, Upstream, closed, cut, events, kind, piece};
+use crate::upstream::{self, PATIENCE, Step, Upstream, closed, cut, events, kind, said};
 
 /// What came of a stream until it ended or broke.
 async fn drain(stream: &mut Streaming) -> (Assembler, Option<ModelError>) {
@@ -125,6 +125,7 @@ fn complaint(of: ProviderKind) -> String {
             events(&file("gemini", "error.sse"))[1].to_owned()
         }
         ProviderKind::Ollama => events(&file("ollama", "error.ndjson"))[1].to_owned(),
+        ProviderKind::Bedrock => file("bedrock", "error.frames"),
         _ => {
             let error = r#"{"error":{"message":"No.","type":"server_error","code":null}}"#;
             format!("data: {error}\n\n")
@@ -138,7 +139,8 @@ fn beginning(of: ProviderKind) -> usize {
         ProviderKind::Openai
         | ProviderKind::OpenaiCompatible
         | ProviderKind::Azure
-        | ProviderKind::Anthropic => 1,
+        | ProviderKind::Anthropic
+        | ProviderKind::Bedrock => 1,
         _ => 0,
     }
 }
@@ -151,8 +153,8 @@ async fn an_error_before_the_first_words_is_answered_by_the_next_model() {
         for count in 0..=beginning(of) {
             let mut reply = vec![upstream::begin(kind(&text))];
             // Each comes in a packet of its own.
-            reply.extend(all[..count].iter().map(|event| piece(event.as_bytes())));
-            reply.push(piece(complaint(of).as_bytes()));
+            reply.extend(all[..count].iter().map(|event| said(event)));
+            reply.push(said(&complaint(of)));
             reply.push(upstream::end());
             let (ill, well) = (
                 Upstream::always(reply).await,
@@ -183,8 +185,8 @@ async fn an_error_after_the_first_words_is_the_askers_to_see() {
         // Up to the first words.
         let count = beginning(of) + if of == ProviderKind::Anthropic { 3 } else { 1 };
         let mut reply = vec![upstream::begin(kind(&text))];
-        reply.extend(all[..count].iter().map(|event| piece(event.as_bytes())));
-        reply.push(piece(complaint(of).as_bytes()));
+        reply.extend(all[..count].iter().map(|event| said(event)));
+        reply.push(said(&complaint(of)));
         reply.push(upstream::end());
         let ill = Upstream::always(reply).await;
         let well = Upstream::always(upstream::stream(&text)).await;

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::frames;
+
 /// The longest that a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -257,7 +259,9 @@ pub(crate) fn end() -> Step {
 
 /// What kind of stream a text is.
 pub(crate) fn kind(text: &str) -> &'static str {
-    if text.starts_with('{') {
+    if text.starts_with("{\":") {
+        "application/vnd.amazon.eventstream"
+    } else if text.starts_with('{') {
         "application/x-ndjson"
     } else {
         "text/event-stream"
@@ -277,6 +281,19 @@ pub(crate) fn events(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// An event as its provider sends it: of some a transcript can only tell what the bytes mean.
+pub(crate) fn bytes(event: &str) -> Vec<u8> {
+    if event.starts_with("{\":") {
+        return frames::frame(event);
+    }
+    event.as_bytes().to_vec()
+}
+
+/// An event in a piece of its own.
+pub(crate) fn said(event: &str) -> Step {
+    piece(&bytes(event))
+}
+
 /// A stream of pieces that ends as it should.
 pub(crate) fn stream(text: &str) -> Reply {
     let mut reply = cut(&events(text));
@@ -287,12 +304,13 @@ pub(crate) fn stream(text: &str) -> Reply {
 /// A stream that breaks off after these events: the connection is closed in the middle of the body.
 pub(crate) fn cut(events: &[&str]) -> Reply {
     let mut reply = vec![begin(kind(events.first().unwrap_or(&"")))];
-    reply.extend(events.iter().map(|event| piece(event.as_bytes())));
+    reply.extend(events.iter().map(|event| said(event)));
     reply
 }
 
 /// The same where nothing but the protocol's own words tell that more was to come: the body lasts
 /// until the connection is closed.
 pub(crate) fn closed(kind: &str, events: &[&str]) -> Reply {
-    vec![head(kind, ""), Step::Send(events.concat().into_bytes())]
+    let bytes = events.iter().flat_map(|event| bytes(event)).collect();
+    vec![head(kind, ""), Step::Send(bytes)]
 }

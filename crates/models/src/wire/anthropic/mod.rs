@@ -9,6 +9,7 @@
 
 mod answer;
 mod block;
+mod carried;
 mod message;
 mod model;
 mod proof;
@@ -22,6 +23,9 @@ mod writer;
 
 use serde_json::Value;
 
+pub(crate) use self::carried::carried;
+pub(crate) use self::proof::own as signature;
+pub(crate) use self::tools::schema as object_schema;
 pub use self::vertex::OnVertex;
 use super::{
     Asked, ClientWire, Complaint, Delivery, Encoded, ProviderWire, StreamReader, StreamWriter,

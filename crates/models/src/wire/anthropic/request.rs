@@ -210,7 +210,7 @@ fn close(schema: &mut Value) {
 
 /// What can be said of how the next token is chosen. Who speaks the provider's protocol knows its
 /// limits; for others what it would refuse is left out.
-fn sampling(
+pub(super) fn sampling(
     request: &ChatRequest,
     thinking: &Thinking,
     dropped: &mut Vec<&'static str>,

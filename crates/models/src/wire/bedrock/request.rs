@@ -1,0 +1,219 @@
+//! Requests, for Bedrock.
+
+use serde_json::{Map, Value, json};
+
+use super::is_claude;
+use super::message::Conversation;
+use crate::chat::{ChatRequest, Format, Part, Reasoning, Sampling, Tool, ToolChoice};
+use crate::wire::anthropic::{carried, object_schema};
+use crate::wire::{Encoded, WireError};
+
+/// Writes a request. `fallback` is the most tokens where the asker said none and must have.
+pub(super) fn encode(fallback: u64, request: &ChatRequest) -> Result<Encoded, WireError> {
+    if request.sampling.count.is_some_and(|count| count > 1) {
+        return Err(WireError::Unsupported(
+            "this provider gives one answer at a time; ask with `n` of 1, several times".into(),
+        ));
+    }
+    let mut conversation = Conversation::new(&request.model);
+    for message in &request.messages {
+        conversation.message(message)?;
+    }
+    let (system, messages, mut dropped) = conversation.finish()?;
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    set("system", (!system.is_empty()).then_some(system.into()));
+    set("messages", Some(messages.into()));
+    let settings = settings(fallback, request, &mut dropped)?;
+    set("inferenceConfig", inference(&settings));
+    set("toolConfig", tools(request, &mut dropped)?);
+    set("outputConfig", output(request)?);
+    let more = settings.more;
+    let name = "additionalModelRequestFields";
+    set(name, (!more.is_empty()).then_some(Value::Object(more)));
+    if request.parallel_tools == Some(false) {
+        dropped.push("parallel_tool_calls");
+    }
+    if request.user.is_some() {
+        dropped.push("user");
+    }
+    dropped.sort_unstable();
+    dropped.dedup();
+    let body = Value::Object(body);
+    Ok(Encoded { body, dropped })
+}
+
+/// How an answer is made.
+struct Settings {
+    max_tokens: Option<u64>,
+    sampling: Sampling,
+    /// What only the model's maker understands.
+    more: Map<String, Value>,
+}
+
+fn settings(
+    fallback: u64,
+    request: &ChatRequest,
+    dropped: &mut Vec<&'static str>,
+) -> Result<Settings, WireError> {
+    if is_claude(&request.model) {
+        let carried = carried(fallback, request, dropped)?;
+        return Ok(Settings {
+            max_tokens: Some(carried.max_tokens),
+            sampling: carried.sampling,
+            more: carried.fields,
+        });
+    }
+    let sampling = request.sampling.clone();
+    for (name, said) in [
+        ("top_k", sampling.top_k.is_some()),
+        ("seed", sampling.seed.is_some()),
+        ("frequency_penalty", sampling.frequency_penalty.is_some()),
+        ("presence_penalty", sampling.presence_penalty.is_some()),
+    ] {
+        if said {
+            dropped.push(name);
+        }
+    }
+    let mut more = Map::new();
+    if let Some(reasoning) = &request.reasoning {
+        match thinking(&request.model, reasoning) {
+            Some((name, value)) => {
+                more.insert(name.to_owned(), value);
+            }
+            None => dropped.push("reasoning"),
+        }
+    }
+    Ok(Settings {
+        max_tokens: request.max_tokens,
+        sampling,
+        more,
+    })
+}
+
+/// How much a model thinks, in its maker's words: those of `OpenAI` and of Amazon's Nova 2.
+fn thinking(model: &str, reasoning: &Reasoning) -> Option<(&'static str, Value)> {
+    let effort = match (reasoning.effort.as_deref(), reasoning.tokens) {
+        (Some("none"), _) | (None, Some(0)) => "none",
+        (Some("minimal" | "low"), _) | (None, Some(..=2_047)) => "low",
+        (Some("high" | "xhigh" | "max"), _) | (None, Some(8_192..)) => "high",
+        (Some(_), _) | (None, Some(_)) => "medium",
+        (None, None) => return None,
+    };
+    match (model.contains("nova-2"), effort) {
+        (true, "none") => Some(("reasoningConfig", json!({ "type": "disabled" }))),
+        (true, effort) => {
+            let config = json!({ "type": "enabled", "maxReasoningEffort": effort });
+            Some(("reasoningConfig", config))
+        }
+        (false, "none") => None,
+        (false, effort) => {
+            let openai = model.contains("openai.");
+            openai.then(|| ("reasoning_effort", effort.into()))
+        }
+    }
+}
+
+fn inference(settings: &Settings) -> Option<Value> {
+    let mut config = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            config.insert(name.to_owned(), value);
+        }
+    };
+    let sampling = &settings.sampling;
+    set("maxTokens", settings.max_tokens.map(Value::from));
+    set("temperature", sampling.temperature.map(Value::from));
+    set("topP", sampling.top_p.map(Value::from));
+    let stop = Some(&sampling.stop).filter(|stop| !stop.is_empty());
+    set("stopSequences", stop.map(|stop| json!(stop)));
+    (!config.is_empty()).then_some(Value::Object(config))
+}
+
+/// The tools, and whether they are called.
+fn tools(
+    request: &ChatRequest,
+    dropped: &mut Vec<&'static str>,
+) -> Result<Option<Value>, WireError> {
+    if request.tools.is_empty() {
+        return Ok(None);
+    }
+    let choice = match &request.tool_choice {
+        None => None,
+        Some(ToolChoice::Auto) => Some(json!({ "auto": {} })),
+        Some(ToolChoice::Required) => Some(json!({ "any": {} })),
+        Some(ToolChoice::Named(name)) => Some(json!({ "tool": { "name": name } })),
+        // There is no word for calling none. A model without tools calls none, but a conversation
+        // in which some were called is refused without them.
+        Some(ToolChoice::None) if has_calls(request) => {
+            dropped.push("tool_choice");
+            None
+        }
+        Some(ToolChoice::None) => return Ok(None),
+    };
+    let tools = request.tools.iter().map(tool);
+    let mut config = json!({ "tools": tools.collect::<Result<Vec<_>, _>>()? });
+    if let Some(choice) = choice {
+        config["toolChoice"] = choice;
+    }
+    Ok(Some(config))
+}
+
+fn has_calls(request: &ChatRequest) -> bool {
+    let mut parts = request.messages.iter().flat_map(|message| &message.parts);
+    parts.any(|part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. }))
+}
+
+fn tool(tool: &Tool) -> Result<Value, WireError> {
+    let Tool::Function {
+        name,
+        description,
+        parameters,
+        strict,
+        ..
+    } = tool
+    else {
+        return Err(WireError::Unsupported(
+            "one of the tools exists at another provider only".into(),
+        ));
+    };
+    let mut spec = json!({ "name": name });
+    if let Some(description) = description.as_ref().filter(|text| !text.is_empty()) {
+        spec["description"] = description.as_str().into();
+    }
+    spec["inputSchema"] = json!({ "json": object_schema(parameters.as_ref()) });
+    if *strict == Some(true) {
+        spec["strict"] = true.into();
+    }
+    Ok(json!({ "toolSpec": spec }))
+}
+
+/// What the answer must look like; a schema travels as a text.
+fn output(request: &ChatRequest) -> Result<Option<Value>, WireError> {
+    let (name, description, schema) = match &request.format {
+        None => return Ok(None),
+        Some(Format::Json) => {
+            return Err(WireError::Unsupported(
+                "this provider promises JSON only where it has a schema: give one with the type \
+                 `json_schema`, or ask for JSON in words"
+                    .into(),
+            ));
+        }
+        Some(Format::Schema {
+            name,
+            description,
+            schema,
+            ..
+        }) => (name, description, schema),
+    };
+    let mut definition = json!({ "schema": schema.to_string(), "name": name });
+    if let Some(description) = description {
+        definition["description"] = description.as_str().into();
+    }
+    let format = json!({ "type": "json_schema", "structure": { "jsonSchema": definition } });
+    Ok(Some(json!({ "textFormat": format })))
+}
