@@ -25,7 +25,7 @@ use crate::embed::{EmbedAnswer, EmbedRequest};
 use crate::registry::{Model, ProviderKind};
 use crate::rerank::{RerankAnswer, RerankRequest};
 use crate::secret::{Secret, Secrets};
-use crate::wire::{Complaint, vectors};
+use crate::wire::{Complaint, ranks, vectors};
 
 /// The most bytes of an error that are read.
 const ERROR_MAX: usize = 64 * 1024;
@@ -288,9 +288,13 @@ impl Provider for Http {
         request: &RerankRequest,
     ) -> Result<RerankAnswer, ProviderError> {
         let kind = model.spec.provider.kind;
-        let body = crate::wire::ranks::encode(kind, request);
+        let body = ranks::encode(kind, request);
         let answer = self.whole(model, Ask::Rerank, Some(&body)).await?;
-        Ok(crate::wire::ranks::decode(answer, request.texts.len())?)
+        let mut answer = ranks::decode(answer, request.texts.len())?;
+        // Some always put all in order.
+        let top = request.top.and_then(|top| usize::try_from(top).ok());
+        answer.ranks.truncate(top.unwrap_or(usize::MAX));
+        Ok(answer)
     }
 
     async fn list(&self, model: &Model) -> Result<Vec<String>, ProviderError> {

@@ -138,11 +138,9 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         (ProviderKind::Cohere, Ask::Embed) => format!("{base}/v2/embed"),
         (ProviderKind::Cohere, Ask::Rerank) => format!("{base}/v2/rerank"),
         (ProviderKind::Cohere, Ask::List) => format!("{base}/v1/models"),
-        (ProviderKind::HuggingFace, Ask::Embed) => {
-            let model = &model.spec.model;
-            format!("{base}/hf-inference/models/{model}/pipeline/feature-extraction")
+        (ProviderKind::HuggingFace, Ask::Embed | Ask::Rerank) => {
+            hugging_face(model, &base, &name, ask).ok_or_else(unsupported)?
         }
-        (ProviderKind::HuggingFace, Ask::Rerank) => format!("{base}/rerank"),
         _ => return Err(unsupported()),
     })
 }
@@ -165,6 +163,20 @@ fn azure(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
         ),
         _ => format!("{base}/openai/v1/{path}"),
     })
+}
+
+/// Hugging Face's router knows models by their names; a server of text-embeddings-inference, which
+/// is what an address of one's own leads to, has one model.
+fn hugging_face(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
+    match (&model.spec.provider.base_url, ask) {
+        (Some(_), Ask::Rerank) => Some(format!("{base}/rerank")),
+        (Some(_), _) => Some(format!("{base}/embed")),
+        (None, Ask::Rerank) => None,
+        (None, _) => {
+            let place = format!("hf-inference/models/{name}");
+            Some(format!("{base}/{place}/pipeline/feature-extraction"))
+        }
+    }
 }
 
 /// A name as a piece of a path; slashes stay, because names of some providers have them.
@@ -216,4 +228,74 @@ pub(super) fn headers(model: &Model, identity: &Identity) -> Result<HeaderMap, P
         headers.insert(name, value);
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::ModelSpec;
+
+    /// Where a model is asked that was described so.
+    fn asked(spec: serde_json::Value, ask: Ask) -> Result<String, Reason> {
+        let spec: ModelSpec = serde_json::from_value(spec).unwrap();
+        let model = Model {
+            name: "m".into(),
+            version: "1".into(),
+            price: None,
+            context: None,
+            max_output: None,
+            capabilities: Vec::new(),
+            created_at: matrix_core::Timestamp::from_micros(0),
+            spec,
+        };
+        address(&model, ask).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn providers_are_asked_at_home() {
+        let vertex = json!({ "kind": "vertex", "project": "p", "region": "global" });
+        let bedrock = json!({ "kind": "bedrock", "region": "eu-central-1" });
+        for (provider, model, ask, expected) in [
+            (
+                json!({ "kind": "hugging_face" }),
+                "BAAI/bge-m3",
+                Ask::Embed,
+                "https://router.huggingface.co/hf-inference/models/BAAI/bge-m3/pipeline/\
+                 feature-extraction",
+            ),
+            (
+                json!({ "kind": "cohere" }),
+                "embed-v4.0",
+                Ask::Embed,
+                "https://api.cohere.com/v2/embed",
+            ),
+            (
+                vertex,
+                "gemini-2.5-pro",
+                Ask::Chat,
+                "https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/\
+                 google/models/gemini-2.5-pro:generateContent",
+            ),
+            (
+                bedrock.clone(),
+                "eu.amazon.nova-pro-v1:0",
+                Ask::Stream,
+                "https://bedrock-runtime.eu-central-1.amazonaws.com/model/\
+                 eu.amazon.nova-pro-v1%3A0/converse-stream",
+            ),
+            (
+                bedrock,
+                "eu.amazon.nova-pro-v1:0",
+                Ask::List,
+                "https://bedrock.eu-central-1.amazonaws.com/foundation-models",
+            ),
+        ] {
+            let spec = json!({ "provider": provider, "model": model });
+            assert_eq!(asked(spec, ask).as_deref(), Ok(expected));
+        }
+        let spec = json!({ "provider": { "kind": "hugging_face" }, "model": "BAAI/bge-m3" });
+        assert_eq!(asked(spec, Ask::Rerank), Err(Reason::Unsupported));
+    }
 }

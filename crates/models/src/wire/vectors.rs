@@ -13,6 +13,8 @@ pub(crate) fn most(kind: ProviderKind, model: &str) -> usize {
         ProviderKind::Vertex if model.contains("gemini-embedding") => 1,
         ProviderKind::Vertex => 250,
         ProviderKind::Gemini => 100,
+        // As many as its servers take unless they are told otherwise.
+        ProviderKind::HuggingFace => 32,
         ProviderKind::Bedrock if model.contains("titan-embed") => 1,
         ProviderKind::Cohere | ProviderKind::Bedrock => 96,
         _ => usize::MAX,
@@ -81,6 +83,11 @@ pub(crate) fn encode(kind: ProviderKind, request: &EmbedRequest) -> Result<Value
             "input_type": cohere_purpose(request),
             "embedding_types": ["float"],
         }),
+        ProviderKind::HuggingFace if request.dimensions.is_some() => {
+            return Err(WireError::Unsupported(
+                "this provider's vectors have one length; leave `dimensions` out".into(),
+            ));
+        }
         ProviderKind::HuggingFace => return Ok(json!({ "inputs": request.texts })),
         ProviderKind::Bedrock => return bedrock(request),
         ProviderKind::Anthropic => {

@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod azure;
 mod bedrock;
 mod budgets;
 mod cache;
@@ -19,4 +20,5 @@ mod streams;
 mod tokens;
 mod transcripts;
 mod upstream;
+mod vectors;
 mod vertex;

@@ -1,6 +1,8 @@
 //! Vertex AI at its socket: which address is asked for which model, and with what.
 
-use matrix_models::chat::{Format, Message, Role, Tool};
+use matrix_models::chat::{
+    Finish, Format, Message, Opaque, Part, Reasoning, Role, Source, Tool, ToolChoice,
+};
 use matrix_models::embed::EmbedRequest;
 use matrix_models::provider::Reason;
 use matrix_models::registry::{ModelSpec, PriceRule, ProviderKind};
@@ -109,7 +111,7 @@ async fn a_model_of_anthropics_is_asked_in_its_words_but_for_the_name() {
         description: None,
         parameters: Some(schema.clone()),
         strict: None,
-        opaque: matrix_models::chat::Opaque::default(),
+        opaque: Opaque::default(),
     }];
     request.format = Some(Format::Schema {
         name: "answer".into(),
@@ -135,6 +137,60 @@ async fn a_model_of_anthropics_is_asked_in_its_words_but_for_the_name() {
     assert_eq!(asked[0].body, body);
     body["stream"] = true.into();
     assert_eq!(asked[1].body, body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_tools_schemas_and_thoughts_are_said_in_googles_words() {
+    let upstream = Upstream::always(upstream::whole(&whole("gemini", Has::Calls))).await;
+    let site = Site::new().await;
+    site.add("m", &named("gemini-2.5-flash@001", &upstream))
+        .await;
+    let mut request = question();
+    request.messages[0].parts.push(Part::Image {
+        source: Source::Url("gs://bucket/a.png".into()),
+        detail: None,
+        opaque: Opaque::default(),
+    });
+    let schema = json!({ "type": "object" });
+    request.tools = vec![Tool::Function {
+        name: "get_weather".into(),
+        description: None,
+        parameters: Some(schema.clone()),
+        strict: None,
+        opaque: Opaque::default(),
+    }];
+    request.tool_choice = Some(ToolChoice::Named("get_weather".into()));
+    request.format = Some(Format::Schema {
+        name: "answer".into(),
+        description: None,
+        schema: schema.clone(),
+        strict: None,
+    });
+    request.reasoning = Some(Reasoning {
+        effort: Some("low".into()),
+        ..Reasoning::default()
+    });
+    let asked = site.gateway.chat(&asking("m"), request).await;
+    assert_eq!(asked.unwrap().answer.choices[0].finish, Finish::Tools);
+    let calling = json!({ "mode": "ANY", "allowedFunctionNames": ["get_weather"] });
+    let function = json!({ "name": "get_weather", "parametersJsonSchema": schema });
+    assert_eq!(
+        upstream.asked()[0].body,
+        json!({
+            "contents": [{ "role": "user", "parts": [
+                { "text": "Hi" },
+                { "fileData": { "fileUri": "gs://bucket/a.png", "mimeType": "image/png" } },
+            ] }],
+            "tools": [{ "functionDeclarations": [function] }],
+            "toolConfig": { "functionCallingConfig": calling },
+            "generationConfig": {
+                "maxOutputTokens": 1_000,
+                "responseMimeType": "application/json",
+                "responseJsonSchema": { "type": "object" },
+                "thinkingConfig": { "thinkingBudget": 1_024, "includeThoughts": true },
+            },
+        })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
