@@ -302,7 +302,10 @@ impl Provider for Http {
         // `data` of OpenAI and Anthropic, `models` of Gemini, Ollama and Cohere, the last Bedrock's.
         let mut names = ["data", "models", "modelSummaries"].into_iter();
         let list = names.find_map(|name| body.get(name));
-        let list = list.and_then(Value::as_array).cloned().unwrap_or_default();
+        // Vertex AI shows the one that was named.
+        let one = || body.get("name").is_some().then(|| vec![body.clone()]);
+        let list = list.and_then(Value::as_array).cloned().or_else(one);
+        let list = list.unwrap_or_default();
         let name = |item: &Value| {
             let mut names = ["id", "name", "modelId"].into_iter();
             let name = names.find_map(|name| item.get(name))?.as_str()?;

@@ -61,6 +61,7 @@ pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError
         (ProviderKind::Bedrock, _) => Box::new(Converse {
             model: model.spec.model.clone(),
             max_tokens: anthropic(model).max_tokens,
+            caches: model.capabilities.iter().any(|it| it == "prompt_cache"),
         }),
         (ProviderKind::Ollama, _) => Box::new(Ollama),
         (kind, _) => return Err(no_chat(kind)),

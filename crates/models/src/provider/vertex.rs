@@ -64,7 +64,9 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<Option<String>, Provide
         (Speaks::Gemini, Ask::Embed) => "predict",
         (Speaks::Anthropic, Ask::Chat) => "rawPredict",
         (Speaks::Anthropic, Ask::Stream) => "streamRawPredict",
-        (Speaks::Anthropic, Ask::Embed) | (_, Ask::Rerank | Ask::List) => return Ok(None),
+        // There is no list, but a model says that it is there.
+        (_, Ask::List) => "",
+        (Speaks::Anthropic, Ask::Embed) | (_, Ask::Rerank) => return Ok(None),
     };
     let provider = &model.spec.provider;
     let (Some(project), Some(region)) = (&provider.project, &provider.region) else {
@@ -73,11 +75,17 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<Option<String>, Provide
     };
     let base = model.spec.base_url().unwrap_or_else(|| home(region));
     let place = encoded(&place);
-    if place.starts_with("projects/") {
-        return Ok(Some(format!("{base}/{place}:{verb}")));
+    let public = ask == Ask::List && place.starts_with("publishers/");
+    let mut address = if public || place.starts_with("projects/") {
+        format!("{base}/{place}")
+    } else {
+        format!("{base}/projects/{project}/locations/{region}/{place}")
+    };
+    if !verb.is_empty() {
+        address.push(':');
+        address.push_str(verb);
     }
-    let parent = format!("projects/{project}/locations/{region}");
-    Ok(Some(format!("{base}/{parent}/{place}:{verb}")))
+    Ok(Some(address))
 }
 
 /// Google's address of a region (documentation, "Deployments and endpoints").

@@ -133,6 +133,14 @@ fn tool() -> Tool {
     }
 }
 
+fn kept_tool() -> Tool {
+    let mut tool = tool();
+    if let Tool::Function { opaque, .. } = &mut tool {
+        opaque.set("anthropic", "cache_control", json!({ "type": "ephemeral" }));
+    }
+    tool
+}
+
 fn said(role: Role, parts: Vec<Part>) -> Message {
     Message {
         role,
@@ -210,7 +218,7 @@ fn conversation() -> ChatRequest {
             ),
             Message::text(Role::User, "Go on."),
         ],
-        tools: vec![tool()],
+        tools: vec![kept_tool()],
         tool_choice: Some(ToolChoice::Named("get_weather".into())),
         max_tokens: Some(900),
         ..ChatRequest::default()
@@ -225,6 +233,7 @@ fn encoded(request: &ChatRequest) -> (Value, Vec<&'static str>) {
     let wire = Converse {
         model: request.model.clone(),
         max_tokens: 4_096,
+        caches: true,
     };
     let encoded = wire.encode(request, false).unwrap();
     (encoded.body, encoded.dropped)
@@ -271,15 +280,18 @@ fn a_conversation_is_written_as_documented() {
         ],
         "inferenceConfig": { "maxTokens": 900, "temperature": 0.5, "stopSequences": ["END"] },
         "toolConfig": {
-            "tools": [{ "toolSpec": {
-                "name": "get_weather",
-                "description": "The weather.",
-                "inputSchema": { "json": {
-                    "properties": { "location": { "type": "string" } },
-                    "type": "object",
+            "tools": [
+                { "toolSpec": {
+                    "name": "get_weather",
+                    "description": "The weather.",
+                    "inputSchema": { "json": {
+                        "properties": { "location": { "type": "string" } },
+                        "type": "object",
+                    } },
+                    "strict": true,
                 } },
-                "strict": true,
-            } }],
+                { "cachePoint": { "type": "default" } },
+            ],
             "toolChoice": { "tool": { "name": "get_weather" } },
         },
         "additionalModelRequestFields": { "top_k": 40 },
@@ -287,6 +299,18 @@ fn a_conversation_is_written_as_documented() {
     assert_eq!(body, expected);
     let id = odd.as_str().unwrap();
     assert!(id.starts_with("matrix_") && id.len() <= 64);
+}
+
+#[test]
+fn a_model_that_keeps_nothing_is_not_told_to() {
+    let request = conversation();
+    let wire = Converse {
+        model: request.model.clone(),
+        max_tokens: 4_096,
+        caches: false,
+    };
+    let encoded = wire.encode(&request, false).unwrap();
+    assert!(!encoded.body.to_string().contains("cachePoint"));
 }
 
 #[test]
@@ -382,6 +406,7 @@ fn what_has_no_word_is_named_or_refused() {
     let wire = Converse {
         model: request.model.clone(),
         max_tokens: 1,
+        caches: false,
     };
     let url = |url: &str| Part::Image {
         source: Source::Url(url.into()),
@@ -414,6 +439,7 @@ fn a_signature_is_the_makers_wherever_it_is_asked() {
         let wire = Converse {
             model: model.into(),
             max_tokens: 1_000,
+            caches: false,
         };
         let answer = wire.decode(body.clone()).unwrap();
         let parts = answer.choices[0].parts.clone();

@@ -171,6 +171,7 @@ fn bedrock() -> Converse {
     Converse {
         model: "m".into(),
         max_tokens: 4096,
+        caches: false,
     }
 }
 

@@ -316,6 +316,33 @@ async fn what_a_model_is_not_asked_for_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_says_that_it_is_there() {
+    for (name, path) in [
+        (
+            "gemini-2.5-flash",
+            "/v1/publishers/google/models/gemini-2.5-flash",
+        ),
+        (
+            "claude-opus-4@20250514",
+            "/v1/publishers/anthropic/models/claude-opus-4@20250514",
+        ),
+        (
+            "endpoints/1",
+            "/v1/projects/p-1/locations/europe-west1/endpoints/1",
+        ),
+    ] {
+        let body = json!({ "name": path.trim_start_matches("/v1/") });
+        let upstream = Upstream::always(upstream::whole(&body.to_string())).await;
+        let site = Site::new().await;
+        site.add("m", &named(name, &upstream)).await;
+        let names = site.gateway.probe(&asking("m")).await.unwrap();
+        assert_eq!(names, [path.trim_start_matches("/v1/")]);
+        let asked = upstream.asked().remove(0);
+        assert_eq!((asked.method.as_str(), asked.path.as_str()), ("GET", path));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn prices_are_found_by_the_name_without_its_publisher() {
     let upstream = Upstream::always(upstream::whole(&whole("anthropic", Has::Words))).await;
     let site = Site::new().await;

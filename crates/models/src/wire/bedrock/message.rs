@@ -28,6 +28,7 @@ type Written = (Vec<Value>, Vec<Value>, Vec<&'static str>);
 #[derive(Debug)]
 pub(super) struct Conversation {
     claude: bool,
+    caches: bool,
     system: Vec<Value>,
     turns: Vec<Turn>,
     /// Names of documents so far; no two may be the same.
@@ -44,9 +45,10 @@ struct Turn {
 
 impl Conversation {
     /// With a model.
-    pub(super) fn new(model: &str) -> Self {
+    pub(super) fn new(model: &str, caches: bool) -> Self {
         Self {
             claude: is_claude(model),
+            caches,
             system: Vec::new(),
             turns: Vec::new(),
             names: BTreeSet::new(),
@@ -72,8 +74,8 @@ impl Conversation {
                 return Err(WireError::invalid("messages", why));
             }
             blocks.extend(self.block(part)?);
-            if self.claude && breaks(part) {
-                blocks.push(json!({ "cachePoint": { "type": "default" } }));
+            if self.caches && breaks(part) {
+                blocks.push(cache_point());
             }
         }
         match self.turns.last_mut() {
@@ -91,9 +93,8 @@ impl Conversation {
                 Part::Text { text, .. } if text.trim().is_empty() => {}
                 Part::Text { text, .. } => {
                     self.system.push(json!({ "text": text }));
-                    if self.claude && breaks(part) {
-                        let point = json!({ "cachePoint": { "type": "default" } });
-                        self.system.push(point);
+                    if self.caches && breaks(part) {
+                        self.system.push(cache_point());
                     }
                 }
                 _ => {
@@ -258,7 +259,17 @@ fn breaks(part: &Part) -> bool {
     else {
         return false;
     };
+    is_kept(opaque)
+}
+
+/// The same of what lies beside a part or a tool, in the words of clients of `Anthropic`'s.
+pub(super) fn is_kept(opaque: &Opaque) -> bool {
     opaque.get("anthropic", "cache_control").is_some()
+}
+
+/// What says so.
+pub(super) fn cache_point() -> Value {
+    json!({ "cachePoint": { "type": "default" } })
 }
 
 fn image(source: &Source) -> Result<Value, WireError> {

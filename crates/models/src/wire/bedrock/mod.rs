@@ -33,6 +33,8 @@ pub struct Converse {
     /// The most tokens of an answer, where the asker did not say and the model's maker wants a
     /// number.
     pub max_tokens: u64,
+    /// Whether the model keeps what it read where it is told to.
+    pub caches: bool,
 }
 
 /// Whether a model is one of `Anthropic`'s.
@@ -51,7 +53,7 @@ fn family(model: &str) -> &'static str {
 
 impl ProviderWire for Converse {
     fn encode(&self, request: &ChatRequest, _stream: bool) -> Result<Encoded, WireError> {
-        request::encode(self.max_tokens, request)
+        request::encode(self, request)
     }
 
     fn decode(&self, body: Value) -> Result<ChatAnswer, WireError> {

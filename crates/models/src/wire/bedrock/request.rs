@@ -2,20 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::is_claude;
-use super::message::Conversation;
+use super::message::{Conversation, cache_point, is_kept};
+use super::{Converse, is_claude};
 use crate::chat::{ChatRequest, Format, Part, Reasoning, Sampling, Tool, ToolChoice};
 use crate::wire::anthropic::{carried, object_schema};
 use crate::wire::{Encoded, WireError};
 
-/// Writes a request. `fallback` is the most tokens where the asker said none and must have.
-pub(super) fn encode(fallback: u64, request: &ChatRequest) -> Result<Encoded, WireError> {
+/// Writes a request.
+pub(super) fn encode(wire: &Converse, request: &ChatRequest) -> Result<Encoded, WireError> {
     if request.sampling.count.is_some_and(|count| count > 1) {
         return Err(WireError::Unsupported(
             "this provider gives one answer at a time; ask with `n` of 1, several times".into(),
         ));
     }
-    let mut conversation = Conversation::new(&request.model);
+    let mut conversation = Conversation::new(&request.model, wire.caches);
     for message in &request.messages {
         conversation.message(message)?;
     }
@@ -28,9 +28,9 @@ pub(super) fn encode(fallback: u64, request: &ChatRequest) -> Result<Encoded, Wi
     };
     set("system", (!system.is_empty()).then_some(system.into()));
     set("messages", Some(messages.into()));
-    let settings = settings(fallback, request, &mut dropped)?;
+    let settings = settings(wire.max_tokens, request, &mut dropped)?;
     set("inferenceConfig", inference(&settings));
-    set("toolConfig", tools(request, &mut dropped)?);
+    set("toolConfig", tools(wire, request, &mut dropped)?);
     set("outputConfig", output(request)?);
     let more = settings.more;
     let name = "additionalModelRequestFields";
@@ -136,6 +136,7 @@ fn inference(settings: &Settings) -> Option<Value> {
 
 /// The tools, and whether they are called.
 fn tools(
+    wire: &Converse,
     request: &ChatRequest,
     dropped: &mut Vec<&'static str>,
 ) -> Result<Option<Value>, WireError> {
@@ -155,8 +156,17 @@ fn tools(
         }
         Some(ToolChoice::None) => return Ok(None),
     };
-    let tools = request.tools.iter().map(tool);
-    let mut config = json!({ "tools": tools.collect::<Result<Vec<_>, _>>()? });
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for one in &request.tools {
+        tools.push(tool(one)?);
+        let Tool::Function { opaque, .. } = one else {
+            continue;
+        };
+        if wire.caches && is_claude(&request.model) && is_kept(opaque) {
+            tools.push(cache_point());
+        }
+    }
+    let mut config = json!({ "tools": tools });
     if let Some(choice) = choice {
         config["toolChoice"] = choice;
     }

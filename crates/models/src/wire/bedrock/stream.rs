@@ -289,8 +289,9 @@ impl Reader {
     }
 
     fn stop(&mut self, mut change: Fields, out: &mut Vec<Delta>) -> Result<(), WireError> {
-        if !self.open.is_empty() {
-            return Err(WireError::Cut("it was said to end, and a block had not"));
+        // Not every maker's blocks are said to end.
+        for open in std::mem::take(&mut self.open).into_values() {
+            self.finish(open, out);
         }
         self.stopped = true;
         out.push(Delta::Finish {
