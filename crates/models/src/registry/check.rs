@@ -89,9 +89,10 @@ fn check_place(provider: &ProviderSpec) -> Result<(), InvalidSpec> {
         return Err(InvalidSpec::new("region", "is needed for bedrock"));
     }
     for (field, word) in [("project", &provider.project), ("region", &provider.region)] {
-        // They become part of an address.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
-        let fine = |word: &String| !word.is_empty() && word.bytes().all(plain);
+        // They become part of an address; projects of a domain have its name in theirs.
+        let more = if field == "project" { "-.:" } else { "-" };
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || more.contains(letter);
+        let fine = |word: &String| !word.is_empty() && word.chars().all(plain);
         if !word.as_ref().is_none_or(fine) {
             return Err(InvalidSpec::new(field, "must be letters, digits and `-`"));
         }

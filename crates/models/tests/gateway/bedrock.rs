@@ -324,6 +324,8 @@ fn a_schema_travels_as_a_text() {
         strict: Some(true),
     });
     let (body, _) = encoded(&request);
+    let mut schema = schema;
+    schema["additionalProperties"] = false.into();
     let definition =
         json!({ "schema": schema.to_string(), "name": "answer", "description": "It." });
     let format = json!({ "type": "json_schema", "structure": { "jsonSchema": definition } });

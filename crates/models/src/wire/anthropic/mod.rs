@@ -25,6 +25,7 @@ use serde_json::Value;
 
 pub(crate) use self::carried::carried;
 pub(crate) use self::proof::own as signature;
+pub(crate) use self::request::close as close_schema;
 pub(crate) use self::tools::schema as object_schema;
 pub use self::vertex::OnVertex;
 use super::{

@@ -185,7 +185,7 @@ fn output(request: &ChatRequest, thinking: &Thinking) -> Result<Option<Value>, W
 
 /// The provider takes schemas only whose objects say that they have no further fields, and other
 /// protocols do not ask for that.
-fn close(schema: &mut Value) {
+pub(crate) fn close(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             let object = map.get("type").is_some_and(|kind| kind == "object");

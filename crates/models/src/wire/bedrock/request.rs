@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::message::{Conversation, cache_point, is_kept};
 use super::{Converse, is_claude};
-use crate::chat::{ChatRequest, Format, Part, Reasoning, Sampling, Tool, ToolChoice};
-use crate::wire::anthropic::{carried, object_schema};
+use crate::chat::{ChatRequest, Format, Part, Protocol, Reasoning, Sampling, Tool, ToolChoice};
+use crate::wire::anthropic::{carried, close_schema, object_schema};
 use crate::wire::{Encoded, WireError};
 
 /// Writes a request.
@@ -202,7 +202,8 @@ fn tool(tool: &Tool) -> Result<Value, WireError> {
     Ok(json!({ "toolSpec": spec }))
 }
 
-/// What the answer must look like; a schema travels as a text.
+/// What the answer must look like; a schema travels as a text, and its objects must say that they
+/// have no further fields.
 fn output(request: &ChatRequest) -> Result<Option<Value>, WireError> {
     let (name, description, schema) = match &request.format {
         None => return Ok(None),
@@ -220,6 +221,10 @@ fn output(request: &ChatRequest) -> Result<Option<Value>, WireError> {
             ..
         }) => (name, description, schema),
     };
+    let mut schema = schema.clone();
+    if request.protocol != Some(Protocol::Anthropic) {
+        close_schema(&mut schema);
+    }
     let mut definition = json!({ "schema": schema.to_string(), "name": name });
     if let Some(description) = description {
         definition["description"] = description.as_str().into();
