@@ -371,6 +371,7 @@ fn thoughts_are_asked_for_in_the_words_of_the_models_maker() {
             effort("low"),
             Value::Null,
         ),
+        ("us.openai.gpt-5.5", effort("low"), Value::Null),
     ] {
         let mut request = question();
         request.model = model.into();
@@ -379,6 +380,23 @@ fn thoughts_are_asked_for_in_the_words_of_the_models_maker() {
         let (body, dropped) = encoded(&request);
         assert_eq!(body["additionalModelRequestFields"], more, "{model}");
         assert_eq!(dropped.contains(&"reasoning"), more.is_null(), "{model}");
+    }
+}
+
+#[test]
+fn nova_thinks_the_most_only_where_nothing_else_is_set() {
+    let mut request = question();
+    request.model = "amazon.nova-2-lite-v1:0".into();
+    request.reasoning = Some(Reasoning {
+        effort: Some("high".into()),
+        ..Reasoning::default()
+    });
+    for (max_tokens, effort, lost) in [(None, "high", false), (Some(900), "medium", true)] {
+        request.max_tokens = max_tokens;
+        let (body, dropped) = encoded(&request);
+        let config = &body["additionalModelRequestFields"]["reasoningConfig"];
+        assert_eq!(config["maxReasoningEffort"], effort);
+        assert_eq!(dropped.contains(&"reasoning"), lost);
     }
 }
 

@@ -81,12 +81,8 @@ fn settings(
     }
     let mut more = Map::new();
     if let Some(reasoning) = &request.reasoning {
-        match thinking(&request.model, reasoning) {
-            Some((name, value)) => {
-                more.insert(name.to_owned(), value);
-            }
-            None => dropped.push("reasoning"),
-        }
+        let field = thinking(request, reasoning, dropped);
+        more.extend(field.map(|(name, value)| (name.to_owned(), value)));
     }
     Ok(Settings {
         max_tokens: request.max_tokens,
@@ -95,8 +91,13 @@ fn settings(
     })
 }
 
-/// How much a model thinks, in its maker's words: those of `OpenAI` and of Amazon's Nova 2.
-fn thinking(model: &str, reasoning: &Reasoning) -> Option<(&'static str, Value)> {
+/// How much a model thinks, in its maker's words: those of `OpenAI`'s open models and of Amazon's
+/// Nova 2.
+fn thinking(
+    request: &ChatRequest,
+    reasoning: &Reasoning,
+    dropped: &mut Vec<&'static str>,
+) -> Option<(&'static str, Value)> {
     let effort = match (reasoning.effort.as_deref(), reasoning.tokens) {
         (Some("none"), _) | (None, Some(0)) => "none",
         (Some("minimal" | "low"), _) | (None, Some(..=2_047)) => "low",
@@ -104,16 +105,28 @@ fn thinking(model: &str, reasoning: &Reasoning) -> Option<(&'static str, Value)>
         (Some(_), _) | (None, Some(_)) => "medium",
         (None, None) => return None,
     };
-    match (model.contains("nova-2"), effort) {
-        (true, "none") => Some(("reasoningConfig", json!({ "type": "disabled" }))),
-        (true, effort) => {
+    let (nova, open) = (
+        request.model.contains("nova-2"),
+        request.model.contains("gpt-oss"),
+    );
+    match effort {
+        "none" if nova => Some(("reasoningConfig", json!({ "type": "disabled" }))),
+        effort if nova => {
+            // The most is taken only where nothing else is set.
+            let sampling = &request.sampling;
+            let set = request.max_tokens.is_some()
+                || sampling.temperature.is_some()
+                || sampling.top_p.is_some();
+            let less = effort == "high" && set;
+            dropped.extend(less.then_some("reasoning"));
+            let effort = if less { "medium" } else { effort };
             let config = json!({ "type": "enabled", "maxReasoningEffort": effort });
             Some(("reasoningConfig", config))
         }
-        (false, "none") => None,
-        (false, effort) => {
-            let openai = model.contains("openai.");
-            openai.then(|| ("reasoning_effort", effort.into()))
+        effort if open && effort != "none" => Some(("reasoning_effort", effort.into())),
+        _ => {
+            dropped.push("reasoning");
+            None
         }
     }
 }
