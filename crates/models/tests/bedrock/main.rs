@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot read has failed it")]
 
+mod requests;
+
 use matrix_models::chat::{Finish, Part, Protocol};
 use matrix_models::delta::{Assembler, Delta};
 use matrix_models::usage::Usage;
