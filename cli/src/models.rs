@@ -47,6 +47,7 @@ pub(crate) fn gateway(
     let options = HttpOptions {
         secrets: Secrets::new(environment.all().clone()),
         roots: Vec::new(),
+        clock: Arc::clone(clock),
     };
     let http = Http::new(options).map_err(|error| Problem::new(NO_KEY, error.to_string()))?;
     let registry = Registry::new(database.clone(), Arc::clone(clock), catalogue(config)?);

@@ -96,7 +96,7 @@ pub(crate) struct ModelAddArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "provider")]
     pub(crate) file: Option<PathBuf>,
     /// Who answers: `openai`, `openai_compatible`, `azure`, `anthropic`, `gemini`, `vertex`,
-    /// `ollama`, `cohere`, `hugging_face` or `scripted`.
+    /// `bedrock`, `ollama`, `cohere`, `hugging_face` or `scripted`.
     #[arg(long, value_name = "KIND", required_unless_present = "file")]
     pub(crate) provider: Option<ProviderKind>,
     /// Its name there; the same without it.
@@ -120,7 +120,7 @@ pub(crate) struct ModelAddArgs {
     /// Google Cloud's project, for vertex.
     #[arg(long, value_name = "PROJECT")]
     pub(crate) project: Option<String>,
-    /// The region, for vertex.
+    /// The region, for vertex and bedrock.
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,
     /// The version of the protocol, for azure.

@@ -65,6 +65,8 @@ pub enum Protocol {
     Gemini,
     /// `Ollama`'s own.
     Ollama,
+    /// Amazon Bedrock's `Converse`.
+    Bedrock,
 }
 
 /// How the next token is chosen. What is not said is the provider's choice.

@@ -80,6 +80,11 @@ impl From<SecretRef> for String {
 pub struct Secret(String);
 
 impl Secret {
+    /// From a text that nobody else may see.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The secret itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0
@@ -107,7 +112,7 @@ impl Secrets {
     }
 
     /// The secret behind a reference, as it is now.
-    pub fn resolve(&self, reference: &SecretRef) -> Result<Secret, NoSecret> {
+    pub async fn resolve(&self, reference: &SecretRef) -> Result<Secret, NoSecret> {
         let missing = |why: String| NoSecret {
             reference: reference.to_string(),
             why,
@@ -118,17 +123,20 @@ impl Secrets {
                 found.ok_or_else(|| missing("is not set in the server's environment".into()))?
             }
             SecretRef::File(path) => {
-                let data = std::fs::metadata(path)
-                    .map_err(|error| missing(format!("cannot be read: {error}")))?;
+                let data = tokio::fs::metadata(path).await;
+                let data = data.map_err(|error| missing(format!("cannot be read: {error}")))?;
                 if !data.is_file() || data.len() > FILE_MAX {
                     return Err(missing("is no file that holds a key".into()));
                 }
-                std::fs::read_to_string(path)
-                    .map_err(|error| missing(format!("cannot be read: {error}")))?
+                let text = tokio::fs::read_to_string(path).await;
+                text.map_err(|error| missing(format!("cannot be read: {error}")))?
             }
         };
         let text = text.trim();
-        if text.is_empty() || text.chars().any(char::is_control) {
+        // Keys that are objects of JSON come with their lines as they were downloaded.
+        let object = text.starts_with('{');
+        let plain = |letter: char| !letter.is_control() || (object && "\n\r\t".contains(letter));
+        if text.is_empty() || !text.chars().all(plain) {
             return Err(missing("holds no key".into()));
         }
         Ok(Secret(text.to_owned()))

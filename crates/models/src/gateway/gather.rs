@@ -13,11 +13,12 @@ use std::time::Duration;
 use matrix_core::{Scope, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::embed::{EmbedAnswer, EmbedRequest};
+use crate::embed::{EmbedAnswer, EmbedRequest, TEXTS_MAX};
 use crate::estimate;
 use crate::provider::{ProviderError, Providers, Reason};
 use crate::registry::Model;
 use crate::usage::Usage;
+use crate::wire::vectors;
 
 /// How long callers wait for each other.
 const WAIT: Duration = Duration::from_millis(5);
@@ -134,7 +135,7 @@ impl Gather {
             purpose: request.purpose.clone(),
             user: request.user.clone(),
         };
-        let most = model.spec.texts_max();
+        let most = vectors::most(model.spec.provider.kind, &model.spec.model).min(TEXTS_MAX);
         let (answer, answered) = oneshot::channel();
         let joined = {
             let mut lanes = self.lock();
@@ -200,12 +201,13 @@ impl Gather {
         for waiter in &waiters {
             together.texts.extend_from_slice(&waiter.request.texts);
         }
-        match self.whole(model, together).await {
+        let provider = self.providers.of(model);
+        match provider.embed(model, &together).await {
             Ok(answer) => share(waiters, answer),
             // What is wrong with one of them is not the others' fault.
             Err(error) if error.reason == Reason::Invalid && waiters.len() > 1 => {
                 for waiter in waiters {
-                    let answer = self.whole(model, waiter.request).await;
+                    let answer = provider.embed(model, &waiter.request).await;
                     drop(waiter.answer.send(answer));
                 }
             }
@@ -214,35 +216,6 @@ impl Gather {
                     drop(waiter.answer.send(Err(error.clone())));
                 }
             }
-        }
-    }
-
-    /// All vectors of a request, in as many requests as the provider needs.
-    async fn whole(
-        &self,
-        model: &Model,
-        mut request: EmbedRequest,
-    ) -> Result<EmbedAnswer, ProviderError> {
-        let (provider, most) = (self.providers.of(model), model.spec.texts_max());
-        let mut all: Option<EmbedAnswer> = None;
-        loop {
-            let later = request.texts.split_off(request.texts.len().min(most));
-            let answer = provider.embed(model, &request).await?;
-            let all = match &mut all {
-                None => all.insert(answer),
-                Some(all) => {
-                    all.vectors.extend(answer.vectors);
-                    all.usage = all
-                        .usage
-                        .zip(answer.usage)
-                        .map(|(one, other)| one.plus(other));
-                    all
-                }
-            };
-            if later.is_empty() {
-                return Ok(std::mem::take(all));
-            }
-            request.texts = later;
         }
     }
 

@@ -66,6 +66,8 @@ impl ProviderError {
             404 => Reason::NoModel,
             408 | 504 => Reason::Slow,
             429 => Reason::Busy { retry_after },
+            // Bedrock says so of a model that fails.
+            424 => Reason::Failed,
             400..=499 => Reason::Invalid,
             503 | 529 if retry_after.is_some() => Reason::Busy { retry_after },
             _ => Reason::Failed,
@@ -153,7 +155,8 @@ impl From<WireError> for ProviderError {
         match error {
             WireError::Unsupported(why) => Self::new(Reason::Unsupported, why),
             WireError::Told { kind, message } => {
-                let busy = kind.contains("rate_limit") || kind.contains("overloaded");
+                let words = ["rate_limit", "overloaded", "throttling"];
+                let busy = words.iter().any(|word| kind.contains(word));
                 let reason = if busy {
                     Reason::Busy { retry_after: None }
                 } else {

@@ -1,74 +1,87 @@
 //! Providers over HTTP, whichever protocol they speak.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt, stream};
+use matrix_core::Clock;
+use matrix_core::system::SystemClock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode};
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
-use super::guard::{Guarded, may_reach};
+use super::aws::{self, AccessKey};
+use super::client::{Clients, failed, read};
+use super::google::{self, Account};
+use super::identity::Identity;
+use super::listening::{ANSWER_MAX, BODY_MAX, Listening};
 use super::place::{self, Ask, Framing};
-use super::{DeltaStream, Dropped, Provider, ProviderError, Reason};
+use super::tokens::Tokens;
+use super::{DeltaStream, Dropped, Provider, ProviderError, Reason, bedrock};
 use crate::chat::{ChatAnswer, ChatRequest};
-use crate::delta::Delta;
 use crate::embed::{EmbedAnswer, EmbedRequest};
-use crate::registry::Model;
+use crate::registry::{Model, ProviderKind};
 use crate::rerank::{RerankAnswer, RerankRequest};
-use crate::secret::Secrets;
-use crate::wire::sse::{Event, Parser};
-use crate::wire::{Complaint, StreamReader, vectors};
-
-/// The most bytes of an answer.
-const BODY_MAX: usize = 64 * 1024 * 1024;
+use crate::secret::{Secret, Secrets};
+use crate::wire::{Complaint, ranks, vectors};
 
 /// The most bytes of an error that are read.
 const ERROR_MAX: usize = 64 * 1024;
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
-
 /// How long a provider may be silent, unless its model says otherwise.
 const SILENCE: Duration = Duration::from_mins(5);
 
-/// How long an answer may take in all.
-const ANSWER_MAX: Duration = Duration::from_hours(1);
-
-/// How long a connection that nobody uses is kept.
-const IDLE: Duration = Duration::from_secs(90);
+/// How many parts of one request for vectors are asked at once, where it has to be cut.
+const EMBED_AT_ONCE: usize = 4;
 
 /// How this process reaches providers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HttpOptions {
     /// Where keys are.
     pub secrets: Secrets,
     /// Certificates that are trusted beside the machine's own, in DER.
     pub roots: Vec<Vec<u8>>,
+    /// The time, which some providers want to be told in what proves us to them.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for HttpOptions {
+    /// Without secrets, by the machine's own clock.
+    fn default() -> Self {
+        Self {
+            secrets: Secrets::default(),
+            roots: Vec::new(),
+            clock: Arc::new(SystemClock::start()),
+        }
+    }
 }
 
 /// Providers over HTTP.
 #[derive(Debug)]
 pub struct Http {
-    public: Client,
-    private: Client,
+    clients: Clients,
     secrets: Secrets,
+    tokens: Tokens,
+    clock: Arc<dyn Clock>,
+}
+
+/// A request that is about to be sent, perhaps twice.
+struct Asking<'a> {
+    client: &'a Client,
+    url: Url,
+    body: Option<Bytes>,
 }
 
 impl Http {
     /// Ready to connect; nothing is connected yet.
     pub fn new(options: HttpOptions) -> Result<Self, ProviderError> {
-        let tls = tls(&options.roots)?;
         Ok(Self {
-            public: client(tls.clone(), false)?,
-            private: client(tls, true)?,
+            clients: Clients::new(&options.roots)?,
             secrets: options.secrets,
+            tokens: Tokens::new(Arc::clone(&options.clock)),
+            clock: options.clock,
         })
     }
 
@@ -79,43 +92,111 @@ impl Http {
         body: Option<&Value>,
     ) -> Result<Response, ProviderError> {
         let url = place::address(model, ask)?;
-        let url = reqwest::Url::parse(&url)
+        let url = Url::parse(&url)
             .map_err(|error| ProviderError::new(Reason::Invalid, format!("{url}: {error}")))?;
-        let private = model.spec.is_private();
-        // Numbers are not resolved, so the resolver's guard never sees them.
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        if host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| !may_reach(ip, private))
-        {
-            let text = format!("{host} is an address that may not be reached");
-            return Err(ProviderError::new(Reason::Unreachable, text));
-        }
-        let key = model.spec.provider.key.as_ref();
-        let key = key.map(|key| self.secrets.resolve(key)).transpose()?;
-        let client = if private { &self.private } else { &self.public };
-        let method = if body.is_some() {
-            Method::POST
-        } else {
-            Method::GET
+        let body = body.map(serde_json::to_vec).transpose();
+        let body = body.map_err(|error| ProviderError::new(Reason::Invalid, error.to_string()))?;
+        let asking = Asking {
+            client: self.clients.to(&url, model.spec.is_private())?,
+            url,
+            body: body.map(Bytes::from),
         };
-        let mut request = client
-            .request(method, url)
-            .headers(place::headers(model, key.as_ref())?);
-        if let Some(body) = body {
-            let bytes = serde_json::to_vec(body)
-                .map_err(|error| ProviderError::new(Reason::Invalid, error.to_string()))?;
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(CONTENT_TYPE, json).body(bytes);
+        let mut identity = self.identity(model).await?;
+        let mut response = self.ask(model, &asking, &identity).await?;
+        // A token may be taken back before its time.
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Identity::Token { id, text } = &identity
+        {
+            self.tokens.forget(*id, text).await;
+            identity = self.identity(model).await?;
+            response = self.ask(model, &asking, &identity).await?;
         }
-        let sent = tokio::time::timeout(silence(model), request.send()).await;
-        let response = sent
-            .map_err(|_| slow(model))?
-            .map_err(|error| failed(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(refused(model, response).await)
+    }
+
+    async fn ask(
+        &self,
+        model: &Model,
+        asking: &Asking<'_>,
+        identity: &Identity,
+    ) -> Result<Response, ProviderError> {
+        let method = if asking.body.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let mut headers = place::headers(model, identity)?;
+        if asking.body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(CONTENT_TYPE, json);
+        }
+        if let Identity::Signer(key) = identity {
+            let scope = aws::Scope {
+                region: model.spec.provider.region.as_deref().unwrap_or_default(),
+                service: bedrock::SERVICE,
+            };
+            let body = asking.body.as_deref().unwrap_or_default();
+            let sent = (&method, &asking.url, body);
+            key.sign(sent, &mut headers, scope, self.clock.now())?;
+        }
+        let mut request = asking.client.request(method, asking.url.clone());
+        request = request.headers(headers);
+        if let Some(body) = &asking.body {
+            request = request.body(body.clone());
+        }
+        let sent = tokio::time::timeout(silence(model), request.send()).await;
+        sent.map_err(|_| slow(model))?
+            .map_err(|error| failed(&error))
+    }
+
+    /// Who we say we are to a model's provider.
+    async fn identity(&self, model: &Model) -> Result<Identity, ProviderError> {
+        let Some(reference) = &model.spec.provider.key else {
+            return Ok(Identity::Nobody);
+        };
+        let key = self.secrets.resolve(reference).await?;
+        if !google::is_json(&key) {
+            let bedrock = model.spec.provider.kind == ProviderKind::Bedrock;
+            let access = bedrock.then(|| AccessKey::read(&key)).flatten();
+            return Ok(access.map_or(Identity::Key(key), Identity::Signer));
+        }
+        if model.spec.provider.kind != ProviderKind::Vertex {
+            let text = "the key is a file of Google Cloud's, which only vertex takes";
+            return Err(ProviderError::new(Reason::Key, text));
+        }
+        let private = model.spec.is_private();
+        let id = Tokens::id(&key, private);
+        let wait = silence(model);
+        let fetch = async { self.token(&key, private, wait).await };
+        let text = self.tokens.get(id, fetch).await?;
+        Ok(Identity::Token { id, text })
+    }
+
+    /// A new token for the account whose key this is, and how long it is good.
+    async fn token(
+        &self,
+        key: &Secret,
+        private: bool,
+        wait: Duration,
+    ) -> Result<(Secret, Duration), ProviderError> {
+        let account = Account::read(key, private)?;
+        let client = self.clients.to(account.token_uri(), private)?;
+        google::token(client, &account, self.clock.now(), wait).await
+    }
+
+    /// Vectors of no more texts than the provider takes at once.
+    async fn vectors(
+        &self,
+        model: &Model,
+        request: &EmbedRequest,
+    ) -> Result<EmbedAnswer, ProviderError> {
+        let kind = model.spec.provider.kind;
+        let body = vectors::encode(kind, request)?;
+        let answer = self.whole(model, Ask::Embed, Some(&body)).await?;
+        Ok(vectors::decode(kind, answer, request.texts.len())?)
     }
 
     async fn whole(
@@ -166,25 +247,11 @@ impl Provider for Http {
             match framing {
                 Framing::Events => "event-stream",
                 Framing::Lines => "json",
+                Framing::Frames => "eventstream",
             },
         )?;
-        let listening = Listening {
-            body: response.bytes_stream().boxed(),
-            framing,
-            parser: Parser::default(),
-            line: Vec::new(),
-            reader: wire.reader(),
-            silence: silence(model),
-            ends: tokio::time::Instant::now() + ANSWER_MAX,
-            bytes: 0,
-            ready: VecDeque::new(),
-            state: State::Open,
-        };
-        let deltas = stream::unfold(listening, |mut listening| async move {
-            let next = listening.next().await?;
-            Some((next, listening))
-        });
-        Ok((deltas.boxed(), encoded.dropped))
+        let listening = Listening::new(response, framing, wire.reader(), silence(model));
+        Ok((listening.deltas(), encoded.dropped))
     }
 
     async fn embed(
@@ -192,10 +259,27 @@ impl Provider for Http {
         model: &Model,
         request: &EmbedRequest,
     ) -> Result<EmbedAnswer, ProviderError> {
-        let kind = model.spec.provider.kind;
-        let body = vectors::encode(kind, request)?;
-        let answer = self.whole(model, Ask::Embed, Some(&body)).await?;
-        Ok(vectors::decode(kind, answer, request.texts.len())?)
+        let most = vectors::most(model.spec.provider.kind, &request.model);
+        if request.texts.len() <= most {
+            return self.vectors(model, request).await;
+        }
+        let like = EmbedRequest {
+            texts: Vec::new(),
+            ..request.clone()
+        };
+        let mut parts = Vec::new();
+        for texts in request.texts.chunks(most) {
+            parts.push(EmbedRequest {
+                texts: texts.to_vec(),
+                ..like.clone()
+            });
+        }
+        let mut answers = Vec::new();
+        for part in &parts {
+            answers.push(self.vectors(model, part));
+        }
+        let answers = stream::iter(answers).buffered(EMBED_AT_ONCE);
+        Ok(vectors::joined(answers.try_collect().await?)?)
     }
 
     async fn rerank(
@@ -204,150 +288,31 @@ impl Provider for Http {
         request: &RerankRequest,
     ) -> Result<RerankAnswer, ProviderError> {
         let kind = model.spec.provider.kind;
-        let body = crate::wire::ranks::encode(kind, request);
+        let body = ranks::encode(kind, request);
         let answer = self.whole(model, Ask::Rerank, Some(&body)).await?;
-        Ok(crate::wire::ranks::decode(answer, request.texts.len())?)
+        let mut answer = ranks::decode(answer, request.texts.len())?;
+        // Some always put all in order.
+        let top = request.top.and_then(|top| usize::try_from(top).ok());
+        answer.ranks.truncate(top.unwrap_or(usize::MAX));
+        Ok(answer)
     }
 
     async fn list(&self, model: &Model) -> Result<Vec<String>, ProviderError> {
         let body = self.whole(model, Ask::List, None).await?;
-        // `data` of OpenAI and Anthropic, `models` of Gemini, Ollama and Cohere.
-        let list = body.get("data").or_else(|| body.get("models"));
-        let list = list.and_then(Value::as_array).cloned().unwrap_or_default();
+        // `data` of OpenAI and Anthropic, `models` of Gemini, Ollama and Cohere, the last Bedrock's.
+        let mut names = ["data", "models", "modelSummaries"].into_iter();
+        let list = names.find_map(|name| body.get(name));
+        // Vertex AI shows the one that was named.
+        let one = || body.get("name").is_some().then(|| vec![body.clone()]);
+        let list = list.and_then(Value::as_array).cloned().or_else(one);
+        let list = list.unwrap_or_default();
         let name = |item: &Value| {
-            let name = item.get("id").or_else(|| item.get("name"))?.as_str()?;
+            let mut names = ["id", "name", "modelId"].into_iter();
+            let name = names.find_map(|name| item.get(name))?.as_str()?;
             Some(name.strip_prefix("models/").unwrap_or(name).to_owned())
         };
         Ok(list.iter().filter_map(name).collect())
     }
-}
-
-/// A stream that is being read.
-struct Listening {
-    body: BoxStream<'static, Result<Bytes, reqwest::Error>>,
-    framing: Framing,
-    parser: Parser,
-    line: Vec<u8>,
-    reader: Box<dyn StreamReader>,
-    silence: Duration,
-    /// When it has taken too long, however much it says.
-    ends: tokio::time::Instant,
-    /// How much came.
-    bytes: usize,
-    ready: VecDeque<Event>,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    Over,
-}
-
-impl Listening {
-    /// The next deltas; nothing after the end or an error.
-    async fn next(&mut self) -> Option<Result<Vec<Delta>, ProviderError>> {
-        if self.state == State::Over {
-            return None;
-        }
-        let mut deltas = Vec::new();
-        while deltas.is_empty() {
-            if let Err(error) = self.more(&mut deltas).await {
-                self.state = State::Over;
-                return Some(Err(error));
-            }
-        }
-        if deltas.last() == Some(&Delta::End) {
-            self.state = State::Over;
-        }
-        Some(Ok(deltas))
-    }
-
-    async fn more(&mut self, out: &mut Vec<Delta>) -> Result<(), ProviderError> {
-        if tokio::time::Instant::now() >= self.ends {
-            let text = format!("the provider's answer does not end within {ANSWER_MAX:?}");
-            return Err(ProviderError::new(Reason::Slow, text));
-        }
-        let next = tokio::time::timeout(self.silence, self.body.next()).await;
-        let next = next.map_err(|_| {
-            ProviderError::new(
-                Reason::Slow,
-                "the provider fell silent in the middle of its answer",
-            )
-        })?;
-        let mut events = Vec::new();
-        match next {
-            Some(Ok(bytes)) => {
-                self.bytes = self.bytes.saturating_add(bytes.len());
-                if self.bytes > BODY_MAX {
-                    return Err(broken(format_args!("it has more than {BODY_MAX} bytes")));
-                }
-                self.cut(&bytes, &mut events)?;
-            }
-            Some(Err(error)) => {
-                let text = format!("the provider's answer broke off: {}", cause(&error));
-                return Err(ProviderError::new(Reason::Broken, text));
-            }
-            None => {
-                self.rest(&mut events)?;
-                self.read(events, out)?;
-                if out.last() != Some(&Delta::End) {
-                    self.reader.close(out)?;
-                }
-                return Ok(());
-            }
-        }
-        self.read(events, out)
-    }
-
-    fn read(&mut self, events: Vec<Event>, out: &mut Vec<Delta>) -> Result<(), ProviderError> {
-        self.ready.extend(events);
-        while let Some(event) = self.ready.pop_front() {
-            self.reader.read(&event, out)?;
-            if out.last() == Some(&Delta::End) {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ProviderError> {
-        match self.framing {
-            Framing::Events => self.parser.push(bytes, events).map_err(broken),
-            Framing::Lines => {
-                for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    self.line.extend_from_slice(piece);
-                    if self.line.len() > crate::wire::sse::EVENT_MAX {
-                        return Err(broken("a line is too long"));
-                    }
-                    if piece.ends_with(b"\n") {
-                        self.rest(events)?;
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// What came and has no end of its own.
-    fn rest(&mut self, events: &mut Vec<Event>) -> Result<(), ProviderError> {
-        if self.framing == Framing::Events {
-            return self.parser.close(events).map_err(broken);
-        }
-        let line = std::mem::take(&mut self.line);
-        let data = String::from_utf8(line).map_err(|_| broken("a line is not UTF-8"))?;
-        if !data.trim().is_empty() {
-            events.push(Event { name: None, data });
-        }
-        Ok(())
-    }
-}
-
-fn broken(why: impl std::fmt::Display) -> ProviderError {
-    ProviderError::new(
-        Reason::Broken,
-        format!("the provider's stream is broken: {why}"),
-    )
 }
 
 fn silence(model: &Model) -> Duration {
@@ -358,60 +323,6 @@ fn silence(model: &Model) -> Duration {
 fn slow(model: &Model) -> ProviderError {
     let text = format!("the provider did not answer within {:?}", silence(model));
     ProviderError::new(Reason::Slow, text)
-}
-
-fn failed(error: &reqwest::Error) -> ProviderError {
-    let reason = if error.is_timeout() {
-        Reason::Slow
-    } else {
-        Reason::Unreachable
-    };
-    ProviderError::new(
-        reason,
-        format!("the provider cannot be reached: {}", cause(error)),
-    )
-}
-
-/// The innermost cause: what is around it repeats the address.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
-/// Reads a body piece by piece, up to a limit.
-async fn read(
-    response: Response,
-    limit: usize,
-    silence: Duration,
-) -> Result<Vec<u8>, ProviderError> {
-    let mut body = response.bytes_stream();
-    let mut bytes = Vec::new();
-    loop {
-        let next = tokio::time::timeout(silence, body.next()).await;
-        let next = next.map_err(|_| {
-            ProviderError::new(
-                Reason::Slow,
-                "the provider fell silent in the middle of its answer",
-            )
-        })?;
-        match next {
-            None => return Ok(bytes),
-            Some(Err(error)) => {
-                let text = format!("the provider's answer broke off: {}", cause(&error));
-                return Err(ProviderError::new(Reason::Broken, text));
-            }
-            Some(Ok(piece)) => {
-                if bytes.len() + piece.len() > limit {
-                    let text = format!("the provider's answer is larger than {limit} bytes");
-                    return Err(ProviderError::new(Reason::Broken, text));
-                }
-                bytes.extend_from_slice(&piece);
-            }
-        }
-    }
 }
 
 /// Refuses an answer of another kind, such as a page of a proxy that says it is sorry.
@@ -479,35 +390,4 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         None => number(RETRY_AFTER.as_str())?,
     };
     Duration::try_from_secs_f64(seconds.min(86_400.0)).ok()
-}
-
-fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, ProviderError> {
-    let failed = |error: rustls::Error| ProviderError::new(Reason::Invalid, error.to_string());
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for root in roots {
-        store.add(root.clone().into()).map_err(failed)?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(config)
-}
-
-fn client(tls: ClientConfig, private: bool) -> Result<Client, ProviderError> {
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(Guarded { private })
-        // A redirect would carry the conversation to somebody else.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(IDLE)
-        .tcp_nodelay(true)
-        .user_agent(concat!("matrix/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| ProviderError::new(Reason::Invalid, error.to_string()))
 }

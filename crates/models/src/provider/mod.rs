@@ -4,11 +4,19 @@
 //! ([`http`]), or a written conversation ([`scripted`]). What goes wrong is said in one set of
 //! words, because routing decides by it: whether to try again, elsewhere, or not at all.
 
+mod aws;
+mod bedrock;
+mod client;
 mod error;
+mod google;
 mod guard;
 mod http;
+mod identity;
+mod listening;
 mod place;
 mod scripted;
+mod tokens;
+mod vertex;
 
 use std::pin::Pin;
 use std::sync::Arc;

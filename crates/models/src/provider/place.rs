@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{ProviderError, Reason};
+use super::identity::Identity;
+use super::vertex::{self, Speaks};
+use super::{ProviderError, Reason, bedrock};
 use crate::estimate;
 use crate::registry::{Api, Model, ProviderKind};
-use crate::secret::Secret;
 use crate::wire::ProviderWire;
-use crate::wire::anthropic::Anthropic;
+use crate::wire::anthropic::{Anthropic, OnVertex};
+use crate::wire::bedrock::Converse;
 use crate::wire::gemini::Gemini;
 use crate::wire::ollama::Ollama;
 use crate::wire::openai::{Dialect, OpenaiChat};
@@ -32,6 +34,8 @@ pub(super) enum Framing {
     Events,
     /// A JSON value in each line.
     Lines,
+    /// Amazon's event streams.
+    Frames,
 }
 
 /// The words that a model's provider understands.
@@ -48,17 +52,28 @@ pub(super) fn wire(model: &Model) -> Result<Box<dyn ProviderWire>, ProviderError
         (ProviderKind::OpenaiCompatible, Api::Chat) => Box::new(OpenaiChat {
             dialect: Dialect::Compatible,
         }),
-        (ProviderKind::Gemini | ProviderKind::Vertex, _) => Box::new(Gemini),
-        (ProviderKind::Anthropic, _) => Box::new(Anthropic {
-            max_tokens: model
-                .max_output
-                .unwrap_or(estimate::ANSWER)
-                .min(estimate::ANSWER),
-            marks: model.spec.prompt_cache,
+        (ProviderKind::Gemini, _) => Box::new(Gemini),
+        (ProviderKind::Vertex, _) => match vertex::speaks(model)? {
+            Speaks::Gemini => Box::new(Gemini),
+            Speaks::Anthropic => Box::new(OnVertex(anthropic(model))),
+        },
+        (ProviderKind::Anthropic, _) => Box::new(anthropic(model)),
+        (ProviderKind::Bedrock, _) => Box::new(Converse {
+            model: model.spec.model.clone(),
+            max_tokens: anthropic(model).max_tokens,
+            caches: model.capabilities.iter().any(|it| it == "prompt_cache"),
         }),
         (ProviderKind::Ollama, _) => Box::new(Ollama),
         (kind, _) => return Err(no_chat(kind)),
     })
+}
+
+fn anthropic(model: &Model) -> Anthropic {
+    let most = model.max_output.unwrap_or(estimate::ANSWER);
+    Anthropic {
+        max_tokens: most.min(estimate::ANSWER),
+        marks: model.spec.prompt_cache,
+    }
 }
 
 fn no_chat(kind: ProviderKind) -> ProviderError {
@@ -72,6 +87,7 @@ fn no_chat(kind: ProviderKind) -> ProviderError {
 pub(super) fn framing(kind: ProviderKind) -> Framing {
     match kind {
         ProviderKind::Ollama => Framing::Lines,
+        ProviderKind::Bedrock => Framing::Frames,
         _ => Framing::Events,
     }
 }
@@ -79,7 +95,6 @@ pub(super) fn framing(kind: ProviderKind) -> Framing {
 /// The address to ask.
 pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> {
     let kind = model.spec.provider.kind;
-    let base = model.base_url()?;
     let name = encoded(&model.spec.model);
     let unsupported = || {
         let what = match ask {
@@ -90,6 +105,14 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         };
         ProviderError::new(Reason::Unsupported, format!("{kind} has no {what}"))
     };
+    match kind {
+        ProviderKind::Vertex => return vertex::address(model, ask)?.ok_or_else(unsupported),
+        ProviderKind::Bedrock => return bedrock::address(model, ask).ok_or_else(unsupported),
+        _ => {}
+    }
+    let base = model.spec.base_url().ok_or_else(|| {
+        ProviderError::new(Reason::Invalid, "nobody said where this model is asked")
+    })?;
     Ok(match (kind, ask) {
         (ProviderKind::Openai | ProviderKind::OpenaiCompatible, _) => {
             let path = match (ask, model.spec.provider.api) {
@@ -103,14 +126,13 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         }
         (ProviderKind::Azure, _) => azure(model, &base, &name, ask).ok_or_else(unsupported)?,
         (ProviderKind::Anthropic, Ask::Chat | Ask::Stream) => format!("{base}/messages"),
-        (ProviderKind::Gemini | ProviderKind::Vertex, Ask::Chat) => {
+        (ProviderKind::Gemini, Ask::Chat) => {
             format!("{base}/models/{name}:generateContent")
         }
-        (ProviderKind::Gemini | ProviderKind::Vertex, Ask::Stream) => {
+        (ProviderKind::Gemini, Ask::Stream) => {
             format!("{base}/models/{name}:streamGenerateContent?alt=sse")
         }
         (ProviderKind::Gemini, Ask::Embed) => format!("{base}/models/{name}:batchEmbedContents"),
-        (ProviderKind::Vertex, Ask::Embed) => format!("{base}/models/{name}:predict"),
         (ProviderKind::Anthropic | ProviderKind::Gemini, Ask::List) => format!("{base}/models"),
         (ProviderKind::Ollama, Ask::Chat | Ask::Stream) => format!("{base}/api/chat"),
         (ProviderKind::Ollama, Ask::Embed) => format!("{base}/api/embed"),
@@ -118,11 +140,9 @@ pub(super) fn address(model: &Model, ask: Ask) -> Result<String, ProviderError> 
         (ProviderKind::Cohere, Ask::Embed) => format!("{base}/v2/embed"),
         (ProviderKind::Cohere, Ask::Rerank) => format!("{base}/v2/rerank"),
         (ProviderKind::Cohere, Ask::List) => format!("{base}/v1/models"),
-        (ProviderKind::HuggingFace, Ask::Embed) => {
-            let model = &model.spec.model;
-            format!("{base}/hf-inference/models/{model}/pipeline/feature-extraction")
+        (ProviderKind::HuggingFace, Ask::Embed | Ask::Rerank) => {
+            hugging_face(model, &base, &name, ask).ok_or_else(unsupported)?
         }
-        (ProviderKind::HuggingFace, Ask::Rerank) => format!("{base}/rerank"),
         _ => return Err(unsupported()),
     })
 }
@@ -147,8 +167,22 @@ fn azure(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
     })
 }
 
+/// Hugging Face's router knows models by their names; a server of text-embeddings-inference, which
+/// is what an address of one's own leads to, has one model.
+fn hugging_face(model: &Model, base: &str, name: &str, ask: Ask) -> Option<String> {
+    match (&model.spec.provider.base_url, ask) {
+        (Some(_), Ask::Rerank) => Some(format!("{base}/rerank")),
+        (Some(_), _) => Some(format!("{base}/embed")),
+        (None, Ask::Rerank) => None,
+        (None, _) => {
+            let place = format!("hf-inference/models/{name}");
+            Some(format!("{base}/{place}/pipeline/feature-extraction"))
+        }
+    }
+}
+
 /// A name as a piece of a path; slashes stay, because names of some providers have them.
-fn encoded(name: &str) -> Cow<'_, str> {
+pub(super) fn encoded(name: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte);
     if name.bytes().all(plain) && !name.contains("..") {
         return Cow::Borrowed(name);
@@ -165,12 +199,12 @@ fn encoded(name: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-fn hex(byte: u8) -> String {
+pub(super) fn hex(byte: u8) -> String {
     format!("{byte:02X}")
 }
 
 /// The headers of a request.
-pub(super) fn headers(model: &Model, key: Option<&Secret>) -> Result<HeaderMap, ProviderError> {
+pub(super) fn headers(model: &Model, identity: &Identity) -> Result<HeaderMap, ProviderError> {
     let provider = &model.spec.provider;
     let mut headers = HeaderMap::new();
     for (name, value) in &provider.headers {
@@ -188,19 +222,7 @@ pub(super) fn headers(model: &Model, key: Option<&Secret>) -> Result<HeaderMap, 
             .entry(version)
             .or_insert(HeaderValue::from_static("2023-06-01"));
     }
-    if let Some(key) = key {
-        let (name, text) = match provider.kind {
-            ProviderKind::Azure => (HeaderName::from_static("api-key"), key.expose().to_owned()),
-            ProviderKind::Anthropic => (
-                HeaderName::from_static("x-api-key"),
-                key.expose().to_owned(),
-            ),
-            ProviderKind::Gemini => (
-                HeaderName::from_static("x-goog-api-key"),
-                key.expose().to_owned(),
-            ),
-            _ => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-        };
+    if let Some((name, text)) = identity.header(provider.kind) {
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             ProviderError::new(Reason::Key, "the key has characters that cannot be sent")
         })?;
@@ -210,25 +232,72 @@ pub(super) fn headers(model: &Model, key: Option<&Secret>) -> Result<HeaderMap, 
     Ok(headers)
 }
 
-impl Model {
-    fn base_url(&self) -> Result<String, ProviderError> {
-        let provider = &self.spec.provider;
-        if let (ProviderKind::Vertex, None, Some(project), Some(region)) = (
-            provider.kind,
-            &provider.base_url,
-            &provider.project,
-            &provider.region,
-        ) {
-            let host = match region.as_str() {
-                "global" => "aiplatform.googleapis.com".to_owned(),
-                region => format!("{region}-aiplatform.googleapis.com"),
-            };
-            return Ok(format!(
-                "https://{host}/v1/projects/{project}/locations/{region}/publishers/google"
-            ));
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::ModelSpec;
+
+    /// Where a model is asked that was described so.
+    fn asked(spec: serde_json::Value, ask: Ask) -> Result<String, Reason> {
+        let spec: ModelSpec = serde_json::from_value(spec).unwrap();
+        let model = Model {
+            name: "m".into(),
+            version: "1".into(),
+            price: None,
+            context: None,
+            max_output: None,
+            capabilities: Vec::new(),
+            created_at: matrix_core::Timestamp::from_micros(0),
+            spec,
+        };
+        address(&model, ask).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn providers_are_asked_at_home() {
+        let vertex = json!({ "kind": "vertex", "project": "p", "region": "global" });
+        let bedrock = json!({ "kind": "bedrock", "region": "eu-central-1" });
+        for (provider, model, ask, expected) in [
+            (
+                json!({ "kind": "hugging_face" }),
+                "BAAI/bge-m3",
+                Ask::Embed,
+                "https://router.huggingface.co/hf-inference/models/BAAI/bge-m3/pipeline/\
+                 feature-extraction",
+            ),
+            (
+                json!({ "kind": "cohere" }),
+                "embed-v4.0",
+                Ask::Embed,
+                "https://api.cohere.com/v2/embed",
+            ),
+            (
+                vertex,
+                "gemini-2.5-pro",
+                Ask::Chat,
+                "https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/\
+                 google/models/gemini-2.5-pro:generateContent",
+            ),
+            (
+                bedrock.clone(),
+                "eu.amazon.nova-pro-v1:0",
+                Ask::Stream,
+                "https://bedrock-runtime.eu-central-1.amazonaws.com/model/\
+                 eu.amazon.nova-pro-v1%3A0/converse-stream",
+            ),
+            (
+                bedrock,
+                "eu.amazon.nova-pro-v1:0",
+                Ask::List,
+                "https://bedrock.eu-central-1.amazonaws.com/foundation-models",
+            ),
+        ] {
+            let spec = json!({ "provider": provider, "model": model });
+            assert_eq!(asked(spec, ask).as_deref(), Ok(expected));
         }
-        self.spec.base_url().ok_or_else(|| {
-            ProviderError::new(Reason::Invalid, "nobody said where this model is asked")
-        })
+        let spec = json!({ "provider": { "kind": "hugging_face" }, "model": "BAAI/bge-m3" });
+        assert_eq!(asked(spec, Ask::Rerank), Err(Reason::Unsupported));
     }
 }

@@ -4,10 +4,12 @@
 //! chooses among models for each call. Rows are kept as they were added; [`Registry`] keeps them
 //! in memory and looks every second whether another process changed them.
 
+mod check;
 mod service;
 mod spec;
 mod state;
 
+pub(crate) use check::check_url;
 pub use service::{
     ModelAdd, ModelRead, ModelRemove, Named, add_model, add_route, list_models, remove_model,
 };

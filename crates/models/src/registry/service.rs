@@ -6,7 +6,8 @@ use matrix_store::tables::audit;
 use matrix_store::tables::models::{self, ModelRow};
 use serde_json::{Value, json};
 
-use super::spec::{InvalidSpec, ModelSpec, RouteSpec, check_name};
+use super::check::check_name;
+use super::spec::{InvalidSpec, ModelSpec, RouteSpec};
 use super::state::{MODELS_MAX, Registry, Snapshot};
 use crate::error::ModelError;
 

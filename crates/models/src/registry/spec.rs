@@ -1,24 +1,11 @@
 //! What is said of a model and of a route when they are added.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::price::Price;
 use crate::secret::SecretRef;
-
-/// The most characters of a name.
-const NAME_MAX: usize = 128;
-
-/// The longest that an answer is kept.
-const CACHE_SECONDS_MAX: u64 = 86_400;
-
-/// The least likeness of questions that get the same answer.
-const SIMILAR_MIN: f64 = 0.7;
-
-/// The most targets of a route.
-const TARGETS_MAX: usize = 64;
 
 /// Why a specification is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -205,6 +192,8 @@ pub enum ProviderKind {
     Gemini,
     /// Google Cloud's Vertex AI.
     Vertex,
+    /// Amazon Bedrock.
+    Bedrock,
     /// `Ollama`.
     Ollama,
     /// Cohere: embeddings and ranking.
@@ -217,13 +206,14 @@ pub enum ProviderKind {
 
 impl ProviderKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Openai,
         Self::OpenaiCompatible,
         Self::Azure,
         Self::Anthropic,
         Self::Gemini,
         Self::Vertex,
+        Self::Bedrock,
         Self::Ollama,
         Self::Cohere,
         Self::HuggingFace,
@@ -239,6 +229,7 @@ impl ProviderKind {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Vertex => "vertex",
+            Self::Bedrock => "bedrock",
             Self::Ollama => "ollama",
             Self::Cohere => "cohere",
             Self::HuggingFace => "hugging_face",
@@ -255,7 +246,11 @@ impl ProviderKind {
             Self::Ollama => Some("http://127.0.0.1:11434"),
             Self::Cohere => Some("https://api.cohere.com"),
             Self::HuggingFace => Some("https://router.huggingface.co"),
-            Self::Vertex | Self::OpenaiCompatible | Self::Azure | Self::Scripted => None,
+            Self::Vertex
+            | Self::Bedrock
+            | Self::OpenaiCompatible
+            | Self::Azure
+            | Self::Scripted => None,
         }
     }
 
@@ -267,6 +262,7 @@ impl ProviderKind {
             Self::Anthropic => Some("anthropic"),
             Self::Gemini => Some("gemini"),
             Self::Vertex => Some("vertex_ai"),
+            Self::Bedrock => Some("bedrock"),
             Self::Cohere => Some("cohere"),
             Self::OpenaiCompatible | Self::Ollama | Self::HuggingFace | Self::Scripted => None,
         }
@@ -361,70 +357,16 @@ pub enum Strategy {
     Cost,
 }
 
-/// Whether a text can name a model, a version or a route.
-pub(crate) fn check_name(field: &str, name: &str) -> Result<(), InvalidSpec> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
-    if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(plain) {
-        let why = format!("must be 1 to {NAME_MAX} letters, digits, `.`, `_`, `-`, `/` or `:`");
-        return Err(InvalidSpec::new(field, why));
-    }
-    Ok(())
-}
-
 impl ModelSpec {
-    /// Refuses what cannot be right.
-    pub fn check(&self) -> Result<(), InvalidSpec> {
-        let provider = &self.provider;
-        if self.model.is_empty() || self.model.chars().any(char::is_control) {
-            return Err(InvalidSpec::new(
-                "model",
-                "must be the provider's name of it",
-            ));
+    /// By which names a catalogue may know it: Vertex AI says the publisher with the name.
+    pub(crate) fn catalogue_names(&self) -> Vec<String> {
+        let mut names = vec![self.model.clone()];
+        let published = self.model.strip_prefix("publishers/");
+        if let Some((publisher, name)) = published.and_then(|rest| rest.split_once("/models/")) {
+            names.push(name.to_owned());
+            names.push(format!("{publisher}/{name}"));
         }
-        if self.model.len() > NAME_MAX * 2 {
-            return Err(InvalidSpec::new("model", "is too long"));
-        }
-        match (provider.kind, &provider.script) {
-            (ProviderKind::Scripted, None) => {
-                let why = "must name the file with the conversation that is played";
-                return Err(InvalidSpec::new("script", why));
-            }
-            (ProviderKind::Scripted, Some(_)) | (_, None) => {}
-            (_, Some(_)) => return Err(InvalidSpec::new("script", "is for `scripted` only")),
-        }
-        if let Some(url) = &provider.base_url {
-            check_url("base_url", url, provider.private)?;
-        } else if provider.kind.home().is_none()
-            && !matches!(provider.kind, ProviderKind::Scripted | ProviderKind::Vertex)
-        {
-            let why = format!("must say where {} is", provider.kind);
-            return Err(InvalidSpec::new("base_url", why));
-        }
-        if provider.kind == ProviderKind::Vertex
-            && (provider.project.is_none() || provider.region.is_none())
-        {
-            return Err(InvalidSpec::new(
-                "project",
-                "and region are needed for vertex",
-            ));
-        }
-        for name in provider.headers.keys() {
-            let secret = [
-                "authorization",
-                "api-key",
-                "x-api-key",
-                "x-goog-api-key",
-                "proxy-authorization",
-                "x-auth-token",
-                "host",
-                "cookie",
-            ];
-            if secret.contains(&name.to_ascii_lowercase().as_str()) {
-                let why = format!("must not hold `{name}`; give the key as a reference");
-                return Err(InvalidSpec::new("headers", why));
-            }
-        }
-        Ok(())
+        names
     }
 
     /// Where it is asked.
@@ -435,87 +377,10 @@ impl ModelSpec {
             .map(|url| url.trim_end_matches('/').to_owned())
     }
 
-    /// How many texts it turns into vectors in one request, as its provider says.
-    pub fn texts_max(&self) -> usize {
-        match self.provider.kind {
-            ProviderKind::Openai | ProviderKind::Azure => 2_048,
-            ProviderKind::Vertex if self.model.contains("gemini") => 1,
-            ProviderKind::Vertex => 50,
-            ProviderKind::Gemini => 100,
-            ProviderKind::HuggingFace => 32,
-            // Cohere's; the others do not say.
-            _ => 96,
-        }
-    }
-
     /// Whether its provider may be at a private address: it was said, or it is `Ollama` at home.
     pub fn is_private(&self) -> bool {
         let at_home =
             self.provider.kind == ProviderKind::Ollama && self.provider.base_url.is_none();
         self.provider.private || at_home
-    }
-}
-
-impl RouteSpec {
-    /// Refuses what cannot be right.
-    pub fn check(&self) -> Result<(), InvalidSpec> {
-        if self.targets.is_empty() || self.targets.len() > TARGETS_MAX {
-            let why = format!("must be 1 to {TARGETS_MAX} models");
-            return Err(InvalidSpec::new("targets", why));
-        }
-        for target in &self.targets {
-            check_name("targets.model", &target.model)?;
-        }
-        if self
-            .cache_seconds
-            .is_some_and(|seconds| seconds > CACHE_SECONDS_MAX)
-        {
-            let why = format!("must be {CACHE_SECONDS_MAX} at most, which is a day");
-            return Err(InvalidSpec::new("cache_seconds", why));
-        }
-        if self.cache_seconds.is_none() && (self.cache_tools || self.cache_similar.is_some()) {
-            let why = "must say for how long answers are kept";
-            return Err(InvalidSpec::new("cache_seconds", why));
-        }
-        if let Some(similar) = &self.cache_similar {
-            check_name("cache_similar.model", &similar.model)?;
-            if !(SIMILAR_MIN..=1.0).contains(&similar.at_least) {
-                let why = format!("must be {SIMILAR_MIN} to 1");
-                return Err(InvalidSpec::new("cache_similar.at_least", why));
-            }
-        }
-        if self.targets.iter().all(|target| target.weight == 0) {
-            return Err(InvalidSpec::new("targets.weight", "must not be 0 for all"));
-        }
-        Ok(())
-    }
-}
-
-/// Whether an address can be asked; one that is a number in a private network only where that was
-/// allowed. Names are looked at again whenever they are resolved.
-fn check_url(field: &str, url: &str, private: bool) -> Result<(), InvalidSpec> {
-    let refuse = |why: &str| Err(InvalidSpec::new(field, why));
-    let Ok(url) = reqwest::Url::parse(url) else {
-        return refuse("is no address");
-    };
-    if !matches!(url.scheme(), "https" | "http") {
-        return refuse("must begin with https:// or http://");
-    }
-    if url.password().is_some() || !url.username().is_empty() {
-        return refuse("must not hold a name or a password; give the key as a reference");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return refuse("must end with its path");
-    }
-    if url.scheme() == "http" && !private {
-        return refuse("is not encrypted; allow it with `private` where it is your own network");
-    }
-    let host = url.host_str().unwrap_or_default();
-    let number = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    match number {
-        Ok(address) if !crate::provider::may_reach(address, private) => {
-            refuse("is an address of this machine or a private network; allow it with `private`")
-        }
-        _ => Ok(()),
     }
 }

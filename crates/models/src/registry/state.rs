@@ -41,9 +41,9 @@ pub struct Model {
 impl Model {
     fn new(row: &ModelRow, spec: ModelSpec, catalogues: &[&Catalogue]) -> Self {
         let known = spec.provider.kind.catalogue().and_then(|provider| {
-            catalogues
-                .iter()
-                .find_map(|catalogue| catalogue.get(provider, &spec.model))
+            let names = spec.catalogue_names();
+            let mut each = catalogues.iter();
+            each.find_map(|catalogue| names.iter().find_map(|name| catalogue.get(provider, name)))
         });
         let price = match &spec.price {
             PriceRule::Catalogue => known.map(|known| known.price.clone()),

@@ -1,4 +1,4 @@
-//! Arguments of a call, where a protocol wants them as an object.
+//! Arguments of a call: where a protocol wants them as an object, and where they come in pieces.
 
 use serde_json::{Map, Value};
 
@@ -14,6 +14,35 @@ pub(crate) fn object(arguments: &str) -> Value {
     let mut map = Map::new();
     map.insert("arguments".into(), arguments.into());
     Value::Object(map)
+}
+
+/// Leaves out the space between the words of JSON that comes in pieces: an answer that comes as a
+/// whole has none, and both must be the same.
+#[derive(Debug, Default)]
+pub(crate) struct Compact {
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Compact {
+    /// The next piece, without that space.
+    pub(crate) fn push(&mut self, piece: &str) -> String {
+        let mut out = String::with_capacity(piece.len());
+        for letter in piece.chars() {
+            if !self.quoted && matches!(letter, ' ' | '\t' | '\n' | '\r') {
+                continue;
+            }
+            out.push(letter);
+            if self.escaped {
+                self.escaped = false;
+            } else if self.quoted && letter == '\\' {
+                self.escaped = true;
+            } else if letter == '"' {
+                self.quoted = !self.quoted;
+            }
+        }
+        out
+    }
 }
 
 #[cfg(test)]

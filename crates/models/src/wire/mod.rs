@@ -7,7 +7,9 @@
 
 pub mod anthropic;
 mod arguments;
+pub mod bedrock;
 mod fields;
+pub mod frames;
 pub mod gemini;
 pub mod ollama;
 pub mod openai;

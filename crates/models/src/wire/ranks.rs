@@ -12,11 +12,15 @@ pub(crate) fn encode(kind: ProviderKind, request: &RerankRequest) -> Value {
     if kind == ProviderKind::HuggingFace {
         return json!({ "query": request.query, "texts": request.texts });
     }
-    let mut body = json!({
-        "model": request.model,
-        "query": request.query,
-        "documents": request.texts,
-    });
+    let mut body = json!({ "query": request.query, "documents": request.texts });
+    match kind {
+        // The address names the model, and the body its maker's version.
+        ProviderKind::Bedrock if request.model.contains("cohere.") => {
+            body["api_version"] = 2.into();
+        }
+        ProviderKind::Bedrock => {}
+        _ => body["model"] = request.model.as_str().into(),
+    }
     if let Some(top) = request.top {
         body["top_n"] = top.into();
     }

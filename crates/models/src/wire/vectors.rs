@@ -7,6 +7,44 @@ use crate::embed::{EmbedAnswer, EmbedRequest};
 use crate::registry::ProviderKind;
 use crate::usage::Usage;
 
+/// The most texts that a provider takes at once.
+pub(crate) fn most(kind: ProviderKind, model: &str) -> usize {
+    match kind {
+        ProviderKind::Vertex if model.contains("gemini-embedding") => 1,
+        ProviderKind::Vertex => 250,
+        ProviderKind::Gemini => 100,
+        // As many as its servers take unless they are told otherwise.
+        ProviderKind::HuggingFace => 32,
+        ProviderKind::Bedrock if model.contains("titan-embed") => 1,
+        ProviderKind::Cohere | ProviderKind::Bedrock => 96,
+        _ => usize::MAX,
+    }
+}
+
+/// Puts the answers to the parts of a request together.
+pub(crate) fn joined(answers: Vec<EmbedAnswer>) -> Result<EmbedAnswer, WireError> {
+    let mut answers = answers.into_iter();
+    let mut all = answers.next().unwrap_or_default();
+    for answer in answers {
+        all.vectors.extend(answer.vectors);
+        // What one of them used and nobody knows is not known of all of them.
+        all.usage = all
+            .usage
+            .zip(answer.usage)
+            .map(|(before, more)| before.plus(more));
+    }
+    of_one_length(&all.vectors)?;
+    Ok(all)
+}
+
+fn of_one_length(vectors: &[Vec<f32>]) -> Result<(), WireError> {
+    let length = vectors.first().map_or(0, Vec::len);
+    if length == 0 || vectors.iter().any(|vector| vector.len() != length) {
+        return Err(WireError::invalid("embeddings", "are of different lengths"));
+    }
+    Ok(())
+}
+
 /// A request in a provider's words.
 pub(crate) fn encode(kind: ProviderKind, request: &EmbedRequest) -> Result<Value, WireError> {
     let mut body = match kind {
@@ -41,14 +79,16 @@ pub(crate) fn encode(kind: ProviderKind, request: &EmbedRequest) -> Result<Value
         ProviderKind::Cohere => json!({
             "model": request.model,
             "texts": request.texts,
-            "input_type": match request.purpose.as_deref() {
-                Some("query") => "search_query",
-                Some("document") | None => "search_document",
-                Some(other) => other,
-            },
+            "input_type": cohere_purpose(request),
             "embedding_types": ["float"],
         }),
+        ProviderKind::HuggingFace if request.dimensions.is_some() => {
+            return Err(WireError::Unsupported(
+                "this provider's vectors have one length; leave `dimensions` out".into(),
+            ));
+        }
         ProviderKind::HuggingFace => return Ok(json!({ "inputs": request.texts })),
+        ProviderKind::Bedrock => return bedrock(request),
         ProviderKind::Anthropic => {
             return Err(WireError::Unsupported("Anthropic has no vectors".into()));
         }
@@ -64,6 +104,37 @@ pub(crate) fn encode(kind: ProviderKind, request: &EmbedRequest) -> Result<Value
     }
     if let (Some(user), ProviderKind::Openai | ProviderKind::Azure) = (&request.user, kind) {
         body["user"] = user.as_str().into();
+    }
+    Ok(body)
+}
+
+fn cohere_purpose(request: &EmbedRequest) -> &str {
+    match request.purpose.as_deref() {
+        Some("query") => "search_query",
+        Some("document") | None => "search_document",
+        Some(other) => other,
+    }
+}
+
+/// Bedrock hands a request on in the words of the model's maker; the address names the model.
+fn bedrock(request: &EmbedRequest) -> Result<Value, WireError> {
+    let (mut body, length) = if request.model.contains("titan-embed") {
+        let text = request.texts.first().map_or("", String::as_str);
+        (json!({ "inputText": text }), "dimensions")
+    } else if request.model.contains("cohere.embed") {
+        let body = json!({
+            "texts": request.texts,
+            "input_type": cohere_purpose(request),
+            "embedding_types": ["float"],
+        });
+        (body, "output_dimension")
+    } else {
+        return Err(WireError::Unsupported(
+            "of Bedrock's models those of Titan and of Cohere are asked for vectors".into(),
+        ));
+    };
+    if let Some(dimensions) = request.dimensions {
+        body[length] = dimensions.into();
     }
     Ok(body)
 }
@@ -93,10 +164,7 @@ pub(crate) fn decode(
         let why = format!("has {} vectors for {texts} texts", answer.vectors.len());
         return Err(WireError::invalid("embeddings", why));
     }
-    let length = answer.vectors.first().map_or(0, Vec::len);
-    if length == 0 || answer.vectors.iter().any(|vector| vector.len() != length) {
-        return Err(WireError::invalid("embeddings", "are of different lengths"));
-    }
+    of_one_length(&answer.vectors)?;
     if kind == ProviderKind::HuggingFace {
         answer.usage = None;
     }
@@ -119,11 +187,22 @@ fn read(kind: ProviderKind, mut body: Fields) -> Result<EmbedAnswer, WireError> 
                 tokens += count.flatten().unwrap_or(0);
                 vector(found.any("values"))
             })?;
-            usage = Some(Usage {
-                input: tokens,
-                ..Usage::default()
-            });
+            usage = Some(read_only(tokens));
             vectors
+        }
+        ProviderKind::Bedrock => {
+            if let Some(tokens) = body.whole("inputTextTokenCount")? {
+                usage = Some(read_only(tokens));
+            }
+            match body.any("embedding") {
+                Some(one) => vec![vector(Some(one))?],
+                None => match body.any("embeddings") {
+                    Some(Value::Object(mut by_type)) => {
+                        list(by_type.shift_remove("float").unwrap_or_default())?
+                    }
+                    all => list(all.unwrap_or_default())?,
+                },
+            }
         }
         ProviderKind::Cohere => {
             let found = body.inside("embeddings", |mut by_type| {
@@ -132,18 +211,12 @@ fn read(kind: ProviderKind, mut body: Fields) -> Result<EmbedAnswer, WireError> 
             let billed = body.inside("meta", |mut meta| {
                 meta.inside("billed_units", |mut units| units.whole("input_tokens"))
             })?;
-            usage = billed.flatten().flatten().map(|input| Usage {
-                input,
-                ..Usage::default()
-            });
+            usage = billed.flatten().flatten().map(read_only);
             found.unwrap_or_default()
         }
         ProviderKind::Ollama => {
             let counted = body.whole("prompt_eval_count")?;
-            usage = counted.map(|input| Usage {
-                input,
-                ..Usage::default()
-            });
+            usage = counted.map(read_only);
             body.each("embeddings", |one| vector(Some(one)))?
         }
         _ => {
@@ -169,6 +242,13 @@ fn read(kind: ProviderKind, mut body: Fields) -> Result<EmbedAnswer, WireError> 
         vectors,
         usage,
     })
+}
+
+fn read_only(input: u64) -> Usage {
+    Usage {
+        input,
+        ..Usage::default()
+    }
 }
 
 fn list(body: Value) -> Result<Vec<Vec<f32>>, WireError> {

@@ -124,17 +124,3 @@ async fn whoever_hangs_up_leaves_the_others_their_vectors() {
     assert_eq!(third.unwrap().unwrap().0.vectors, [[3.0]]);
     gate.add_permits(1);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_too_large_for_its_provider_is_divided() {
-    let site = Site::new().await;
-    let upstream = Upstream::always(vec![Step::Answer(numbers)]).await;
-    let url = upstream.url();
-    site.model("m", ProviderKind::OpenaiCompatible, &url).await;
-    let words: Vec<String> = (0..200).map(|number| number.to_string()).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (answer, receipt) = embed(site.gateway.clone(), texts(&words)).await.unwrap();
-    let wanted: Vec<Vec<f32>> = (0_u16..200).map(|number| vec![f32::from(number)]).collect();
-    assert_eq!(answer.vectors, wanted);
-    assert_eq!((receipt.usage.input, upstream.count()), (490, 3));
-}

@@ -7,14 +7,20 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod azure;
+mod bedrock;
 mod budgets;
 mod cache;
 mod embeds;
 mod faults;
+mod frames;
 mod matrix;
 mod rights;
 mod site;
 mod streams;
+mod tokens;
 mod told;
 mod transcripts;
 mod upstream;
+mod vectors;
+mod vertex;

@@ -5,9 +5,10 @@ use futures::StreamExt;
 use matrix_models::chat::{ChatAnswer, Finish, Part};
 use matrix_models::delta::Assembler;
 use matrix_models::price::Price;
-use matrix_models::registry::{Api, PriceRule, ProviderKind};
+use matrix_models::registry::{Api, ModelSpec, PriceRule, ProviderKind};
 use matrix_models::usage::Usage;
 use matrix_models::wire::anthropic::Anthropic;
+use matrix_models::wire::bedrock::Converse;
 use matrix_models::wire::gemini::Gemini;
 use matrix_models::wire::ollama::Ollama;
 use matrix_models::wire::openai::{Dialect, OpenaiChat};
@@ -169,14 +170,23 @@ fn said(answer: &ChatAnswer) -> Said {
     }
 }
 
+fn bedrock() -> Converse {
+    Converse {
+        model: "m".into(),
+        max_tokens: 4096,
+        caches: false,
+    }
+}
+
 /// A provider's answer, read without a gateway.
-fn meant(of: ProviderKind, place: &str, body: &str) -> Said {
+fn meant(place: &str, body: &str) -> Said {
     let body = serde_json::from_str(body).unwrap();
-    let answer = match of {
-        ProviderKind::Anthropic => ANTHROPIC.decode(body),
-        ProviderKind::Gemini => Gemini.decode(body),
-        ProviderKind::Ollama => Ollama.decode(body),
-        _ if place == "responses" => Responses.decode(body),
+    let answer = match place {
+        "anthropic" => ANTHROPIC.decode(body),
+        "gemini" => Gemini.decode(body),
+        "ollama" => Ollama.decode(body),
+        "bedrock" => bedrock().decode(body),
+        "responses" => Responses.decode(body),
         _ => OPENAI.decode(body),
     };
     said(&answer.unwrap())
@@ -229,14 +239,14 @@ async fn as_it_is_written(site: &Site, client: &Client, has: Has) -> ChatAnswer 
     assembler.finish()
 }
 
-/// One question, asked both ways.
-async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
-    let what = format!("{} at {of}, {has:?}", client.name);
-    let upstream = Upstream::start().await;
-    let site = Site::new().await;
-    let mut spec = spec(of, &upstream.url());
+/// A model of a kind that speaks as its transcripts do.
+fn described(of: ProviderKind, place: &str, url: &str) -> ModelSpec {
+    let mut spec = spec(of, url);
     if place == "responses" {
         spec.provider.api = Api::Responses;
+    }
+    if (of, place) == (ProviderKind::Vertex, "anthropic") {
+        spec.model = "claude-sonnet-4@20250514".into();
     }
     spec.price = PriceRule::Fixed(Price {
         input: 3_000_001,
@@ -245,6 +255,15 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
         cache_write: Some(3_750_009),
         ..Price::default()
     });
+    spec
+}
+
+/// One question, asked both ways.
+async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
+    let what = format!("{} at {of}, {has:?}", client.name);
+    let upstream = Upstream::start().await;
+    let site = Site::new().await;
+    let spec = described(of, place, &upstream.url());
     site.add("whole", &spec).await;
     site.add("streamed", &spec).await;
     let body = whole(place, has);
@@ -255,7 +274,7 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
 
     let (answer, pieces) = (said(&answer), said(&pieces));
     assert_eq!(pieces, answer, "{what}");
-    let meant = meant(of, place, &body);
+    let meant = meant(place, &body);
     assert_eq!(answer.text, meant.text, "{what}");
     assert_eq!(answer.thoughts, meant.thoughts, "{what}");
     assert_eq!(answer.calls, meant.calls, "{what}");
@@ -295,7 +314,9 @@ async fn check(client: &Client, of: ProviderKind, place: &str, has: Has) {
     }
     let streams = |place: usize| {
         let flag = asked[place].body.get("stream").and_then(Value::as_bool);
-        flag == Some(true) || asked[place].path.contains("streamGenerateContent")
+        let path = &asked[place].path;
+        let named = ["streamGenerateContent", "converse-stream"];
+        flag == Some(true) || named.iter().any(|name| path.contains(name))
     };
     assert_eq!((streams(0), streams(1)), (false, true), "{what}");
 }
@@ -308,9 +329,11 @@ async fn an_answer_is_the_same_as_a_whole_and_as_it_is_written() {
                 check(client, of, place, has).await;
             }
         }
-        // OpenAI's own models speak two protocols.
+        // OpenAI's own models speak two protocols, and so do those of Vertex AI.
         for has in [Has::Words, Has::Calls, Has::Thoughts] {
             check(client, ProviderKind::Openai, "responses", has).await;
+            check(client, ProviderKind::Azure, "responses", has).await;
+            check(client, ProviderKind::Vertex, "anthropic", has).await;
         }
     }
 }

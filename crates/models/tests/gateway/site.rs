@@ -21,6 +21,7 @@ use matrix_models::registry::{
     Api, KeyLimits, ModelAdd, ModelRead, ModelSpec, PriceRule, ProviderKind, ProviderSpec,
     RouteSpec, Target, add_model, add_route,
 };
+use matrix_models::secret::SecretRef;
 use matrix_models::{
     Answered, Gateway, GatewayParts, ModelError, ModelUse, Registry, Streaming, budget,
 };
@@ -110,8 +111,12 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             key: None,
             private: true,
             headers: std::collections::BTreeMap::new(),
-            project: None,
-            region: None,
+            project: (kind == ProviderKind::Vertex).then(|| "p-1".to_owned()),
+            region: match kind {
+                ProviderKind::Vertex => Some("europe-west1".to_owned()),
+                ProviderKind::Bedrock => Some("eu-central-1".to_owned()),
+                _ => None,
+            },
             api_version: None,
             script: None,
         },
@@ -158,6 +163,13 @@ impl Site {
         };
         site.limit("workspace", Period::Total, limits).await;
         site
+    }
+
+    /// Where a key lies from now on.
+    pub(crate) fn key(&self, name: &str, text: &str) -> SecretRef {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        SecretRef::File(path)
     }
 
     /// Another process at the same database.
@@ -317,10 +329,14 @@ fn parts(
     authorizer: Arc<dyn Authorizer>,
 ) -> GatewayParts {
     let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
+    let options = HttpOptions {
+        clock: Arc::clone(&clock),
+        ..HttpOptions::default()
+    };
     GatewayParts {
         database: database.clone(),
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
-        providers: Providers::new(Http::new(HttpOptions::default()).unwrap()),
+        providers: Providers::new(Http::new(options).unwrap()),
         authorizer,
         holder: holder.to_owned(),
         clock,

@@ -8,7 +8,7 @@ use matrix_models::{ModelError, Streaming};
 
 use crate::site::{QUESTION, READ, Site, WRITTEN};
 use crate::transcripts::{ALL, Has, KINDS, file, streamed};
-use crate::upstream::{self, PATIENCE, Step, Upstream, closed, cut, events, kind, piece};
+use crate::upstream::{self, PATIENCE, Step, Upstream, closed, cut, events, kind, said};
 
 /// What came of a stream until it ended or broke.
 async fn drain(stream: &mut Streaming) -> (Assembler, Option<ModelError>) {
@@ -60,7 +60,7 @@ async fn a_stream_that_is_cut_anywhere_is_an_error() {
             let all = events(&text);
             for count in 0..=all.len() {
                 let what = format!("{of} {has:?} {count}");
-                let ended = count == all.len() && of != ProviderKind::Gemini;
+                let ended = count == all.len() && place != "gemini";
                 let name = format!("{of}-{has:?}-{count}");
                 site.model(&name, of, &upstream.url()).await;
                 let mut reply = cut(&all[..count]);
@@ -92,10 +92,8 @@ async fn a_body_that_just_ends_is_an_error_unless_all_was_said() {
             let text = streamed(place, has);
             let all = events(&text);
             // Servers like OpenAI's may leave out their last words once every answer has ended.
-            let whole = match of {
-                ProviderKind::Openai | ProviderKind::OpenaiCompatible => all.len() - 2,
-                _ => all.len(),
-            };
+            let spare = if place == "openai" { 2 } else { 0 };
+            let whole = all.len() - spare;
             for count in 0..=all.len() {
                 let what = format!("{of} {has:?} {count}");
                 let name = format!("{of}-{has:?}-{count}");
@@ -123,8 +121,11 @@ async fn a_body_that_just_ends_is_an_error_unless_all_was_said() {
 fn complaint(of: ProviderKind) -> String {
     match of {
         ProviderKind::Anthropic => file("anthropic", "overloaded.sse"),
-        ProviderKind::Gemini => events(&file("gemini", "error.sse"))[1].to_owned(),
+        ProviderKind::Gemini | ProviderKind::Vertex => {
+            events(&file("gemini", "error.sse"))[1].to_owned()
+        }
         ProviderKind::Ollama => events(&file("ollama", "error.ndjson"))[1].to_owned(),
+        ProviderKind::Bedrock => file("bedrock", "error.frames"),
         _ => {
             let error = r#"{"error":{"message":"No.","type":"server_error","code":null}}"#;
             format!("data: {error}\n\n")
@@ -135,7 +136,11 @@ fn complaint(of: ProviderKind) -> String {
 /// Events that begin an answer and say nothing of it.
 fn beginning(of: ProviderKind) -> usize {
     match of {
-        ProviderKind::Openai | ProviderKind::OpenaiCompatible | ProviderKind::Anthropic => 1,
+        ProviderKind::Openai
+        | ProviderKind::OpenaiCompatible
+        | ProviderKind::Azure
+        | ProviderKind::Anthropic
+        | ProviderKind::Bedrock => 1,
         _ => 0,
     }
 }
@@ -148,8 +153,8 @@ async fn an_error_before_the_first_words_is_answered_by_the_next_model() {
         for count in 0..=beginning(of) {
             let mut reply = vec![upstream::begin(kind(&text))];
             // Each comes in a packet of its own.
-            reply.extend(all[..count].iter().map(|event| piece(event.as_bytes())));
-            reply.push(piece(complaint(of).as_bytes()));
+            reply.extend(all[..count].iter().map(|event| said(event)));
+            reply.push(said(&complaint(of)));
             reply.push(upstream::end());
             let (ill, well) = (
                 Upstream::always(reply).await,
@@ -180,8 +185,8 @@ async fn an_error_after_the_first_words_is_the_askers_to_see() {
         // Up to the first words.
         let count = beginning(of) + if of == ProviderKind::Anthropic { 3 } else { 1 };
         let mut reply = vec![upstream::begin(kind(&text))];
-        reply.extend(all[..count].iter().map(|event| piece(event.as_bytes())));
-        reply.push(piece(complaint(of).as_bytes()));
+        reply.extend(all[..count].iter().map(|event| said(event)));
+        reply.push(said(&complaint(of)));
         reply.push(upstream::end());
         let ill = Upstream::always(reply).await;
         let well = Upstream::always(upstream::stream(&text)).await;

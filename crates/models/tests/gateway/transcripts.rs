@@ -3,12 +3,15 @@
 use matrix_models::registry::ProviderKind;
 
 /// Kinds of providers, and where their transcripts are.
-pub(crate) const KINDS: [(ProviderKind, &str); 5] = [
+pub(crate) const KINDS: [(ProviderKind, &str); 8] = [
     (ProviderKind::Openai, "openai"),
     (ProviderKind::OpenaiCompatible, "openai"),
+    (ProviderKind::Azure, "openai"),
     (ProviderKind::Anthropic, "anthropic"),
     (ProviderKind::Gemini, "gemini"),
+    (ProviderKind::Vertex, "gemini"),
     (ProviderKind::Ollama, "ollama"),
+    (ProviderKind::Bedrock, "bedrock"),
 ];
 
 /// What an answer has: plain words, one call, calls at once, thoughts.
@@ -47,6 +50,10 @@ pub(crate) fn whole(of: &str, has: Has) -> String {
 
 /// The same as it is being written.
 pub(crate) fn streamed(of: &str, has: Has) -> String {
-    let end = if of == "ollama" { "ndjson" } else { "sse" };
+    let end = match of {
+        "ollama" => "ndjson",
+        "bedrock" => "frames",
+        _ => "sse",
+    };
     file(of, &format!("{}.{end}", name(of, has)))
 }

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::frames;
+
 /// The longest that a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -35,8 +37,23 @@ pub(crate) type Reply = Vec<Step>;
 /// What was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
+    /// The lines of the headers.
+    head: String,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
+}
+
+impl Asked {
+    /// A header, if it came.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -191,9 +208,15 @@ async fn heard(stream: &mut TcpStream) -> std::io::Result<Option<Asked>> {
             });
             let (length, begin): (usize, _) = (length.unwrap_or(0), end + 4);
             if bytes.len() >= begin + length {
-                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                let body = serde_json::from_slice(&bytes[begin..]).unwrap_or_default();
-                return Ok(Some(Asked { path, body }));
+                let word = |place| head.split(' ').nth(place).unwrap_or_default().to_owned();
+                let body = &bytes[begin..];
+                return Ok(Some(Asked {
+                    method: word(0),
+                    path: word(1),
+                    body: serde_json::from_slice(body).unwrap_or_default(),
+                    text: String::from_utf8_lossy(body).into_owned(),
+                    head,
+                }));
             }
         }
         let mut more = vec![0; 16 * 1024];
@@ -244,7 +267,9 @@ pub(crate) fn end() -> Step {
 
 /// What kind of stream a text is.
 pub(crate) fn kind(text: &str) -> &'static str {
-    if text.starts_with('{') {
+    if text.starts_with("{\":") {
+        "application/vnd.amazon.eventstream"
+    } else if text.starts_with('{') {
         "application/x-ndjson"
     } else {
         "text/event-stream"
@@ -264,6 +289,19 @@ pub(crate) fn events(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// An event as its provider sends it: of some a transcript can only tell what the bytes mean.
+pub(crate) fn bytes(event: &str) -> Vec<u8> {
+    if event.starts_with("{\":") {
+        return frames::frame(event);
+    }
+    event.as_bytes().to_vec()
+}
+
+/// An event in a piece of its own.
+pub(crate) fn said(event: &str) -> Step {
+    piece(&bytes(event))
+}
+
 /// A stream of pieces that ends as it should.
 pub(crate) fn stream(text: &str) -> Reply {
     let mut reply = cut(&events(text));
@@ -274,12 +312,13 @@ pub(crate) fn stream(text: &str) -> Reply {
 /// A stream that breaks off after these events: the connection is closed in the middle of the body.
 pub(crate) fn cut(events: &[&str]) -> Reply {
     let mut reply = vec![begin(kind(events.first().unwrap_or(&"")))];
-    reply.extend(events.iter().map(|event| piece(event.as_bytes())));
+    reply.extend(events.iter().map(|event| said(event)));
     reply
 }
 
 /// The same where nothing but the protocol's own words tell that more was to come: the body lasts
 /// until the connection is closed.
 pub(crate) fn closed(kind: &str, events: &[&str]) -> Reply {
-    vec![head(kind, ""), Step::Send(events.concat().into_bytes())]
+    let bytes = events.iter().flat_map(|event| bytes(event)).collect();
+    vec![head(kind, ""), Step::Send(bytes)]
 }

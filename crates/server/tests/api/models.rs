@@ -28,7 +28,7 @@ async fn talker() -> (String, oneshot::Receiver<()>) {
             "choices": [{ "index": 0, "delta": { "content": words } }] });
         let event = format!("data: {chunk}\n\n");
         while stream.write_all(event.as_bytes()).await.is_ok() {}
-        drop(tell.send(()));
+        let _heard = tell.send(());
     });
     (url, told)
 }

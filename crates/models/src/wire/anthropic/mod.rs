@@ -9,6 +9,7 @@
 
 mod answer;
 mod block;
+mod carried;
 mod marks;
 mod message;
 mod model;
@@ -18,10 +19,16 @@ mod source;
 mod stream;
 mod thinking;
 mod tools;
+mod vertex;
 mod writer;
 
 use serde_json::Value;
 
+pub(crate) use self::carried::carried;
+pub(crate) use self::proof::own as signature;
+pub(crate) use self::request::close as close_schema;
+pub(crate) use self::tools::schema as object_schema;
+pub use self::vertex::OnVertex;
 use super::{
     Asked, ClientWire, Complaint, Delivery, Encoded, ProviderWire, StreamReader, StreamWriter,
     WireError,

@@ -27,7 +27,7 @@ pub(super) fn read(signature: String) -> Opaque {
 }
 
 /// The signature that `Anthropic` gave.
-pub(super) fn own(opaque: &Opaque) -> Option<&str> {
+pub(crate) fn own(opaque: &Opaque) -> Option<&str> {
     let signature = opaque.text(FAMILY, "signature")?;
     (!signature.is_empty() && !signature.starts_with(MARK)).then_some(signature)
 }

@@ -185,7 +185,7 @@ fn output(request: &ChatRequest, thinking: &Thinking) -> Result<Option<Value>, W
 
 /// The provider takes schemas only whose objects say that they have no further fields, and other
 /// protocols do not ask for that.
-fn close(schema: &mut Value) {
+pub(crate) fn close(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             let object = map.get("type").is_some_and(|kind| kind == "object");
@@ -210,7 +210,7 @@ fn close(schema: &mut Value) {
 
 /// What can be said of how the next token is chosen. Who speaks the provider's protocol knows its
 /// limits; for others what it would refuse is left out.
-fn sampling(
+pub(super) fn sampling(
     request: &ChatRequest,
     thinking: &Thinking,
     dropped: &mut Vec<&'static str>,

@@ -8,6 +8,7 @@ use super::answer::{self, Counted};
 use super::{FAMILY, block, proof};
 use crate::chat::{Opaque, Part, Protocol};
 use crate::delta::{Delta, PARTS_MAX};
+use crate::wire::arguments::Compact;
 use crate::wire::sse::Event;
 use crate::wire::{Fields, StreamReader, WireError, fields};
 
@@ -324,33 +325,5 @@ fn end(open: Open, out: &mut Vec<Delta>) {
             });
         }
         Kind::Text { .. } | Kind::Call { .. } | Kind::Thoughts | Kind::Whole => {}
-    }
-}
-
-/// Leaves out the space between the words of JSON that comes in pieces: an answer that comes as a
-/// whole has none, and both must be the same.
-#[derive(Debug, Default)]
-struct Compact {
-    quoted: bool,
-    escaped: bool,
-}
-
-impl Compact {
-    fn push(&mut self, piece: &str) -> String {
-        let mut out = String::with_capacity(piece.len());
-        for letter in piece.chars() {
-            if !self.quoted && matches!(letter, ' ' | '\t' | '\n' | '\r') {
-                continue;
-            }
-            out.push(letter);
-            if self.escaped {
-                self.escaped = false;
-            } else if self.quoted && letter == '\\' {
-                self.escaped = true;
-            } else if letter == '"' {
-                self.quoted = !self.quoted;
-            }
-        }
-        out
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn encode(tool: &Tool) -> Result<Value, WireError> {
 }
 
 /// A schema of arguments must say that it is of an object.
-fn schema(parameters: Option<&Value>) -> Value {
+pub(crate) fn schema(parameters: Option<&Value>) -> Value {
     match parameters {
         Some(Value::Object(schema)) if schema.contains_key("type") => Value::Object(schema.clone()),
         Some(Value::Object(schema)) => {

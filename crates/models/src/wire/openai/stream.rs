@@ -16,6 +16,8 @@ pub(super) struct Reader {
     begun: bool,
     done: bool,
     choices: BTreeMap<usize, Reading>,
+    /// What came before the answer began.
+    early: Map<String, Value>,
 }
 
 /// One answer of a stream.
@@ -52,16 +54,23 @@ impl StreamReader for Reader {
         if let Some(mut error) = chunk.object("error")? {
             return Err(answer::told(&mut error));
         }
-        let id = chunk.text("id")?;
-        let model = chunk.text("model")?;
+        let id = chunk.text("id")?.unwrap_or_default();
+        let model = chunk.text("model")?.unwrap_or_default();
+        let choices = chunk.list("choices")?;
+        // Azure says what it thinks of the question before the answer has a name.
+        if !self.begun && id.is_empty() && model.is_empty() && choices.is_empty() {
+            self.early.extend(answer::extra(chunk));
+            return Ok(());
+        }
         if !self.begun {
             self.begun = true;
-            out.push(Delta::Begin {
-                id: id.unwrap_or_default(),
-                model: model.unwrap_or_default(),
-            });
+            out.push(Delta::Begin { id, model });
+            let early = std::mem::take(&mut self.early);
+            if !early.is_empty() {
+                out.push(Delta::Extra(Protocol::OpenaiChat, early));
+            }
         }
-        for choice in chunk.list("choices")? {
+        for choice in choices {
             self.choice(fields(choice)?, out)?;
         }
         if let Some(usage) = chunk.inside("usage", answer::usage)? {

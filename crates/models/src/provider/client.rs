@@ -1,0 +1,135 @@
+//! Connections to providers: with TLS of ours, and only to addresses that may be reached.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::{Client, Response, Url};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::guard::{Guarded, may_reach};
+use super::{ProviderError, Reason};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a connection that nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// The ways out of this process.
+#[derive(Debug)]
+pub(super) struct Clients {
+    public: Client,
+    private: Client,
+}
+
+impl Clients {
+    /// Ready to connect; `roots` are trusted beside the machine's own certificates.
+    pub(super) fn new(roots: &[Vec<u8>]) -> Result<Self, ProviderError> {
+        let tls = tls(roots)?;
+        Ok(Self {
+            public: client(tls.clone(), false)?,
+            private: client(tls, true)?,
+        })
+    }
+
+    /// The way to an address, if there may be one.
+    pub(super) fn to(&self, url: &Url, private: bool) -> Result<&Client, ProviderError> {
+        // Numbers are not resolved, so the resolver's guard never sees them.
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        if host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| !may_reach(ip, private))
+        {
+            let text = format!("{host} is an address that may not be reached");
+            return Err(ProviderError::new(Reason::Unreachable, text));
+        }
+        Ok(if private { &self.private } else { &self.public })
+    }
+}
+
+pub(super) fn failed(error: &reqwest::Error) -> ProviderError {
+    let reason = if error.is_timeout() {
+        Reason::Slow
+    } else {
+        Reason::Unreachable
+    };
+    ProviderError::new(
+        reason,
+        format!("the provider cannot be reached: {}", cause(error)),
+    )
+}
+
+/// The innermost cause: what is around it repeats the address.
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Reads a body piece by piece, up to a limit.
+pub(super) async fn read(
+    response: Response,
+    limit: usize,
+    silence: Duration,
+) -> Result<Vec<u8>, ProviderError> {
+    let mut body = response.bytes_stream();
+    let mut bytes = Vec::new();
+    loop {
+        let next = tokio::time::timeout(silence, body.next()).await;
+        let next = next.map_err(|_| {
+            ProviderError::new(
+                Reason::Slow,
+                "the provider fell silent in the middle of its answer",
+            )
+        })?;
+        match next {
+            None => return Ok(bytes),
+            Some(Err(error)) => {
+                let text = format!("the provider's answer broke off: {}", cause(&error));
+                return Err(ProviderError::new(Reason::Broken, text));
+            }
+            Some(Ok(piece)) => {
+                if bytes.len() + piece.len() > limit {
+                    let text = format!("the provider's answer is larger than {limit} bytes");
+                    return Err(ProviderError::new(Reason::Broken, text));
+                }
+                bytes.extend_from_slice(&piece);
+            }
+        }
+    }
+}
+
+fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, ProviderError> {
+    let failed = |error: rustls::Error| ProviderError::new(Reason::Invalid, error.to_string());
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for root in roots {
+        store.add(root.clone().into()).map_err(failed)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+fn client(tls: ClientConfig, private: bool) -> Result<Client, ProviderError> {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(Guarded { private })
+        // A redirect would carry the conversation to somebody else.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        .user_agent(concat!("matrix/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| ProviderError::new(Reason::Invalid, error.to_string()))
+}
