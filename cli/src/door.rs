@@ -29,9 +29,9 @@ const SOCKET_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Door {
     client: Client,
     /// The host, if this process became it.
-    pub(crate) host: Option<Host>,
+    pub(crate) host: Option<Box<Host>>,
     /// What carries the requests of a process that is no host.
-    desk: Option<Host>,
+    desk: Option<Box<Host>>,
 }
 
 impl Door {
@@ -40,10 +40,10 @@ impl Door {
         match lock_or_client(config).await? {
             Found::Lock(lock) => {
                 let as_host = (HostMode::Oneshot, Duty::Drive);
-                let host = Host::start(config, environment, as_host, lock).await?;
+                let host = Box::pin(Host::start(config, environment, as_host, lock)).await?;
                 Ok(Self {
                     client: connect(host.layout()).await?,
-                    host: Some(host),
+                    host: Some(Box::new(host)),
                     desk: None,
                 })
             }
@@ -62,11 +62,11 @@ impl Door {
 
     async fn desk(config: &Config, environment: &Environment, lock: File) -> Result<Self, Problem> {
         let as_desk = (HostMode::Oneshot, Duty::Ask);
-        let desk = Host::start(config, environment, as_desk, lock).await?;
+        let desk = Box::pin(Host::start(config, environment, as_desk, lock)).await?;
         Ok(Self {
             client: connect(desk.layout()).await?,
             host: None,
-            desk: Some(desk),
+            desk: Some(Box::new(desk)),
         })
     }
 

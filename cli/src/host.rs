@@ -136,12 +136,7 @@ impl Host {
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let starters = starters(&workshop, &authorizer);
         let functions = functions(&workshop, starters.clone(), models.clone());
-        let tenure = if shared.is_some() {
-            Engine::beside_others
-        } else {
-            Engine::new
-        };
-        let engine = tenure(journal, functions, options.clone());
+        let engine = engine(shared.is_some(), journal, functions, options.clone());
         let events = reader::events(engine.database(), engine.blobs());
         let rooms = Rooms {
             engine: engine.clone(),
@@ -315,6 +310,15 @@ fn starters(workshop: &Workshop, authorizer: &Arc<dyn Authorizer>) -> Starters {
         Arc::new(Orders::new(workshop.clone(), Arc::clone(authorizer))),
         Arc::new(TaskOrders::new(Arc::clone(authorizer))),
     ]
+}
+
+/// An engine for itself, or beside others on one database.
+fn engine(beside: bool, journal: Journal, functions: Functions, options: EngineOptions) -> Engine {
+    if beside {
+        Engine::beside_others(journal, functions, options)
+    } else {
+        Engine::new(journal, functions, options)
+    }
 }
 
 /// Every kind of run that this program executes.

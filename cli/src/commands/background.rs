@@ -56,12 +56,12 @@ pub(super) async fn host(context: &Context) -> Result<Exit, Failure> {
     let Found::Lock(lock) = lock_or_client(&context.config).await? else {
         return Ok(Exit::Done);
     };
-    let host = Host::start(
+    let host = Box::pin(Host::start(
         &context.config,
         &context.environment,
         (HostMode::Background, Duty::Drive),
         lock,
-    )
+    ))
     .await?;
     let began = context.clock.monotonic();
     let engine = host.engine.clone();

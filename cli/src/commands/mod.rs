@@ -41,7 +41,6 @@ use crate::door::Door;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::host::Host;
 use crate::place::Place;
 use crate::reader::Reader;
 use crate::watch::{Followed, Show, Through, follow};
@@ -156,7 +155,7 @@ impl Context {
         let mut signals = Signals::listen();
         loop {
             let engine = door.host.as_ref().map(|host| host.engine.clone());
-            let place = door.host.as_ref().map(Host::place);
+            let place = door.host.as_ref().map(|host| host.place());
             // Nobody but a server of another process has workers.
             let through = match engine {
                 Some(_) => Through::NoWait,

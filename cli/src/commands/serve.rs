@@ -45,7 +45,13 @@ pub(super) async fn serve(context: &Context, arguments: ServeArgs) -> Result<Exi
         None => take_over(context).await?,
     };
     let as_host = (HostMode::Serve, Duty::Drive);
-    let host = Host::start(&context.config, &context.environment, as_host, lock).await?;
+    let host = Box::pin(Host::start(
+        &context.config,
+        &context.environment,
+        as_host,
+        lock,
+    ))
+    .await?;
     let token = layout.root().join("token");
     let alone = place::begin_alone(&layout).await?;
     host.accounts

@@ -27,7 +27,13 @@ pub(super) async fn worker(context: &Context, arguments: &WorkerArgs) -> Result<
     let address = listener.local_addr().unwrap_or(arguments.listen);
     let lock = place::share(&layout).await?;
     let as_host = (HostMode::Worker, Duty::Drive);
-    let host = Host::start(&context.config, &context.environment, as_host, lock).await?;
+    let host = Box::pin(Host::start(
+        &context.config,
+        &context.environment,
+        as_host,
+        lock,
+    ))
+    .await?;
     output::note(format_args!("health on http://{address}"));
     let (closing, closes) = watch::channel(false);
     let serving = tokio::spawn({
