@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matrix_core::Code;
 
-use crate::error::{BAD_REQUEST, BUSY, NO_KEY, SLOW, UNSUPPORTED, UPSTREAM};
+use crate::error::{BAD_REQUEST, BUSY, NO_KEY, SLOW, TOO_LONG, UNSUPPORTED, UPSTREAM};
 use crate::secret::NoSecret;
 use crate::wire::{Complaint, WireError};
 
@@ -30,6 +30,8 @@ pub enum Reason {
     Invalid,
     /// The request asks for what this provider does not have; another may.
     Unsupported,
+    /// The request is longer than the model reads; another may read more.
+    TooLong,
     /// Our key is missing or refused.
     Key,
     /// The provider does not know the model.
@@ -109,6 +111,7 @@ impl ProviderError {
         match self.reason {
             Reason::Invalid => BAD_REQUEST,
             Reason::Unsupported => UNSUPPORTED,
+            Reason::TooLong => TOO_LONG,
             Reason::Key => NO_KEY,
             Reason::Busy { .. } => BUSY,
             Reason::Slow => SLOW,
@@ -124,7 +127,7 @@ impl ProviderError {
                 let status = self.complaint.as_ref().map_or(400, |said| said.status);
                 (status, "invalid_request_error")
             }
-            Reason::Unsupported => (400, "invalid_request_error"),
+            Reason::Unsupported | Reason::TooLong => (400, "invalid_request_error"),
             Reason::NoModel => (404, "invalid_request_error"),
             Reason::Busy { .. } => (429, "rate_limit_error"),
             Reason::Slow => (504, "timeout_error"),
@@ -138,7 +141,10 @@ impl ProviderError {
         Complaint {
             status,
             kind: own.map_or_else(|| kind.to_owned(), |said| said.kind.clone()),
-            code: own.and_then(|said| said.code.clone()),
+            code: match self.reason {
+                Reason::TooLong => Some("context_length_exceeded".into()),
+                _ => own.and_then(|said| said.code.clone()),
+            },
             message: match (self.reason, own) {
                 (Reason::Key, _) => "the gateway's key for this model is not accepted".into(),
                 (_, Some(said)) => said.message.clone(),

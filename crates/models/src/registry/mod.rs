@@ -4,15 +4,17 @@
 //! chooses among models for each call. Rows are kept as they were added; [`Registry`] keeps them
 //! in memory and looks every second whether another process changed them.
 
+mod kind;
 mod service;
 mod spec;
 mod state;
 
+pub use kind::ProviderKind;
 pub use service::{
     ModelAdd, ModelRead, ModelRemove, Named, add_model, add_route, list_models, remove_model,
 };
 pub use spec::{
-    Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderKind, ProviderSpec, RouteSpec,
-    Strategy, Target, Task,
+    Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderSpec, RouteSpec, Strategy, Target,
+    Task,
 };
 pub use state::{Entry, Model, Registry, Route, Snapshot};

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::kind::ProviderKind;
 use crate::price::Price;
 use crate::secret::SecretRef;
 
@@ -159,6 +161,36 @@ pub struct ProviderSpec {
     /// The file with the conversation that `scripted` plays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
+    /// The file or folder on the server that `local` reads its model from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl ProviderSpec {
+    /// Refuses a file that is missing, or is another provider's. It is not opened: the server that
+    /// reads it may be another one.
+    fn check_files(&self) -> Result<(), InvalidSpec> {
+        let refuse = |field: &str, why: &str| Err(InvalidSpec::new(field, why));
+        match (self.kind, &self.script) {
+            (ProviderKind::Scripted, None) => {
+                return refuse(
+                    "script",
+                    "must name the file with the conversation that is played",
+                );
+            }
+            (ProviderKind::Scripted, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return refuse("script", "is for `scripted` only"),
+        }
+        match (self.kind, &self.path) {
+            (ProviderKind::Local, Some(path)) if Path::new(path).is_absolute() => Ok(()),
+            (ProviderKind::Local, _) => refuse(
+                "path",
+                "must say where the model is on the server, from the root",
+            ),
+            (_, None) => Ok(()),
+            (_, Some(_)) => refuse("path", "is for `local` only"),
+        }
+    }
 }
 
 /// Which of a provider's protocols.
@@ -179,108 +211,6 @@ impl Api {
     )]
     fn is_chat(&self) -> bool {
         *self == Self::Chat
-    }
-}
-
-/// Who answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// `OpenAI`.
-    Openai,
-    /// A server that speaks `OpenAI`'s chat completions.
-    OpenaiCompatible,
-    /// Azure `OpenAI`.
-    Azure,
-    /// `Anthropic`.
-    Anthropic,
-    /// Google's Gemini API.
-    Gemini,
-    /// Google Cloud's Vertex AI.
-    Vertex,
-    /// `Ollama`.
-    Ollama,
-    /// Cohere: embeddings and ranking.
-    Cohere,
-    /// Hugging Face's inference: embeddings and ranking.
-    HuggingFace,
-    /// A written conversation that is played: for tests and demonstrations, not a model.
-    Scripted,
-}
-
-impl ProviderKind {
-    /// Every kind.
-    pub const ALL: [Self; 10] = [
-        Self::Openai,
-        Self::OpenaiCompatible,
-        Self::Azure,
-        Self::Anthropic,
-        Self::Gemini,
-        Self::Vertex,
-        Self::Ollama,
-        Self::Cohere,
-        Self::HuggingFace,
-        Self::Scripted,
-    ];
-
-    /// Its word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Openai => "openai",
-            Self::OpenaiCompatible => "openai_compatible",
-            Self::Azure => "azure",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Vertex => "vertex",
-            Self::Ollama => "ollama",
-            Self::Cohere => "cohere",
-            Self::HuggingFace => "hugging_face",
-            Self::Scripted => "scripted",
-        }
-    }
-
-    /// Its own address; those that stand somewhere else for everyone have none.
-    pub const fn home(self) -> Option<&'static str> {
-        match self {
-            Self::Openai => Some("https://api.openai.com/v1"),
-            Self::Anthropic => Some("https://api.anthropic.com/v1"),
-            Self::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
-            Self::Ollama => Some("http://127.0.0.1:11434"),
-            Self::Cohere => Some("https://api.cohere.com"),
-            Self::HuggingFace => Some("https://router.huggingface.co"),
-            Self::Vertex | Self::OpenaiCompatible | Self::Azure | Self::Scripted => None,
-        }
-    }
-
-    /// Its name in the catalogue of prices.
-    pub const fn catalogue(self) -> Option<&'static str> {
-        match self {
-            Self::Openai => Some("openai"),
-            Self::Azure => Some("azure"),
-            Self::Anthropic => Some("anthropic"),
-            Self::Gemini => Some("gemini"),
-            Self::Vertex => Some("vertex_ai"),
-            Self::Cohere => Some("cohere"),
-            Self::OpenaiCompatible | Self::Ollama | Self::HuggingFace | Self::Scripted => None,
-        }
-    }
-}
-
-impl std::fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for ProviderKind {
-    type Err = InvalidSpec;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
-        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| {
-            let all = Self::ALL.map(Self::as_str).join(", ");
-            InvalidSpec::new("provider", format!("is none of {all}"))
-        })
     }
 }
 
@@ -357,18 +287,14 @@ impl ModelSpec {
         if self.model.len() > NAME_MAX * 2 {
             return Err(InvalidSpec::new("model", "is too long"));
         }
-        match (provider.kind, &provider.script) {
-            (ProviderKind::Scripted, None) => {
-                let why = "must name the file with the conversation that is played";
-                return Err(InvalidSpec::new("script", why));
-            }
-            (ProviderKind::Scripted, Some(_)) | (_, None) => {}
-            (_, Some(_)) => return Err(InvalidSpec::new("script", "is for `scripted` only")),
-        }
+        provider.check_files()?;
         if let Some(url) = &provider.base_url {
             check_url("base_url", url, provider.private)?;
         } else if provider.kind.home().is_none()
-            && !matches!(provider.kind, ProviderKind::Scripted | ProviderKind::Vertex)
+            && !matches!(
+                provider.kind,
+                ProviderKind::Local | ProviderKind::Scripted | ProviderKind::Vertex
+            )
         {
             let why = format!("must say where {} is", provider.kind);
             return Err(InvalidSpec::new("base_url", why));

@@ -10,7 +10,10 @@
 mod budgets;
 mod cache;
 mod faults;
+mod local;
 mod matrix;
+#[cfg(feature = "local-models")]
+mod real;
 mod rights;
 mod site;
 mod streams;

@@ -112,6 +112,7 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             region: None,
             api_version: None,
             script: None,
+            path: None,
         },
         model: "m".into(),
         tasks: Vec::new(),
