@@ -9,7 +9,7 @@ use futures::StreamExt;
 use matrix_core::system::SystemClock;
 use matrix_core::{Clock, Money};
 use matrix_models::chat::{
-    ChatRequest, Finish, Format, Message, Part, Role, Sampling, Source, Tool,
+    ChatRequest, Finish, Format, Message, Part, Reasoning, Role, Sampling, Source, Tool,
 };
 use matrix_models::delta::{Assembler, Delta};
 use matrix_models::embed::{EmbedAnswer, EmbedRequest};
@@ -102,7 +102,11 @@ async fn a_stream_and_a_whole_answer_are_the_same() {
 #[ignore = "needs the models that `cargo xtask nightly` unpacks"]
 async fn an_answer_ends_where_it_was_asked_to() {
     let site = site(&smollm()).await;
-    let short = chat(&site, asks(SUM, 3)).await;
+    let mut short = asks(SUM, 3);
+    short.user = Some("ada".into());
+    short.reasoning = Some(Reasoning::default());
+    let short = chat(&site, short).await;
+    assert_eq!(short.receipt.dropped, ["reasoning", "user"]);
     assert_eq!(short.answer.choices[0].finish, Finish::Length);
     assert_eq!(short.receipt.usage.output, 3);
 
@@ -161,6 +165,19 @@ async fn what_is_too_long_or_not_possible_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the models that `cargo xtask nightly` unpacks"]
+async fn letters_of_several_tokens_come_whole() {
+    let site = site(&smollm()).await;
+    let request = asks("Repeat: été, élève, 你好, 🙂", 40);
+    let stream = site.gateway.stream(&asking("m"), request).await;
+    let (answer, receipt) = stream.unwrap().collect().await.unwrap();
+    let text = answer.choices[0].text();
+    assert!(text.contains("你好, 🙂"), "{text}");
+    assert!(!text.contains('\u{fffd}'), "{text}");
+    assert!(!receipt.estimated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the models that `cargo xtask nightly` unpacks"]
 async fn nobody_ends_a_message_from_within() {
     let site = site(&smollm()).await;
     let mut read = Vec::new();
@@ -191,6 +208,13 @@ async fn chance_keeps_to_its_seed() {
     assert_ne!(said[0], said[2]);
 }
 
+/// Lets others work for a while.
+async fn others() {
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the models that `cargo xtask nightly` unpacks"]
 async fn who_hangs_up_stops_the_work_and_the_next_one_is_served() {
@@ -204,16 +228,16 @@ async fn who_hangs_up_stops_the_work_and_the_next_one_is_served() {
     for _ in 0..3 {
         stream.next().await.unwrap().unwrap();
     }
-    // Somebody who waits behind it, and somebody who leaves the queue.
-    let waits = chat(&site, asks(SUM, 2));
+    // Somebody leaves the queue, and somebody waits in it until the first one hangs up.
     let asking = asking("m");
-    let leaves = site.gateway.chat(&asking, long);
-    let leaves = tokio::time::timeout(Duration::from_millis(50), leaves);
-    let (waits, left, ()) = tokio::join!(waits, leaves, async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::select! {
+        _ = site.gateway.chat(&asking, long) => panic!("it is not its turn"),
+        () = others() => {}
+    }
+    let (waits, ()) = tokio::join!(chat(&site, asks(SUM, 2)), async {
+        others().await;
         drop(stream);
     });
-    assert!(left.is_err());
     // The whole of the long answer takes minutes.
     assert_eq!(waits.receipt.usage.output, 2);
     let used = site.used().await;

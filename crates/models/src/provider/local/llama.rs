@@ -166,7 +166,11 @@ impl Llama {
         let turned = size(content, "rope.dimension_count").unwrap_or(head);
         let layers = size(content, "block_count")?;
         let experts = field(content, "expert_count").and_then(Value::to_u32);
-        if !width.is_multiple_of(heads) || !heads.is_multiple_of(groups) || layers > LAYERS_MAX {
+        if !width.is_multiple_of(heads)
+            || !heads.is_multiple_of(groups)
+            || head % 2 != 0
+            || layers > LAYERS_MAX
+        {
             bail!("its measures do not fit together");
         }
         if turned != head || experts.is_ok_and(|experts| experts > 0) {
