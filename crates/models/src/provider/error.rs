@@ -177,3 +177,18 @@ impl From<NoSecret> for ProviderError {
         Self::new(Reason::Key, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_one_model_may_pass_with_another() {
+        let error = ProviderError::new(Reason::TooLong, "too long");
+        assert!(error.may_pass() && !error.is_ill());
+        assert_eq!(error.code(), TOO_LONG);
+        let complaint = error.complaint();
+        assert_eq!(complaint.status, 400);
+        assert_eq!(complaint.code.as_deref(), Some("context_length_exceeded"));
+    }
+}

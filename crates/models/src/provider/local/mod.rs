@@ -143,7 +143,7 @@ async fn next(
     loop {
         let heard = tokio::time::timeout(silence, hears.recv()).await;
         let deltas = heard.map_err(|_| slow())?.ok_or_else(lost)??;
-        // Tokens that are half a letter say nothing yet.
+        // While it reads, and with half a letter, there is nothing to say yet.
         if !deltas.is_empty() {
             return Ok(deltas);
         }
