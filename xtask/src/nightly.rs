@@ -68,5 +68,8 @@ fn local_models(workspace: &Workspace, tools: &Path, count: &mut Count) -> Resul
     };
     let runner = Runner::find();
     let mut command = runner.package(workspace, "matrix-models", "local-models");
-    runner.run(command.env(tools::WEIGHTS_VARIABLE, weights), count)
+    command.env(tools::WEIGHTS_VARIABLE, weights);
+    // Tests run beside each other; threads that wait without sleep would wait for the other test.
+    command.env("CANDLE_NUM_THREADS", "1");
+    runner.run(&mut command, count)
 }
