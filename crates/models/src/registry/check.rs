@@ -1,8 +1,10 @@
 //! What cannot be right in what is said of a model or a route.
 
 use std::net::IpAddr;
+use std::path::Path;
 
-use super::spec::{InvalidSpec, ModelSpec, ProviderKind, ProviderSpec, RouteSpec};
+use super::kind::ProviderKind;
+use super::spec::{InvalidSpec, ModelSpec, ProviderSpec, RouteSpec};
 
 /// The most characters of a name.
 const NAME_MAX: usize = 128;
@@ -53,14 +55,7 @@ impl ModelSpec {
         if self.model.len() > NAME_MAX * 2 {
             return Err(InvalidSpec::new("model", "is too long"));
         }
-        match (provider.kind, &provider.script) {
-            (ProviderKind::Scripted, None) => {
-                let why = "must name the file with the conversation that is played";
-                return Err(InvalidSpec::new("script", why));
-            }
-            (ProviderKind::Scripted, Some(_)) | (_, None) => {}
-            (_, Some(_)) => return Err(InvalidSpec::new("script", "is for `scripted` only")),
-        }
+        check_files(provider)?;
         check_place(provider)?;
         for name in provider.headers.keys() {
             if OURS.contains(&name.to_ascii_lowercase().as_str()) {
@@ -72,13 +67,39 @@ impl ModelSpec {
     }
 }
 
+/// Refuses a file that is missing, or is another provider's. It is not opened: the server that reads it
+/// may be another one.
+fn check_files(provider: &ProviderSpec) -> Result<(), InvalidSpec> {
+    let refuse = |field: &str, why: &str| Err(InvalidSpec::new(field, why));
+    match (provider.kind, &provider.script) {
+        (ProviderKind::Scripted, None) => {
+            let why = "must name the file with the conversation that is played";
+            return refuse("script", why);
+        }
+        (ProviderKind::Scripted, Some(_)) | (_, None) => {}
+        (_, Some(_)) => return refuse("script", "is for `scripted` only"),
+    }
+    match (provider.kind, &provider.path) {
+        (ProviderKind::Local, Some(path)) if Path::new(path).is_absolute() => Ok(()),
+        (ProviderKind::Local, _) => {
+            let why = "must say where the model is on the server, from the root";
+            refuse("path", why)
+        }
+        (_, None) => Ok(()),
+        (_, Some(_)) => refuse("path", "is for `local` only"),
+    }
+}
+
 /// Where a provider is: at an address, or in a region of which the address is known.
 fn check_place(provider: &ProviderSpec) -> Result<(), InvalidSpec> {
     let kind = provider.kind;
-    let regional = matches!(kind, ProviderKind::Vertex | ProviderKind::Bedrock);
+    let placeless = matches!(
+        kind,
+        ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Local | ProviderKind::Scripted
+    );
     if let Some(url) = &provider.base_url {
         check_url("base_url", url, provider.private)?;
-    } else if kind.home().is_none() && kind != ProviderKind::Scripted && !regional {
+    } else if kind.home().is_none() && !placeless {
         let why = format!("must say where {kind} is");
         return Err(InvalidSpec::new("base_url", why));
     }

@@ -5,16 +5,18 @@
 //! in memory and looks every second whether another process changed them.
 
 mod check;
+mod kind;
 mod service;
 mod spec;
 mod state;
 
 pub(crate) use check::check_url;
+pub use kind::ProviderKind;
 pub use service::{
     ModelAdd, ModelRead, ModelRemove, Named, add_model, add_route, list_models, remove_model,
 };
 pub use spec::{
-    Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderKind, ProviderSpec, RouteSpec,
-    Similar, Strategy, Target, Task,
+    Api, InvalidSpec, KeyLimits, ModelSpec, PriceRule, ProviderSpec, RouteSpec, Similar, Strategy,
+    Target, Task,
 };
 pub use state::{Entry, Model, Registry, Route, Snapshot};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::kind::ProviderKind;
 use crate::price::Price;
 use crate::secret::SecretRef;
 
@@ -153,6 +154,9 @@ pub struct ProviderSpec {
     /// The file with the conversation that `scripted` plays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
+    /// The file or folder on the server that `local` reads its model from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// Which of a provider's protocols.
@@ -173,117 +177,6 @@ impl Api {
     )]
     fn is_chat(&self) -> bool {
         *self == Self::Chat
-    }
-}
-
-/// Who answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// `OpenAI`.
-    Openai,
-    /// A server that speaks `OpenAI`'s chat completions.
-    OpenaiCompatible,
-    /// Azure `OpenAI`.
-    Azure,
-    /// `Anthropic`.
-    Anthropic,
-    /// Google's Gemini API.
-    Gemini,
-    /// Google Cloud's Vertex AI.
-    Vertex,
-    /// Amazon Bedrock.
-    Bedrock,
-    /// `Ollama`.
-    Ollama,
-    /// Cohere: embeddings and ranking.
-    Cohere,
-    /// Hugging Face's inference: embeddings and ranking.
-    HuggingFace,
-    /// A written conversation that is played: for tests and demonstrations, not a model.
-    Scripted,
-}
-
-impl ProviderKind {
-    /// Every kind.
-    pub const ALL: [Self; 11] = [
-        Self::Openai,
-        Self::OpenaiCompatible,
-        Self::Azure,
-        Self::Anthropic,
-        Self::Gemini,
-        Self::Vertex,
-        Self::Bedrock,
-        Self::Ollama,
-        Self::Cohere,
-        Self::HuggingFace,
-        Self::Scripted,
-    ];
-
-    /// Its word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Openai => "openai",
-            Self::OpenaiCompatible => "openai_compatible",
-            Self::Azure => "azure",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Vertex => "vertex",
-            Self::Bedrock => "bedrock",
-            Self::Ollama => "ollama",
-            Self::Cohere => "cohere",
-            Self::HuggingFace => "hugging_face",
-            Self::Scripted => "scripted",
-        }
-    }
-
-    /// Its own address; those that stand somewhere else for everyone have none.
-    pub const fn home(self) -> Option<&'static str> {
-        match self {
-            Self::Openai => Some("https://api.openai.com/v1"),
-            Self::Anthropic => Some("https://api.anthropic.com/v1"),
-            Self::Gemini => Some("https://generativelanguage.googleapis.com/v1beta"),
-            Self::Ollama => Some("http://127.0.0.1:11434"),
-            Self::Cohere => Some("https://api.cohere.com"),
-            Self::HuggingFace => Some("https://router.huggingface.co"),
-            Self::Vertex
-            | Self::Bedrock
-            | Self::OpenaiCompatible
-            | Self::Azure
-            | Self::Scripted => None,
-        }
-    }
-
-    /// Its name in the catalogue of prices.
-    pub const fn catalogue(self) -> Option<&'static str> {
-        match self {
-            Self::Openai => Some("openai"),
-            Self::Azure => Some("azure"),
-            Self::Anthropic => Some("anthropic"),
-            Self::Gemini => Some("gemini"),
-            Self::Vertex => Some("vertex_ai"),
-            Self::Bedrock => Some("bedrock"),
-            Self::Cohere => Some("cohere"),
-            Self::OpenaiCompatible | Self::Ollama | Self::HuggingFace | Self::Scripted => None,
-        }
-    }
-}
-
-impl std::fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for ProviderKind {
-    type Err = InvalidSpec;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
-        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| {
-            let all = Self::ALL.map(Self::as_str).join(", ");
-            InvalidSpec::new("provider", format!("is none of {all}"))
-        })
     }
 }
 

@@ -8,6 +8,7 @@ use matrix_core::{Clock, Scope, Timestamp};
 use matrix_store::tables::models::{self, ModelRow};
 use matrix_store::{Database, StoreError};
 
+use super::kind::ProviderKind;
 use super::spec::{ModelSpec, PriceRule, RouteSpec};
 use crate::price::{Catalogue, Known, Price};
 
@@ -46,6 +47,10 @@ impl Model {
             each.find_map(|catalogue| names.iter().find_map(|name| catalogue.get(provider, name)))
         });
         let price = match &spec.price {
+            // Nobody sends a bill for it.
+            PriceRule::Catalogue if spec.provider.kind == ProviderKind::Local => {
+                Some(Price::default())
+            }
             PriceRule::Catalogue => known.map(|known| known.price.clone()),
             PriceRule::Free => Some(Price::default()),
             PriceRule::Fixed(price) => Some(price.clone()),

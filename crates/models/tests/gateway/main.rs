@@ -14,7 +14,10 @@ mod cache;
 mod embeds;
 mod faults;
 mod frames;
+mod local;
 mod matrix;
+#[cfg(feature = "local-models")]
+mod real;
 mod rights;
 mod site;
 mod streams;

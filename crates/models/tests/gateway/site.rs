@@ -119,6 +119,7 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             },
             api_version: None,
             script: None,
+            path: None,
         },
         model: "m".into(),
         tasks: Vec::new(),
