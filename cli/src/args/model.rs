@@ -96,7 +96,7 @@ pub(crate) struct ModelAddArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "provider")]
     pub(crate) file: Option<PathBuf>,
     /// Who answers: `openai`, `openai_compatible`, `azure`, `anthropic`, `gemini`, `vertex`,
-    /// `bedrock`, `ollama`, `cohere`, `hugging_face` or `scripted`.
+    /// `bedrock`, `ollama`, `cohere`, `hugging_face`, `local` or `scripted`.
     #[arg(long, value_name = "KIND", required_unless_present = "file")]
     pub(crate) provider: Option<ProviderKind>,
     /// Its name there; the same without it.
@@ -129,6 +129,9 @@ pub(crate) struct ModelAddArgs {
     /// The conversation that scripted plays, in a file of JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
+    /// The file or folder on the server with the model that local runs.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
     /// What it is preferred for: general, code, vision, embed, rerank.
     #[arg(long, value_name = "TASK", value_delimiter = ',',
         value_parser = ["general", "code", "vision", "embed", "rerank"])]

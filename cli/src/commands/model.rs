@@ -1,6 +1,6 @@
 //! `matrix model`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use matrix_core::{Clock, Money, Problem};
@@ -106,12 +106,11 @@ fn from_flags(arguments: &ModelAddArgs) -> Result<Value, Problem> {
         let (name, value) = split.ok_or_else(|| wrong("a header is given as NAME=VALUE"))?;
         headers.insert(name.into(), value.into());
     }
-    let script = arguments
-        .script
-        .as_ref()
-        .map(std::path::absolute)
-        .transpose();
-    let script = script.map_err(|error| wrong(format!("the script: {error}")))?;
+    let absolute = |path: &Option<PathBuf>| {
+        let path = path.as_ref().map(std::path::absolute).transpose();
+        path.map_err(|error| wrong(format!("the path: {error}")))
+    };
+    let (script, path) = (absolute(&arguments.script)?, absolute(&arguments.path)?);
     // Parsed here and not with the command line, whose refusals repeat what was given.
     let key = arguments.key.as_deref().map(str::parse::<SecretRef>);
     let key = key.transpose().map_err(|error| wrong(error.to_string()))?;
@@ -133,6 +132,7 @@ fn from_flags(arguments: &ModelAddArgs) -> Result<Value, Problem> {
         ("region", json!(arguments.region)),
         ("api_version", json!(arguments.api_version)),
         ("script", json!(script)),
+        ("path", json!(path)),
     ]);
     let limits = fields([
         ("concurrency", json!(arguments.concurrency)),
