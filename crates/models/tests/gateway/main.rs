@@ -8,6 +8,7 @@
 )]
 
 mod azure;
+mod batches;
 mod bedrock;
 mod budgets;
 mod cache;

@@ -298,9 +298,13 @@ impl Site {
         Gateway::new(parts)
     }
 
+    pub(crate) fn blobs(&self) -> Blobs {
+        Blobs::open(self.dir.path().join("blobs")).unwrap()
+    }
+
     /// An engine over the same database, with these functions.
     pub(crate) fn engine(&self, functions: Vec<Arc<dyn DurableFunction>>) -> Engine {
-        let blobs = Blobs::open(self.dir.path().join("blobs")).unwrap();
+        let blobs = self.blobs();
         let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&self.clock);
         let journal = Journal::new(self.database.clone(), blobs, clock, Arc::new(SystemEntropy));
         let options = EngineOptions {

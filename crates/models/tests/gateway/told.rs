@@ -45,19 +45,19 @@ fn said<'a>(span: &'a Span, name: &str) -> Option<&'a Said> {
 }
 
 /// An engine at work, until it is dropped.
-struct Working {
-    engine: Engine,
+pub(crate) struct Working {
+    pub(crate) engine: Engine,
     task: JoinHandle<()>,
 }
 
 impl Working {
-    fn start(engine: Engine) -> Self {
+    pub(crate) fn start(engine: Engine) -> Self {
         let working = engine.clone();
         let task = tokio::spawn(async move { working.work().await });
         Self { engine, task }
     }
 
-    async fn settled(&self, run: RunId) -> String {
+    pub(crate) async fn settled(&self, run: RunId) -> String {
         let settled = tokio::time::timeout(PATIENCE, self.engine.settled(run));
         settled.await.unwrap().unwrap().state
     }

@@ -1,0 +1,218 @@
+//! Batches: many requests as steps of a run, and who sees them.
+
+use std::sync::Arc;
+
+use matrix_core::{Caller, Principal, PrincipalKind, RunId};
+use matrix_engine::{DurableFunction, Engine};
+use matrix_models::batch::{
+    BatchFunction, BatchStatus, BatchView, Endpoint, FileFunction, NewBatch, NewFile, add_batch,
+    add_file, cancel_batch, content, list_batches, list_files, show_batch, show_file,
+};
+use matrix_models::registry::ProviderKind;
+use matrix_models::{Gateway, ModelError};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::site::{Site, asking, caller};
+use crate::told::Working;
+use crate::upstream::{PATIENCE, Reply, Step, Upstream, status, whole};
+
+/// Says the last words again; those that ask for trouble are refused.
+fn echo(body: &Value) -> Reply {
+    let messages = body["messages"].as_array().unwrap();
+    let words = messages.last().unwrap()["content"].as_str().unwrap();
+    if words.contains("trouble") {
+        let refusal = r#"{"error":{"message":"no","type":"invalid_request_error"}}"#;
+        return status(400, "", refusal);
+    }
+    let message = json!({ "role": "assistant", "content": words });
+    let answer = json!({ "id": "a", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3 } });
+    whole(&answer.to_string())
+}
+
+fn requests(words: &[&str]) -> String {
+    let line = |(number, words): (usize, &&str)| {
+        let body = json!({ "model": "m", "messages": [{ "role": "user", "content": words }] });
+        let line = json!({ "custom_id": format!("r{number}"), "method": "POST",
+            "url": "/v1/chat/completions", "body": body });
+        format!("{line}\n")
+    };
+    words.iter().enumerate().map(line).collect()
+}
+
+struct Batches {
+    site: Site,
+    gateway: Gateway,
+    working: Working,
+    upstream: Upstream,
+}
+
+impl Batches {
+    async fn new() -> Self {
+        let site = Site::new().await;
+        let upstream = Upstream::always(vec![Step::Answer(echo)]).await;
+        let url = upstream.url();
+        site.model("m", ProviderKind::Openai, &url).await;
+        let gateway = site.gateway.clone();
+        let working = Working::start(Self::engine(&site, &gateway));
+        Self {
+            site,
+            gateway,
+            working,
+            upstream,
+        }
+    }
+
+    fn engine(site: &Site, gateway: &Gateway) -> Engine {
+        let (database, blobs) = (site.database.clone(), site.blobs());
+        let batch = BatchFunction::new(gateway.clone(), database, blobs);
+        let functions: Vec<Arc<dyn DurableFunction>> =
+            vec![Arc::new(batch), Arc::new(FileFunction)];
+        site.engine(functions)
+    }
+
+    async fn file(&self, text: String) -> String {
+        let file = NewFile {
+            filename: "ask.jsonl".into(),
+            purpose: "batch".into(),
+            content: text,
+        };
+        let allowed = asking("batch");
+        let added = add_file(&self.working.engine, &allowed, file);
+        added.await.unwrap().id
+    }
+
+    async fn begin(&self, file: &str) -> Result<BatchView, ModelError> {
+        let new = NewBatch {
+            file: file.into(),
+            endpoint: Endpoint::Chat,
+            metadata: Value::Null,
+            project: None,
+            agent: None,
+        };
+        add_batch((&self.working.engine, &self.gateway), &caller(), new).await
+    }
+
+    fn show(&self, batch: &str) -> BatchView {
+        show_batch(&self.working.engine, &caller(), batch).unwrap()
+    }
+
+    async fn ended(&self, batch: &str) -> BatchView {
+        let run: RunId = batch.replace("batch_", "run_").parse().unwrap();
+        self.working.settled(run).await;
+        self.show(batch)
+    }
+
+    fn lines(&self, file: &str) -> Vec<Value> {
+        let text = content(&self.working.engine, &caller(), file).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_has_its_answer_or_its_error_and_is_paid_for_once() {
+    let batches = Batches::new().await;
+    let file = batches.file(requests(&["a", "trouble", "c"])).await;
+    let begun = batches.begin(&file).await.unwrap();
+    assert_eq!((begun.total, begun.input.as_str()), (3, file.as_str()));
+    let ended = batches.ended(&begun.id).await;
+    assert_eq!(ended.status, BatchStatus::Completed);
+    assert_eq!((ended.completed, ended.failed), (2, 1));
+    let answers = batches.lines(ended.output.as_deref().unwrap());
+    let names: Vec<&Value> = answers.iter().map(|line| &line["custom_id"]).collect();
+    assert_eq!(names, ["r0", "r2"]);
+    let said = &answers[1]["response"]["body"]["choices"][0]["message"]["content"];
+    assert_eq!(said, "c");
+    let failed = batches.lines(ended.errors.as_deref().unwrap());
+    assert_eq!(failed[0]["custom_id"], "r1");
+    assert_eq!(failed[0]["response"]["status_code"], 400);
+    assert_eq!(batches.upstream.count(), 3);
+    assert_eq!(batches.site.charged().await, (4, 2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_batch_keeps_what_was_answered_and_asks_no_more() {
+    let batches = Batches::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    batches
+        .upstream
+        .keep_saying(vec![Step::Gate(Arc::clone(&gate)), Step::Answer(echo)]);
+    let words: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let file = batches.file(requests(&words)).await;
+    let begun = batches.begin(&file).await.unwrap();
+    let some = async {
+        while batches.upstream.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, some).await.unwrap();
+    let engine = &batches.working.engine;
+    cancel_batch(engine, &caller(), &begun.id).await.unwrap();
+    let seen = batches.show(&begun.id).status;
+    assert!(matches!(
+        seen,
+        BatchStatus::Cancelling | BatchStatus::Cancelled | BatchStatus::InProgress
+    ));
+    gate.add_permits(1_000);
+    let ended = batches.ended(&begun.id).await;
+    assert_eq!(ended.status, BatchStatus::Cancelled);
+    assert!(batches.upstream.count() < 40, "it went on");
+    assert!(cancel_batch(engine, &caller(), &begun.id).await.is_err());
+    if let Some(output) = &ended.output {
+        assert_eq!(batches.lines(output).len(), ended.completed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_batches_are_their_makers_own() {
+    let batches = Batches::new().await;
+    let file = batches.file(requests(&["a"])).await;
+    let batch = batches.begin(&file).await.unwrap().id;
+    batches.ended(&batch).await;
+    let engine = &batches.working.engine;
+    let other = Caller {
+        principal: Principal {
+            kind: PrincipalKind::ServiceAccount,
+            name: "other".into(),
+        },
+        ..caller()
+    };
+    let none = |error: ModelError| assert!(matches!(error, ModelError::NoFile(_)), "{error}");
+    none(show_file(engine, &other, &file).unwrap_err());
+    none(content(engine, &other, &file).unwrap_err());
+    none(show_batch(engine, &other, &batch).unwrap_err());
+    none(cancel_batch(engine, &other, &batch).await.unwrap_err());
+    let output = batches.show(&batch).output.unwrap();
+    none(content(engine, &other, &output).unwrap_err());
+    let page = (None, 10);
+    assert_eq!(list_batches(engine, &other, page).unwrap().0, []);
+    assert_eq!(list_files(engine, &other, page).unwrap().0, []);
+    assert_eq!(list_batches(engine, &caller(), page).unwrap().0.len(), 1);
+    // A batch is no file, and a file no batch, whatever their ids are made of.
+    let crossed = batch.replace("batch_", "file-");
+    none(show_file(engine, &caller(), &crossed).unwrap_err());
+    none(show_batch(engine, &caller(), &file.replace("file-", "batch_")).unwrap_err());
+    for nonsense in [
+        "",
+        "file-",
+        "file-x",
+        "run_01m3250yx0ehca1j3srw882jcr",
+        "file--output",
+    ] {
+        none(show_file(engine, &caller(), nonsense).unwrap_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_models_that_are_not_there_does_not_begin() {
+    let batches = Batches::new().await;
+    let unknown = requests(&["a"]).replace(r#""model":"m""#, r#""model":"nobody""#);
+    let file = batches.file(unknown).await;
+    let refused = batches.begin(&file).await.unwrap_err();
+    assert!(matches!(refused, ModelError::NoModel(_)), "{refused}");
+    assert_eq!(batches.upstream.count(), 0);
+}
