@@ -1,9 +1,12 @@
 //! What every handler is given: the rooms it serves, who listens, and the edge's own counters.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use matrix_changes::workshop::Workshop;
 use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Digest, Recent, Timestamp};
 use matrix_engine::schedule::Starter;
@@ -13,6 +16,7 @@ use matrix_models::Gateway;
 use matrix_models::admission::REMEMBERED;
 use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
@@ -284,6 +288,45 @@ where
         Err(error) => {
             tracing::error!(%error, "an acting task stopped");
             Err(Failure::internal())
+        }
+    }
+}
+
+/// Work that is brought to its end, whoever waits for it: when its waiter goes away, it goes on in a task
+/// of its own. Until then it costs none.
+pub(crate) struct Outliving<T: Send + 'static> {
+    work: Option<BoxFuture<'static, T>>,
+}
+
+impl<T: Send + 'static> Outliving<T> {
+    /// Ready to begin.
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self {
+            work: Some(Box::pin(work)),
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for Outliving<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // Taken out meanwhile: work that panics is over.
+        let Some(mut work) = self.work.take() else {
+            return Poll::Pending;
+        };
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Outliving<T> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            drop(runtime.spawn(work));
         }
     }
 }

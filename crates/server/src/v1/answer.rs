@@ -16,8 +16,7 @@ use tracing::Instrument;
 
 use super::ask::may;
 use super::failure::failed;
-use crate::problem::Failure;
-use crate::server::{Server, acting};
+use crate::server::{Outliving, Server};
 
 /// Holds a conversation in a client's protocol.
 pub(super) async fn converse<W>(
@@ -57,17 +56,6 @@ where
     Ok(streamed(streaming, wire, (created, delivery), patience))
 }
 
-/// Lets a call end, whether or not its client waits for it: it is paid for, and its price is known
-/// when it ends.
-pub(super) async fn ended<T>(
-    call: impl Future<Output = Result<T, ModelError>> + Send + 'static,
-) -> Result<Result<T, ModelError>, Failure>
-where
-    T: Send + 'static,
-{
-    acting(async move { Ok::<_, Failure>(call.await) }).await
-}
-
 /// The answer as a whole.
 async fn whole<W>(
     gateway: Gateway,
@@ -78,10 +66,9 @@ async fn whole<W>(
 where
     W: ClientWire,
 {
-    let answered = match ended(async move { gateway.chat(&allowed, request).await }).await {
-        Ok(answered) => answered?,
-        Err(failure) => return Ok(failure.into_response()),
-    };
+    // Whether or not its client waits for it, it is paid for, and its price is known when it ends.
+    let call = Outliving::new(async move { gateway.chat(&allowed, request).await });
+    let answered = call.await?;
     let mut response = Json(wire.answer(&answered.answer, created)).into_response();
     label(response.headers_mut(), &answered.receipt);
     Ok(response)

@@ -6,11 +6,11 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use matrix_models::wire::openai::embeddings::{self, EmbedAsked};
 
-use super::answer::{ended, label};
+use super::answer::label;
 use super::ask::{Conversation, may};
 use super::failure::{OPENAI, failed};
 use crate::edge::guard::SignedIn;
-use crate::server::Server;
+use crate::server::{Outliving, Server};
 
 /// Texts as vectors, in `OpenAI`'s protocol.
 #[utoipa::path(
@@ -33,11 +33,10 @@ pub(crate) async fn embeddings(
         Err(error) => return failed(&OPENAI, &error),
     };
     let gateway = server.models().clone();
-    let (answer, receipt) = match ended(async move { gateway.embed(&allowed, request).await }).await
-    {
-        Ok(Ok(answered)) => answered,
-        Ok(Err(error)) => return failed(&OPENAI, &error),
-        Err(failure) => return failure.into_response(),
+    let call = Outliving::new(async move { gateway.embed(&allowed, request).await });
+    let (answer, receipt) = match call.await {
+        Ok(answered) => answered,
+        Err(error) => return failed(&OPENAI, &error),
     };
     let body = embeddings::answer(&answer, receipt.usage.input, encoding);
     let mut response = Json(body).into_response();

@@ -8,11 +8,11 @@ use matrix_models::rerank::{RerankRequest, TEXTS_MAX};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{ended, label, refused};
+use super::answer::{label, refused};
 use super::ask::{Conversation, may};
 use super::failure::{OPENAI, failed};
 use crate::edge::guard::SignedIn;
-use crate::server::Server;
+use crate::server::{Outliving, Server};
 
 #[derive(Deserialize)]
 struct Asked {
@@ -73,12 +73,11 @@ pub(crate) async fn rerank(
         Err(error) => return failed(&OPENAI, &error),
     };
     let gateway = server.models().clone();
-    let (answer, receipt) =
-        match ended(async move { gateway.rerank(&allowed, request).await }).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(error)) => return failed(&OPENAI, &error),
-            Err(failure) => return failure.into_response(),
-        };
+    let call = Outliving::new(async move { gateway.rerank(&allowed, request).await });
+    let (answer, receipt) = match call.await {
+        Ok(answered) => answered,
+        Err(error) => return failed(&OPENAI, &error),
+    };
     let results = answer.ranks.iter().map(|rank| {
         let mut result = json!({ "index": rank.index, "relevance_score": rank.score });
         if let (true, Some(text)) = (asked.return_documents, texts.get(rank.index)) {
