@@ -13,6 +13,7 @@ use matrix_models::provider::{Http, HttpOptions, Providers};
 use matrix_models::secret::Secrets;
 use matrix_models::{Gateway, GatewayParts, Registry};
 use matrix_store::Database;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -68,6 +69,7 @@ pub(crate) fn gateway(
 pub(crate) struct Books {
     keeper: Keeper,
     keeping: JoinHandle<()>,
+    closing: watch::Sender<bool>,
 }
 
 /// Who writes what was used, and hands over what was noted of calls.
@@ -86,15 +88,19 @@ impl Books {
             engine,
             owner,
         };
+        let (closing, closes) = watch::channel(false);
         Self {
-            keeping: tokio::spawn(keeper.clone().keep()),
+            keeping: tokio::spawn(keeper.clone().keep(closes)),
             keeper,
+            closing,
         }
     }
 
     /// Writes what was used of late, and gives back what budgets had lent.
     pub(crate) async fn close(self) {
-        self.keeping.abort();
+        // In the middle of its work it has what nobody else has.
+        self.closing.send_replace(true);
+        drop(self.keeping.await);
         self.keeper.tell_calls().await;
         if let Err(error) = self.keeper.gateway.close().await {
             tracing::error!(%error, "what models used of late is not written");
@@ -109,10 +115,13 @@ impl Books {
 
 impl Keeper {
     /// Writes what is used and spent about once a second.
-    async fn keep(self) {
+    async fn keep(self, mut closes: watch::Receiver<bool>) {
         let mut failing = false;
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            let closed = closes.wait_for(|closed| *closed);
+            if tokio::time::timeout(INTERVAL, closed).await.is_ok() {
+                return;
+            }
             let written = self.gateway.flush().await;
             match (&written, failing) {
                 (Err(error), false) => {

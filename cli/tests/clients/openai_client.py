@@ -167,6 +167,11 @@ def batches():
     assert "message" in failed["response"]["body"]["error"], failed
     assert batch.id in [known.id for known in client.batches.list(limit=1)]
     assert file.id in [known.id for known in client.files.list()]
+    assert client.files.delete(file.id).deleted
+    try:
+        raise AssertionError(client.files.content(file.id))
+    except openai.NotFoundError:
+        pass
     for bad in [upload(line("a", "Hi"), line("a", "Hi")), upload("{"), upload(line("a", "x", "/v1/x"))]:
         try:
             raise AssertionError(begin(bad))

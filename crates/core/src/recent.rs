@@ -40,7 +40,8 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     pub fn put(&self, key: K, value: V) {
         let now = self.clock.monotonic();
         let mut kept = self.lock();
-        if kept.len() >= KEPT_MAX {
+        // Now and then, so that what is old is not kept for good.
+        if kept.len() >= KEPT_MAX || kept.len() >= kept.capacity() {
             kept.retain(|_, (_, until)| now < *until);
         }
         if kept.len() >= KEPT_MAX {

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use self::figures::{Rounds, Row, added, over, rows, table};
 use self::gateways::Gateway;
+use super::engine;
 use crate::process;
 use crate::say;
 use crate::workspace::Workspace;
@@ -58,6 +59,26 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> Result<()> {
     bench.beginnings(&all);
     bench.chunks(&all);
     bench.kept(&provider, &matrix);
+    alike(workspace)
+}
+
+/// Finding the question that is most alike among many, in memory.
+fn alike(workspace: &Workspace) -> Result<()> {
+    let program = engine::example(workspace, "matrix-models", "similar_cost")?;
+    let said = process::read(Command::new(program).args(["100000", "384"]))?;
+    let found: Value = serde_json::from_str(&said).context("the search did not print its time")?;
+    let number = |name: &str| found.get(name).and_then(Value::as_f64).unwrap_or_default();
+    say::line(&format!(
+        "\nthe question most alike among {} vectors of {}: p50 {:.0} µs, p99 {:.0} µs, found {} of {}; \
+         {:.0} µs to keep one",
+        number("entries"),
+        number("length"),
+        number("p50_us"),
+        number("p99_us"),
+        number("found"),
+        number("searches"),
+        number("put_us"),
+    ));
     Ok(())
 }
 

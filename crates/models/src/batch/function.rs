@@ -1,5 +1,7 @@
 //! Batches and the files that they read, as runs.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use matrix_core::{Authorised, Money, RunId};
 use matrix_engine::error::Retry;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use super::line::{Call, Endpoint, Line, Outcome, lines};
 use crate::admission::Granted;
 use crate::budget::Labels;
-use crate::error::ModelError;
+use crate::error::{BUSY, ModelError, NONE_LEFT};
 use crate::gateway::{Gateway, ModelUse};
 use crate::inference::{failed, may, within};
 use crate::wire::openai::embeddings;
@@ -29,6 +31,12 @@ const AT_ONCE: usize = 8;
 
 /// How often a request is tried that a provider fails.
 const TRIES: u32 = 4;
+
+/// How long a request waits for its turn where limits let fewer be asked at once.
+const TURN: Duration = Duration::from_hours(1);
+
+/// The longest and the shortest that it waits before it looks again.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// A file: all that it is is its run's input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -122,8 +130,10 @@ impl DurableFunction for BatchFunction {
         let wrong = |why: String| StepError::permanent("bad_batch", why);
         let input: BatchInput =
             serde_json::from_value(input).map_err(|error| wrong(error.to_string()))?;
-        let text = self.file(&run, input.file)?.content;
-        let lines = lines(&text, input.endpoint).map_err(|error| wrong(error.to_string()))?;
+        let lines = {
+            let text = self.file(&run, input.file)?.content;
+            lines(&text, input.endpoint).map_err(|error| wrong(error.to_string()))?
+        };
         let labels = Labels {
             project: input.project,
             agent: input.agent,
@@ -140,6 +150,12 @@ impl DurableFunction for BatchFunction {
             async move { batch.step(&branch, line).await }
         };
         let done = run.join("lines", AT_ONCE, keyed.collect(), work).await?;
+        // Those that had not begun when it was cancelled.
+        let mut left = done.iter().filter_map(|done| done.as_ref().err());
+        if let Some(reason) = left.next() {
+            return Err(RunError::Cancelled(reason.clone()));
+        }
+        let done: Vec<(bool, Money)> = done.into_iter().flatten().collect();
         let good = done.iter().filter(|(good, _)| *good).count();
         let cost = done.iter().map(|(_, cost)| cost.as_nanos()).sum();
         Ok(json!({
@@ -158,37 +174,76 @@ struct Requests {
 }
 
 impl Requests {
-    /// A request as a step; whether it was answered, and what it cost.
-    async fn step(&self, branch: &Run, line: Line) -> Result<(bool, Money), RunError> {
+    /// A request as a step; whether it was answered, and what it cost. When the batch is cancelled those
+    /// that have begun go on to their end, and the others say why they did not begin.
+    async fn step(
+        &self,
+        branch: &Run,
+        line: Line,
+    ) -> Result<Result<(bool, Money), String>, RunError> {
         let step = Step::metered("call").input(&line.name);
-        let outcome: Outcome = branch
-            .step(step, |context| self.attempt(branch, &line.call, context))
-            .await?;
-        Ok((outcome.is_good(), outcome.cost))
+        let done = branch.step(step, |context| self.attempt(branch, &line, context));
+        match done.await {
+            Ok(Outcome { status, cost, .. }) => Ok(Ok((status < 400, cost))),
+            Err(RunError::Cancelled(reason)) => Ok(Err(reason)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A request that fails for good has failed alone: that is its outcome, and not the batch's.
     async fn attempt(
         &self,
         run: &Run,
-        call: &Call,
+        line: &Line,
         context: StepContext,
     ) -> Result<Outcome, StepError> {
-        match self.ask(run, call, &context).await {
-            Ok(outcome) => Ok(outcome),
+        match self.patiently(run, &line.call, &context).await {
+            Ok((body, cost)) => Ok(Outcome {
+                name: line.name.clone(),
+                status: 200,
+                body,
+                cost,
+            }),
             Err(error) => {
                 let step = failed(&error);
-                let again = matches!(step.retry, Retry::Later { .. }) && context.attempt < TRIES;
-                // What is in the way of all of them is waited for.
-                if again || matches!(error, ModelError::Store(_)) {
+                let may_pass = matches!(step.retry, Retry::Later { .. });
+                if may_pass && context.attempt < TRIES {
                     return Err(step);
                 }
                 let complaint = error.complaint();
                 Ok(Outcome {
+                    name: line.name.clone(),
                     status: complaint.status,
                     body: self.endpoint.wire().complaint(&complaint),
                     cost: Money::ZERO,
                 })
+            }
+        }
+    }
+
+    /// Asks when it may: that limits let fewer be asked at once than the batch would is no failure.
+    async fn patiently(
+        &self,
+        run: &Run,
+        call: &Call,
+        context: &StepContext,
+    ) -> Result<(Value, Money), ModelError> {
+        let until = tokio::time::Instant::now() + TURN;
+        let mut cancelled = context.cancelled.clone();
+        loop {
+            let error = match self.ask(run, call, context).await {
+                Err(error) if [BUSY, NONE_LEFT].contains(&error.code()) => error,
+                done => return done,
+            };
+            let (shortest, longest) = LOOK;
+            let wait = error.retry_after().unwrap_or(shortest);
+            let wait = tokio::time::sleep(wait.clamp(shortest, longest));
+            tokio::select! {
+                () = wait => {}
+                _ = cancelled.wait_for(|cancelled| *cancelled) => return Err(error),
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(error);
             }
         }
     }
@@ -198,7 +253,7 @@ impl Requests {
         run: &Run,
         call: &Call,
         context: &StepContext,
-    ) -> Result<Outcome, ModelError> {
+    ) -> Result<(Value, Money), ModelError> {
         let asks = ModelUse {
             model: call.model().to_owned(),
             labels: self.labels.clone(),
@@ -207,31 +262,22 @@ impl Requests {
         let parent = step_id(context.run, context.epoch, &context.path, context.attempt);
         let asks = within(run, &asks, parent);
         let allowed = may(&self.gateway, run.caller().clone(), asks)?;
-        let (body, cost) = match call {
+        match call {
             Call::Chat(request) => {
-                let answered = self
-                    .gateway
-                    .chat(&allowed, request.as_ref().clone())
-                    .await?;
+                let request = request.as_ref().clone();
+                let answered = self.gateway.chat(&allowed, request).await?;
                 let created = run.started_at().as_micros() / 1_000_000;
                 let created = u64::try_from(created).unwrap_or(0);
                 let wire = self.endpoint.wire();
-                (
-                    wire.answer(&answered.answer, created),
-                    answered.receipt.cost,
-                )
+                let body = wire.answer(&answered.answer, created);
+                Ok((body, answered.receipt.cost))
             }
             Call::Embed(asked) => {
-                let embedded = self.gateway.embed(&allowed, asked.request.clone()).await?;
-                let (answer, receipt) = embedded;
+                let embedded = self.gateway.embed(&allowed, asked.request.clone());
+                let (answer, receipt) = embedded.await?;
                 let body = embeddings::answer(&answer, receipt.usage.input, asked.encoding);
-                (body, receipt.cost)
+                Ok((body, receipt.cost))
             }
-        };
-        Ok(Outcome {
-            status: 200,
-            body,
-            cost,
-        })
+        }
     }
 }

@@ -90,6 +90,8 @@ impl Call {
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outcome {
+    /// The request's name in the batch.
+    pub(super) name: String,
     /// The HTTP status that a client would have been answered.
     pub(super) status: u16,
     /// The body.
@@ -104,10 +106,10 @@ impl Outcome {
     }
 
     /// A line of the batch's output, as `OpenAI` writes it.
-    pub(super) fn line(&self, id: &str, name: &str) -> Value {
+    pub(super) fn line(&self, id: &str) -> Value {
         json!({
             "id": id,
-            "custom_id": name,
+            "custom_id": self.name,
             "response": { "status_code": self.status, "request_id": id, "body": self.body },
             "error": null,
         })

@@ -14,5 +14,5 @@ pub use self::function::{BatchFunction, FileFunction};
 pub use self::line::{Endpoint, LINES_MAX};
 pub use self::service::{
     BatchStatus, BatchView, FileView, NewBatch, NewFile, PURPOSE, RIGHT, add_batch, add_file,
-    cancel_batch, content, list_batches, list_files, show_batch, show_file,
+    cancel_batch, content, delete_file, list_batches, list_files, show_batch, show_file,
 };

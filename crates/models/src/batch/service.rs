@@ -1,16 +1,20 @@
 //! Adding, showing and cancelling batches and their files.
 
+use std::collections::BTreeSet;
+
 use matrix_core::{Authorised, Caller, RunId, Timestamp};
 use matrix_engine::history::History;
 use matrix_engine::queue::Placing;
 use matrix_engine::runs::{self, RunCancel, RunList, RunRead};
 use matrix_engine::{Engine, NewRun};
+use matrix_store::StoreError;
 use matrix_store::tables::runs::Filter;
 use serde_json::Value;
 
 use super::function::{BATCH, BatchInput, FILE, FileInput, address};
-use super::line::{Endpoint, Line, Outcome, lines};
+use super::line::{Endpoint, Outcome, lines};
 use crate::admission::Granted;
+use crate::budget::Labels;
 use crate::error::ModelError;
 use crate::gateway::{Gateway, ModelUse};
 use crate::wire::WireError;
@@ -103,7 +107,7 @@ pub struct BatchView {
     pub endpoint: Endpoint,
     /// How it is.
     pub status: BatchStatus,
-    /// Why it failed.
+    /// Why it failed, or waits for a person.
     pub error: Option<String>,
     /// The file with its requests.
     pub input: String,
@@ -167,7 +171,7 @@ pub fn show_file(engine: &Engine, caller: &Caller, file: &str) -> Result<FileVie
             id: file.to_owned(),
             filename: format!("{}{}.jsonl", id(BATCH_ID, run), made.word()),
             purpose: "batch_output".into(),
-            bytes: batch.made(engine, caller, made, file)?.len(),
+            bytes: batch.made(made).len(),
             created_at: run.created_at(),
         });
     }
@@ -187,11 +191,29 @@ pub fn content(engine: &Engine, caller: &Caller, file: &str) -> Result<String, M
     match made {
         Some(made) => {
             let batch = own::<BatchInput>(engine, caller, (run, BATCH), file)?;
-            batch.made(engine, caller, made, file)
+            Ok(batch.made(made))
         }
         None => Ok(own::<FileInput>(engine, caller, (run, FILE), file)?
             .input
             .content),
+    }
+}
+
+/// Erases what is in a file that the caller put here. That there was one, when, and its digest stay in the
+/// journal. A batch that has not ended fails without it when it goes on in another process.
+pub async fn delete_file(engine: &Engine, caller: &Caller, file: &str) -> Result<(), ModelError> {
+    let (run, made) = parse_file(file)?;
+    if made.is_some() {
+        let why = "is what a batch has made, and goes with it";
+        return Err(WireError::invalid("file", why).into());
+    }
+    let (of, by, named) = (engine.clone(), caller.clone(), file.to_owned());
+    aside(move || own::<FileInput>(&of, &by, (run, FILE), &named).map(drop)).await?;
+    let database = engine.database().within(&caller.scope);
+    if matrix_engine::journal::erase(&database, run, 0).await? {
+        Ok(())
+    } else {
+        Err(none(file))
     }
 }
 
@@ -218,32 +240,52 @@ pub async fn add_batch(
     let (file, None) = parse_file(&new.file)? else {
         return Err(none(&new.file));
     };
-    let found = own::<FileInput>(engine, caller, (file, FILE), &new.file)?.input;
-    let lines = lines(&found.content, new.endpoint)?;
-    let mut models: Vec<&str> = lines.iter().map(|line| line.call.model()).collect();
-    models.sort_unstable();
-    models.dedup();
+    let (of, by, named) = (engine.clone(), caller.clone(), new.file.clone());
+    let endpoint = new.endpoint;
+    let read = move || {
+        let found = own::<FileInput>(&of, &by, (file, FILE), &named)?.input;
+        let lines = lines(&found.content, endpoint)?;
+        let models = lines.iter().map(|line| line.call.model().to_owned());
+        let models: BTreeSet<String> = models.collect();
+        Ok((found.filename, lines.len(), models))
+    };
+    let (filename, total, models) = aside(read).await?;
     for model in models {
+        let labels = Labels {
+            project: new.project.clone(),
+            agent: new.agent.clone(),
+            run: None,
+        };
         let asks = ModelUse {
-            model: model.to_owned(),
+            model: model.clone(),
+            labels,
             ..ModelUse::default()
         };
         Authorised::obtain(gateway.authorizer(), caller.clone(), asks)?;
-        if !gateway.knows(&caller.scope, model).await? {
-            return Err(ModelError::NoModel(model.to_owned()));
+        if !gateway.knows(&caller.scope, &model).await? {
+            return Err(ModelError::NoModel(model));
         }
     }
     let input = BatchInput {
         file,
-        endpoint: new.endpoint,
-        total: lines.len(),
+        endpoint,
+        total,
         metadata: new.metadata,
         project: new.project,
         agent: new.agent,
     };
-    let title = format!("{} requests of {}", lines.len(), found.filename);
+    let title = format!("{total} requests of {filename}");
     let run = create(engine, caller, (BATCH, title), &input).await?;
-    show_batch(engine, caller, &id(BATCH_ID, run))
+    let (of, by) = (engine.clone(), caller.clone());
+    aside(move || show_batch(&of, &by, &id(BATCH_ID, run))).await
+}
+
+/// Reads on a thread that may block.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
+) -> Result<T, ModelError> {
+    let stopped = |_| StoreError::Unavailable("the process is ending".into());
+    tokio::task::spawn_blocking(work).await.map_err(stopped)?
 }
 
 /// A batch of the caller's.
@@ -267,6 +309,13 @@ pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<Batch
         _ if own.history.cancel.is_some() => BatchStatus::Cancelling,
         _ => BatchStatus::InProgress,
     };
+    // It waits for a person, and says so.
+    let why = |waiting: &Value| waiting.get("because")?.as_str().map(str::to_owned);
+    let stopped = view
+        .stopped
+        .as_ref()
+        .and(view.waiting.as_ref())
+        .and_then(why);
     let ended = own.history.ended.is_some();
     let made = |count: usize, word: &str| {
         (ended && count > 0).then(|| format!("{}{word}", id(FILE_ID, run)))
@@ -275,7 +324,10 @@ pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<Batch
         id: batch.to_owned(),
         endpoint: own.input.endpoint,
         status,
-        error: view.error.filter(|_| status == BatchStatus::Failed),
+        error: view
+            .error
+            .filter(|_| status == BatchStatus::Failed)
+            .or(stopped),
         input: id(FILE_ID, own.input.file),
         output: made(completed, OUTPUT),
         errors: made(failed, ERRORS),
@@ -303,7 +355,8 @@ pub fn list_batches(
 /// Cancels a batch of the caller's: requests under way are answered, and no other is asked.
 pub async fn cancel_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<(), ModelError> {
     let run = parse(BATCH_ID, batch).ok_or_else(|| none(batch))?;
-    own::<BatchInput>(engine, caller, (run, BATCH), batch)?;
+    let (of, by, named) = (engine.clone(), caller.clone(), batch.to_owned());
+    aside(move || own::<BatchInput>(&of, &by, (run, BATCH), &named).map(drop)).await?;
     let cancel = RunCancel {
         run,
         submitter: caller.principal.to_string(),
@@ -344,26 +397,17 @@ impl Own<BatchInput> {
     }
 
     /// The lines of one of its files, as far as it is.
-    fn made(
-        &self,
-        engine: &Engine,
-        caller: &Caller,
-        made: Made,
-        file: &str,
-    ) -> Result<String, ModelError> {
-        let input = own::<FileInput>(engine, caller, (self.input.file, FILE), file)?.input;
+    fn made(&self, made: Made) -> String {
         let mut text = String::new();
-        let lines = lines(&input.content, self.input.endpoint)?;
-        for (index, Line { name, .. }) in lines.iter().enumerate() {
-            let outcome = self.outcome(index);
+        for index in 0..self.input.total {
             let wanted = |outcome: &Outcome| outcome.is_good() == (made == Made::Output);
-            if let Some(outcome) = outcome.filter(wanted) {
+            if let Some(outcome) = self.outcome(index).filter(wanted) {
                 let id = format!("batch_req_{}_{index}", suffix(self.run));
-                text.push_str(&outcome.line(&id, name).to_string());
+                text.push_str(&outcome.line(&id).to_string());
                 text.push('\n');
             }
         }
-        Ok(text)
+        text
     }
 }
 
@@ -414,10 +458,16 @@ fn own_runs<T>(
         let more = rows.len() == PAGE as usize;
         for row in rows {
             before = Some(row.run);
+            // Looked at before anything of it is read.
+            if runs::submitter_of(engine.database(), row.run)? != caller.principal.to_string() {
+                continue;
+            }
+            if found.len() == limit {
+                return Ok((found, true));
+            }
             match show(row.run) {
-                Ok(_) if found.len() == limit => return Ok((found, true)),
                 Ok(one) => found.push(one),
-                // Somebody else's.
+                // It was erased.
                 Err(ModelError::NoFile(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -434,7 +484,7 @@ async fn create<I: serde::Serialize>(
     (kind, title): (&str, String),
     input: &I,
 ) -> Result<RunId, ModelError> {
-    let input = serde_json::to_value(input).map_err(matrix_store::StoreError::corrupt)?;
+    let input = serde_json::to_value(input).map_err(StoreError::corrupt)?;
     let new = NewRun {
         kind: kind.into(),
         title,

@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use matrix_core::{Clock, Digest, Scope};
+use matrix_core::{Clock, Digest, Scope, Timestamp};
 
 use crate::chat::{ChatAnswer, ChatRequest, Choice, Finish, Message, Part, Role};
 use crate::neighbours::Neighbours;
-use crate::registry::{RouteSpec, Similar};
+use crate::registry::{Route, Similar};
 
 /// The most bytes of all answers and vectors together; the oldest make room.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -24,9 +24,9 @@ const BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What keeping an answer costs beside its text and its vector, in bytes.
 const ENTRY_BYTES: usize = 512;
 
-/// The most bytes of words that are looked for by likeness: longer ones are seldom said again in
-/// other words, and few models turn them into vectors.
-const WORDS_MAX: usize = 8 * 1024;
+/// The most bytes of words that are looked for by likeness. Many models that make vectors read 256 tokens
+/// and drop the rest without a word, and what was dropped would be alike.
+const WORDS_MAX: usize = 800;
 
 /// The largest answer that is kept.
 const ANSWER_MAX: usize = 1024 * 1024;
@@ -45,7 +45,8 @@ struct Kept {
     /// By when they were put there.
     order: BTreeMap<u64, Digest>,
     next: u64,
-    groups: HashMap<Digest, Neighbours<Digest>>,
+    /// By what is the same in their questions, and how long their vectors are.
+    groups: HashMap<(Digest, usize), Neighbours<Digest>>,
     bytes: usize,
 }
 
@@ -55,7 +56,7 @@ struct Entry {
     until: Duration,
     bytes: usize,
     order: u64,
-    group: Option<Digest>,
+    group: Option<(Digest, usize)>,
 }
 
 /// An answer that was kept.
@@ -70,6 +71,8 @@ pub(super) struct Hit {
 /// What a route keeps.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
+    /// Since when the route is as it is: as it was, it may have asked others.
+    since: Timestamp,
     lasts: Duration,
     tools: bool,
     similar: Option<Similar>,
@@ -77,12 +80,14 @@ pub(super) struct Rule {
 
 impl Rule {
     /// A route's rule, if it keeps anything.
-    pub(super) fn of(route: &RouteSpec) -> Option<Self> {
-        let seconds = route.cache_seconds.filter(|seconds| *seconds > 0)?;
+    pub(super) fn of(route: &Route) -> Option<Self> {
+        let spec = &route.spec;
+        let seconds = spec.cache_seconds.filter(|seconds| *seconds > 0)?;
         Some(Self {
+            since: route.created_at,
             lasts: Duration::from_secs(seconds),
-            tools: route.cache_tools,
-            similar: route.cache_similar.clone(),
+            tools: spec.cache_tools,
+            similar: spec.cache_similar.clone(),
         })
     }
 }
@@ -115,7 +120,7 @@ impl Place {
             return None;
         }
         Some(Self {
-            key: digest(asking, "", request)?,
+            key: digest(asking, (rule, ""), request)?,
             lasts: rule.lasts,
             tools: rule.tools,
         })
@@ -151,7 +156,7 @@ impl Likeness {
             ..request.clone()
         };
         Some(Self {
-            group: digest(asking, &similar.model, &rest)?,
+            group: digest(asking, (rule, &similar.model), &rest)?,
             similar,
             words,
         })
@@ -165,7 +170,11 @@ fn has_tools(request: &ChatRequest) -> bool {
 }
 
 /// Everything that was asked but for who asks.
-fn digest((scope, name, tags): Asking<'_>, by: &str, request: &ChatRequest) -> Option<Digest> {
+fn digest(
+    (scope, name, tags): Asking<'_>,
+    (rule, by): (&Rule, &str),
+    request: &ChatRequest,
+) -> Option<Digest> {
     let asked = ChatRequest {
         user: None,
         ..request.clone()
@@ -174,7 +183,8 @@ fn digest((scope, name, tags): Asking<'_>, by: &str, request: &ChatRequest) -> O
     let (organisation, workspace) = (scope.organisation.len(), scope.workspace.len());
     // Lengths stand before texts, so that no two questions look alike.
     let (name_length, by_length) = (name.len(), by.len());
-    let head = format!("{organisation} {workspace} {name_length} {by_length} {tags:?} ");
+    let since = rule.since.as_micros();
+    let head = format!("{organisation} {workspace} {name_length} {by_length} {since} {tags:?} ");
     Some(Digest::of_parts(&[
         head.as_bytes(),
         scope.organisation.as_bytes(),
@@ -210,7 +220,7 @@ impl Cache {
             let entry = kept.answers.get(key);
             entry.is_some_and(|entry| now < entry.until)
         };
-        let group = kept.groups.get(&likeness.group)?;
+        let group = kept.groups.get(&(likeness.group, vector.len()))?;
         let (key, _) = group.nearest(vector, likeness.similar.at_least, fresh)?;
         kept.answers.get(key).map(|entry| entry.hit.clone())
     }
@@ -243,9 +253,14 @@ impl Cache {
         let mut kept = locked(&self.kept);
         kept.remove(&place.key);
         let group = alike.and_then(|(likeness, vector)| {
-            let group = kept.groups.entry(likeness.group);
+            let of = (likeness.group, vector.len());
+            let group = kept.groups.entry(of);
             let group = group.or_insert_with(|| Neighbours::new(vector.len()));
-            group.put(place.key, vector).then_some(likeness.group)
+            let there = group.put(place.key, vector);
+            if group.is_empty() {
+                kept.groups.remove(&of);
+            }
+            there.then_some(of)
         });
         let order = kept.next;
         kept.next += 1;

@@ -316,8 +316,7 @@ impl Gateway {
             };
             return Ok(Some(Charge {
                 gateway: self.clone(),
-                caller: caller.clone(),
-                labels: labels.clone(),
+                request: request.clone(),
                 model,
                 price,
                 reservation: Some(reservation),
@@ -325,8 +324,6 @@ impl Gateway {
                 needs,
                 unheard: output,
                 began: self.shared.clock.now(),
-                trace: request.action().trace.clone(),
-                journaled: request.action().journaled,
                 reserved: Money::from_nanos(amount.money).min(COST_MAX),
                 outcome: Outcome::HungUp,
                 heard: Heard::default(),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use matrix_core::{Caller, Money, Timestamp};
+use matrix_core::{Authorised, Money, Timestamp};
 
 use super::call::receipt;
 use super::meters::Outcome;
 use super::plan::Needs;
-use super::{Gateway, Receipt};
-use crate::budget::{Labels, Reservation};
+use super::{Gateway, ModelUse, Receipt};
+use crate::budget::Reservation;
 use crate::chat::ChatAnswer;
 use crate::delta::Delta;
 use crate::inference::{Inference, Trace, span};
@@ -26,8 +26,7 @@ pub(super) const COST_MAX: Money = Money::from_nanos(1_000_000_000_000_000);
 #[derive(Debug)]
 pub(super) struct Charge {
     pub(super) gateway: Gateway,
-    pub(super) caller: Caller,
-    pub(super) labels: Labels,
+    pub(super) request: Authorised<ModelUse>,
     pub(super) model: Arc<Model>,
     pub(super) price: Price,
     pub(super) reservation: Option<Reservation>,
@@ -36,9 +35,6 @@ pub(super) struct Charge {
     /// How many tokens it may have written for an asker who does not listen any more.
     pub(super) unheard: u64,
     pub(super) began: Timestamp,
-    pub(super) trace: Option<Trace>,
-    /// It is a step of a run, whose journal has it.
-    pub(super) journaled: bool,
     pub(super) reserved: Money,
     pub(super) outcome: Outcome,
     pub(super) heard: Heard,
@@ -81,7 +77,7 @@ impl Charge {
         let cost = Money::from_nanos(read.saturating_add(asked)).min(COST_MAX);
         if let Some(reservation) = self.reservation.take() {
             reservation.settle(cost, usage.total());
-            let who = (&self.caller, &self.labels);
+            let who = (self.request.caller(), &self.request.action().labels);
             let ledger = &self.gateway.shared.ledger;
             ledger.note(who, &self.model, (&usage, cost), ending);
             self.gateway.shared.meters.paid(&self.model, &usage, cost);
@@ -92,52 +88,26 @@ impl Charge {
 
     /// Tells of the call whoever listens.
     fn tell(&mut self, (usage, cost): (&Usage, Money), ending: Ending) {
-        let shared = &self.gateway.shared;
-        let log = shared.log.as_ref().filter(|_| !self.journaled);
-        if log.is_none() && shared.spans.is_none() {
-            return;
-        }
         let outcome = match ending {
             Ending::Failed => Outcome::Failed,
             _ => self.outcome,
         };
         let took = self.attempt.took().as_micros();
         let heard = std::mem::take(&mut self.heard);
-        let call = Inference {
-            at: self.began,
+        self.gateway.tell(&self.request, || Inference {
             took_us: u64::try_from(took).unwrap_or(u64::MAX),
             operation: self.needs.operation().to_owned(),
             outcome: outcome.as_str().to_owned(),
             error: heard.error.map(str::to_owned),
-            model: self.model.full_name(),
-            provider: self.model.spec.provider.kind.as_str().to_owned(),
-            asked: self.model.spec.model.clone(),
             answered: heard.model,
             response: heard.response,
             finish: heard.finish,
-            principal: self.caller.principal.to_string(),
-            project: self.labels.project.clone(),
-            agent: self.labels.agent.clone(),
-            run: self.labels.run.clone(),
             usage: *usage,
             estimated: ending == Ending::Estimated,
             reserved: self.reserved,
             cost,
-        };
-        if let Some(sink) = &shared.spans {
-            let (mut id, mut trace) = ([0; 8], [0; 16]);
-            shared.entropy.fill(&mut id);
-            shared.entropy.fill(&mut trace);
-            let fresh = || Trace {
-                trace: format!("{:032x}", u128::from_be_bytes(trace)),
-                parent: [0; 8],
-            };
-            let trace = self.trace.take().unwrap_or_else(fresh);
-            sink.take(span(&call, trace, id));
-        }
-        if let Some(log) = log {
-            log.note(&self.caller.scope, call);
-        }
+            ..Inference::of(&self.request, &self.model, self.began)
+        });
     }
 
     /// Takes note of what an answer says of itself.
@@ -166,6 +136,7 @@ impl Charge {
         }
         let read = match error.reason {
             Reason::Slow | Reason::Broken => self.needs.input,
+            _ if error.partly => self.needs.input,
             _ => 0,
         };
         let usage = Usage {
@@ -210,6 +181,33 @@ impl Drop for Charge {
             self.pay(usage, self.needs.queries, Ending::Estimated);
             self.gateway
                 .meter(&self.model, Outcome::HungUp, self.attempt.took());
+        }
+    }
+}
+
+impl Gateway {
+    /// Tells of a call whoever listens, a tracing system and, unless a run's journal has it, the log.
+    pub(super) fn tell(&self, request: &Authorised<ModelUse>, call: impl FnOnce() -> Inference) {
+        let shared = &self.shared;
+        let asks = request.action();
+        let log = shared.log.as_ref().filter(|_| !asks.journaled);
+        if log.is_none() && shared.spans.is_none() {
+            return;
+        }
+        let call = call();
+        if let Some(sink) = &shared.spans {
+            let (mut id, mut trace) = ([0; 8], [0; 16]);
+            shared.entropy.fill(&mut id);
+            shared.entropy.fill(&mut trace);
+            let fresh = || Trace {
+                trace: format!("{:032x}", u128::from_be_bytes(trace)),
+                parent: [0; 8],
+            };
+            let trace = asks.trace.clone().unwrap_or_else(fresh);
+            sink.take(span(&call, trace, id));
+        }
+        if let Some(log) = log {
+            log.note(&request.caller().scope, call);
         }
     }
 }

@@ -162,7 +162,9 @@ impl Gather {
     /// Those of a gathering, if it did not end before its time.
     fn due(&self, key: &Key, turn: u64) -> Vec<Waiter> {
         let mut lanes = self.lock();
-        let lane = lanes.get_mut(key).filter(|lane| lane.turn == turn);
+        // Another lane of the same kind may have been made meanwhile.
+        let gathering = |lane: &&mut Lane| lane.turn == turn && !lane.waiting.is_empty();
+        let lane = lanes.get_mut(key).filter(gathering);
         lane.map(Lane::take).unwrap_or_default()
     }
 
@@ -205,15 +207,21 @@ impl Gather {
         match provider.embed(model, &together).await {
             Ok(answer) => share(waiters, answer),
             // What is wrong with one of them is not the others' fault.
-            Err(error) if error.reason == Reason::Invalid && waiters.len() > 1 => {
+            Err(error) if is_ones_own(&error) && waiters.len() > 1 => {
                 for waiter in waiters {
                     let answer = provider.embed(model, &waiter.request).await;
                     drop(waiter.answer.send(answer));
                 }
             }
             Err(error) => {
+                let mut echo = false;
                 for waiter in waiters {
-                    drop(waiter.answer.send(Err(error.clone())));
+                    let error = ProviderError {
+                        echo,
+                        ..error.clone()
+                    };
+                    echo = true;
+                    drop(waiter.answer.send(Err(error)));
                 }
             }
         }
@@ -222,6 +230,14 @@ impl Gather {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether what is wrong may be wrong with one text alone.
+fn is_ones_own(error: &ProviderError) -> bool {
+    matches!(
+        error.reason,
+        Reason::Invalid | Reason::TooLong | Reason::Unsupported
+    )
 }
 
 /// Gives everyone what is theirs. What was used is divided by how long the texts are, as it is

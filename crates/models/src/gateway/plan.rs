@@ -125,7 +125,7 @@ impl Gateway {
                 let all = targets.collect();
                 let plan = self.arrange(caller, (all, spec.strategy, fallbacks), needs);
                 Ok(Plan {
-                    keeps: Rule::of(spec),
+                    keeps: Rule::of(route),
                     ..plan.ok_or_else(none)?
                 })
             }

@@ -12,9 +12,13 @@ use crate::admission::Granted;
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::embed::EmbedRequest;
 use crate::error::ModelError;
+use crate::inference::Inference;
 use crate::ledger::Ending;
 use crate::registry::Entry;
 use crate::usage::Usage;
+
+/// The longest that a question waits for the vector by which others like it are found.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the answer to a question is kept.
 #[derive(Debug)]
@@ -90,19 +94,19 @@ impl Gateway {
             texts: vec![likeness.words.clone()],
             ..EmbedRequest::default()
         };
-        match Box::pin(self.embed(&asked, embed)).await {
-            Ok((answer, receipt)) => {
+        let embedding = Box::pin(self.embed(&asked, embed));
+        let why = match tokio::time::timeout(PATIENCE, embedding).await {
+            Ok(Ok((answer, receipt))) => {
                 trying.aside = receipt.cost;
                 let vector = answer.vectors.into_iter().next()?;
-                Some((likeness, vector))
+                return Some((likeness, vector));
             }
-            Err(error) => {
-                let why = error.complaint().message;
-                let text = format!("questions that are alike were not looked for: {why}");
-                trying.passed.push(text);
-                None
-            }
-        }
+            Ok(Err(error)) => error.complaint().message,
+            Err(_) => format!("no vector came within {PATIENCE:?}"),
+        };
+        let text = format!("questions that are alike were not looked for: {why}");
+        trying.passed.push(text);
+        None
     }
 
     /// Keeps an answer.
@@ -129,6 +133,14 @@ impl Gateway {
         self.shared.ledger.note(who, model, nothing, Ending::Cached);
         self.meter(model, Outcome::Cached, Duration::ZERO);
         let usage = hit.answer.usage.unwrap_or_default();
+        self.tell(request, || Inference {
+            operation: "chat".into(),
+            outcome: Outcome::Cached.as_str().into(),
+            answered: hit.answer.model.clone(),
+            response: hit.answer.id.clone(),
+            usage,
+            ..Inference::of(request, model, self.shared.clock.now())
+        });
         Ok(Some(Receipt {
             cached,
             ..receipt(model, usage, Ending::Cached, Money::ZERO, Vec::new())

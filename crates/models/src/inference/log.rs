@@ -32,8 +32,11 @@ pub const TOPICS: &[TopicRule] = &[TopicRule {
     topic: "model.inference.completed",
 }];
 
-/// The most calls of one signal.
-const CALLS_MAX: usize = 1_000;
+/// The most bytes of one signal's calls: subscribers are told no larger payloads.
+const BYTES_MAX: usize = 200 * 1024;
+
+/// The most characters of what a provider says of itself.
+const TEXT_MAX: usize = 200;
 
 /// The most calls of a tenant that wait; of more, the oldest are lost.
 const PENDING_MAX: usize = 100_000;
@@ -68,7 +71,13 @@ struct Calls {
 
 impl CallLog {
     /// Notes a call.
-    pub(crate) fn note(&self, scope: &Scope, call: Inference) {
+    pub(crate) fn note(&self, scope: &Scope, mut call: Inference) {
+        let of_provider = [&mut call.answered, &mut call.response];
+        for text in of_provider.into_iter().chain(&mut call.finish) {
+            if text.chars().count() > TEXT_MAX {
+                *text = text.chars().take(TEXT_MAX).collect();
+            }
+        }
         let mut tenants = self.lock();
         if !tenants.contains_key(scope) {
             tenants.insert(scope.clone(), Tenant::default());
@@ -85,16 +94,32 @@ impl CallLog {
     }
 
     /// Hands over what was noted. Whoever composes the process calls it about once a second, and says
-    /// on whose behalf.
+    /// on whose behalf. One tenant's trouble does not hold up the others.
     pub async fn flush(&self, engine: &Engine, owner: &Caller) -> Result<(), RequestError> {
-        while let Some((scope, calls, run)) = self.take() {
-            let caller = Caller {
-                scope: scope.clone(),
-                ..owner.clone()
-            };
+        let scopes: Vec<Scope> = self.lock().keys().cloned().collect();
+        let mut failed = Ok(());
+        for scope in scopes {
+            if let Err(error) = self.flush_one(engine, owner, &scope).await {
+                failed = Err(error);
+            }
+        }
+        failed
+    }
+
+    async fn flush_one(
+        &self,
+        engine: &Engine,
+        owner: &Caller,
+        scope: &Scope,
+    ) -> Result<(), RequestError> {
+        let caller = Caller {
+            scope: scope.clone(),
+            ..owner.clone()
+        };
+        while let Some((calls, run)) = self.take(scope) {
             let sent = send(engine, &caller, &calls, run).await;
             let mut tenants = self.lock();
-            let tenant = tenants.entry(scope).or_default();
+            let tenant = tenants.entry(scope.clone()).or_default();
             match sent {
                 Ok(run) => tenant.run = Some(run),
                 Err(error) => {
@@ -109,13 +134,18 @@ impl CallLog {
         Ok(())
     }
 
-    fn take(&self) -> Option<(Scope, Calls, Option<RunId>)> {
+    fn take(&self, scope: &Scope) -> Option<(Calls, Option<RunId>)> {
         let mut tenants = self.lock();
-        let mut waiting = tenants.iter_mut();
-        let (scope, tenant) = waiting.find(|(_, tenant)| !tenant.pending.is_empty())?;
-        let count = tenant.pending.len().min(CALLS_MAX);
-        let calls = tenant.pending.drain(..count).collect();
-        Some((scope.clone(), Calls { calls }, tenant.run))
+        let tenant = tenants.get_mut(scope)?;
+        let (mut calls, mut bytes) = (Vec::new(), 0);
+        while let Some(call) = tenant.pending.front() {
+            bytes += serde_json::to_vec(call).map_or(0, |text| text.len() + 1);
+            if bytes > BYTES_MAX && !calls.is_empty() {
+                break;
+            }
+            calls.extend(tenant.pending.pop_front());
+        }
+        (!calls.is_empty()).then_some((Calls { calls }, tenant.run))
     }
 
     fn shorten(&self, tenant: &mut Tenant) {

@@ -1,15 +1,15 @@
 //! What is told of calls: to a tracing system, and to whoever subscribes to `model.inference.completed`.
 //!
 //! Inside a run a call is a step, and the run's journal has it ([`ask`]). A call from outside is noted
-//! here, and written about once a second as a step of a run of the kind `model_log` ([`ModelLog`]), so
-//! that it is an entry of a journal like everything else that happened, and an event by that. Nothing
-//! here has a word of what was asked or answered.
+//! here, and told about once a second to a run of the kind `model_log` ([`ModelLog`]) as a signal, so that
+//! it is an entry of a journal like everything else that happened, and an event by that. Nothing here
+//! has a word of what was asked or answered.
 
 mod ask;
 mod log;
 mod semantic;
 
-use matrix_core::{Money, Timestamp};
+use matrix_core::{Authorised, Money, Timestamp};
 use matrix_engine::spans::SpanId;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ pub use self::ask::{Recorded, ask};
 pub(crate) use self::ask::{failed, may, within};
 pub use self::log::{CallLog, ModelLog, TOPICS};
 pub(crate) use self::semantic::span;
+use crate::gateway::ModelUse;
+use crate::registry::Model;
 use crate::usage::Usage;
 
 /// Of which trace a call is a part.
@@ -77,4 +79,32 @@ pub struct Inference {
     pub reserved: Money,
     /// What it cost.
     pub cost: Money,
+}
+
+impl Inference {
+    /// A call of which nothing is known but who asked whom, for what, and when.
+    pub(crate) fn of(request: &Authorised<ModelUse>, model: &Model, at: Timestamp) -> Self {
+        let labels = &request.action().labels;
+        Self {
+            at,
+            took_us: 0,
+            operation: String::new(),
+            outcome: String::new(),
+            error: None,
+            model: model.full_name(),
+            provider: model.spec.provider.kind.as_str().to_owned(),
+            asked: model.spec.model.clone(),
+            answered: String::new(),
+            response: String::new(),
+            finish: Vec::new(),
+            principal: request.caller().principal.to_string(),
+            project: labels.project.clone(),
+            agent: labels.agent.clone(),
+            run: labels.run.clone(),
+            usage: Usage::default(),
+            estimated: false,
+            reserved: Money::ZERO,
+            cost: Money::ZERO,
+        }
+    }
 }

@@ -21,6 +21,10 @@ pub struct ProviderError {
     pub message: String,
     /// What the provider itself said, if it did.
     pub complaint: Option<Box<Complaint>>,
+    /// Whether a part of the request was answered before, which the provider is paid for.
+    pub partly: bool,
+    /// Whether somebody else was told the same for the same request, so that it happened once.
+    pub echo: bool,
 }
 
 /// What sort of failure; routing decides by it.
@@ -58,6 +62,8 @@ impl ProviderError {
             reason,
             message: message.into(),
             complaint: None,
+            partly: false,
+            echo: false,
         }
     }
 
@@ -85,6 +91,8 @@ impl ProviderError {
             reason,
             message,
             complaint: Some(Box::new(complaint)),
+            partly: false,
+            echo: false,
         }
     }
 
@@ -95,10 +103,11 @@ impl ProviderError {
 
     /// Whether it says something about the provider's health.
     pub fn is_ill(&self) -> bool {
-        matches!(
+        let ill = matches!(
             self.reason,
             Reason::Failed | Reason::Unreachable | Reason::Slow | Reason::Broken | Reason::Key
-        )
+        );
+        ill && !self.echo
     }
 
     /// How long to wait, if the provider says so.

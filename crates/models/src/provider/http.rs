@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use matrix_core::Clock;
 use matrix_core::system::SystemClock;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -278,8 +278,21 @@ impl Provider for Http {
         for part in &parts {
             answers.push(self.vectors(model, part));
         }
-        let answers = stream::iter(answers).buffered(EMBED_AT_ONCE);
-        Ok(vectors::joined(answers.try_collect().await?)?)
+        let mut answers = stream::iter(answers).buffered(EMBED_AT_ONCE);
+        let mut all = Vec::new();
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(answer) => all.push(answer),
+                // Others beside it may be answered, too.
+                Err(error) => {
+                    return Err(ProviderError {
+                        partly: true,
+                        ..error
+                    });
+                }
+            }
+        }
+        Ok(vectors::joined(all)?)
     }
 
     async fn rerank(

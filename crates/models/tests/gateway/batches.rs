@@ -1,19 +1,20 @@
 //! Batches: many requests as steps of a run, and who sees them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use matrix_core::{Caller, Principal, PrincipalKind, RunId};
 use matrix_engine::{DurableFunction, Engine};
 use matrix_models::batch::{
     BatchFunction, BatchStatus, BatchView, Endpoint, FileFunction, NewBatch, NewFile, add_batch,
-    add_file, cancel_batch, content, list_batches, list_files, show_batch, show_file,
+    add_file, cancel_batch, content, delete_file, list_batches, list_files, show_batch, show_file,
 };
 use matrix_models::registry::ProviderKind;
 use matrix_models::{Gateway, ModelError};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::site::{Site, asking, caller};
+use crate::site::{Site, asking, caller, spec};
 use crate::told::Working;
 use crate::upstream::{PATIENCE, Reply, Step, Upstream, status, whole};
 
@@ -134,6 +135,24 @@ async fn each_request_has_its_answer_or_its_error_and_is_paid_for_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_keeps_to_the_limits_of_a_key_and_loses_nothing_by_it() {
+    let batches = Batches::new().await;
+    let mut slow = spec(ProviderKind::Openai, &batches.upstream.url());
+    slow.limits.concurrency = Some(1);
+    batches.site.add("m", &slow).await;
+    let pause = Duration::from_millis(150);
+    batches
+        .upstream
+        .keep_saying(vec![Step::Pause(pause), Step::Answer(echo)]);
+    let words = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let file = batches.file(requests(&words)).await;
+    let begun = batches.begin(&file).await.unwrap();
+    let ended = batches.ended(&begun.id).await;
+    assert_eq!((ended.completed, ended.failed), (10, 0));
+    assert_eq!(batches.upstream.count(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_batch_keeps_what_was_answered_and_asks_no_more() {
     let batches = Batches::new().await;
     let gate = Arc::new(Semaphore::new(0));
@@ -160,7 +179,13 @@ async fn a_cancelled_batch_keeps_what_was_answered_and_asks_no_more() {
     gate.add_permits(1_000);
     let ended = batches.ended(&begun.id).await;
     assert_eq!(ended.status, BatchStatus::Cancelled);
-    assert!(batches.upstream.count() < 40, "it went on");
+    let asked = batches.upstream.count();
+    assert!(asked < 40, "it went on");
+    assert_eq!(
+        (ended.completed, ended.failed),
+        (asked, 0),
+        "what was asked for is kept"
+    );
     assert!(cancel_batch(engine, &caller(), &begun.id).await.is_err());
     if let Some(output) = &ended.output {
         assert_eq!(batches.lines(output).len(), ended.completed);
@@ -186,6 +211,7 @@ async fn files_and_batches_are_their_makers_own() {
     none(content(engine, &other, &file).unwrap_err());
     none(show_batch(engine, &other, &batch).unwrap_err());
     none(cancel_batch(engine, &other, &batch).await.unwrap_err());
+    none(delete_file(engine, &other, &file).await.unwrap_err());
     let output = batches.show(&batch).output.unwrap();
     none(content(engine, &other, &output).unwrap_err());
     let page = (None, 10);

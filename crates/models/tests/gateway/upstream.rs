@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Gate(Arc<Semaphore>),
     /// Nothing is done until the asker hangs up.
     Silence,
+    /// Nothing is done for a while.
+    Pause(Duration),
     /// What is done depends on what was asked.
     Answer(fn(&Value) -> Reply),
 }
@@ -184,6 +186,7 @@ async fn serve(
                     tokio::time::sleep(pause).await;
                 }
             }
+            Step::Pause(pause) => tokio::time::sleep(pause).await,
             Step::Gate(gate) => gate.acquire().await.unwrap().forget(),
             Step::Silence => {
                 while stream.read(&mut [0; 64]).await? > 0 {}

@@ -1,5 +1,6 @@
 //! An answer on its way to a client: as a whole, or as it is being written.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Json;
@@ -10,9 +11,7 @@ use futures::{StreamExt, stream};
 use matrix_core::{Authorised, Caller};
 use matrix_models::wire::{Asked, ClientWire, Delivery, StreamWriter, WireError};
 use matrix_models::{Gateway, ModelError, ModelUse, Receipt, Streaming};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::SendTimeoutError;
-use tracing::Instrument;
+use tokio::time::Instant;
 
 use super::ask::may;
 use super::failure::failed;
@@ -110,9 +109,6 @@ fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
-/// How many pieces of an answer wait for a client that reads slowly.
-const PIECES: usize = 16;
-
 /// A stream on its way out.
 struct Outgoing {
     streaming: Streaming,
@@ -142,52 +138,76 @@ fn streamed(
         writer: wire.writer(created, delivery),
         over: false,
     };
-    let (pieces, read) = mpsc::channel(PIECES);
-    let pumping = outgoing.pump(pieces, patience).in_current_span();
-    let pumping = tokio::spawn(pumping);
-    let body = stream::unfold((read, Some(pumping)), |(mut read, pumping)| async move {
-        if let Some(bytes) = read.recv().await {
-            return Some((Ok(bytes), (read, pumping)));
-        }
-        // A client that reads on after all must not take what it has for the whole.
-        match pumping?.await {
-            Ok(Ok(())) => None,
-            Ok(Err(stalled)) => Some((Err(stalled.to_owned()), (read, None))),
-            Err(stopped) => Some((Err(stopped.to_string()), (read, None))),
-        }
+    let read = Arc::new(Read::new(outgoing));
+    tokio::spawn(given_up(Arc::downgrade(&read), patience));
+    let body = stream::unfold(Some(read), |read| async move {
+        let read = read?;
+        let (outgoing, stalled) = read.take();
+        let Some(mut outgoing) = outgoing else {
+            // A client that reads on after all must not take what it has for the whole.
+            return stalled.then(|| (Err("the client did not read its answer"), None));
+        };
+        let bytes = outgoing.next().await?;
+        read.put(outgoing);
+        Some((Ok(bytes), Some(read)))
     });
     (headers, Body::from_stream(body)).into_response()
 }
 
-impl Outgoing {
-    /// Writes until the end, until the client hangs up, or until it has read nothing for too long: an
-    /// answer that nobody reads holds a connection to its provider and a place among those that its key
-    /// allows.
-    async fn pump(
-        mut self,
-        pieces: mpsc::Sender<Bytes>,
-        patience: Duration,
-    ) -> Result<(), &'static str> {
-        loop {
-            let bytes = tokio::select! {
-                bytes = self.next() => bytes,
-                () = pieces.closed() => return Ok(()),
-            };
-            let Some(bytes) = bytes else {
-                return Ok(());
-            };
-            match pieces.send_timeout(bytes, patience).await {
-                Ok(()) => {}
-                Err(SendTimeoutError::Timeout(_)) => {
-                    let why = "the client does not read its answer";
-                    tracing::warn!("{why}; it is given up");
-                    return Err(why);
-                }
-                Err(SendTimeoutError::Closed(_)) => return Ok(()),
-            }
-        }
+/// An answer that its client reads, between one piece and the next.
+struct Read(Mutex<Slot>);
+
+struct Slot {
+    outgoing: Option<Box<Outgoing>>,
+    /// Since when it lies here.
+    since: Instant,
+    stalled: bool,
+}
+
+impl Read {
+    fn new(outgoing: Outgoing) -> Self {
+        Self(Mutex::new(Slot {
+            outgoing: Some(Box::new(outgoing)),
+            since: Instant::now(),
+            stalled: false,
+        }))
     }
 
+    fn take(&self) -> (Option<Box<Outgoing>>, bool) {
+        let mut slot = self.lock();
+        (slot.outgoing.take(), slot.stalled)
+    }
+
+    fn put(&self, outgoing: Box<Outgoing>) {
+        let mut slot = self.lock();
+        slot.outgoing = Some(outgoing);
+        slot.since = Instant::now();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives an answer up of which nothing was read for too long: it holds a connection to its provider and a
+/// place among those that its key allows.
+async fn given_up(read: Weak<Read>, patience: Duration) {
+    loop {
+        tokio::time::sleep(patience).await;
+        let Some(read) = read.upgrade() else {
+            return;
+        };
+        let mut slot = read.lock();
+        if slot.outgoing.is_some() && slot.since.elapsed() >= patience {
+            tracing::warn!("a client does not read its answer; it is given up");
+            slot.stalled = true;
+            slot.outgoing = None;
+            return;
+        }
+    }
+}
+
+impl Outgoing {
     async fn next(&mut self) -> Option<Bytes> {
         let mut bytes = Vec::new();
         while bytes.is_empty() {

@@ -16,6 +16,9 @@ use crate::server::Server;
 /// The most characters of a label.
 const LABEL_MAX: usize = 128;
 
+/// The most bytes of a name that is asked for; models have shorter ones.
+const NAME_MAX: usize = 300;
+
 /// The most tags of a call.
 const TAGS_MAX: usize = 16;
 
@@ -42,6 +45,9 @@ pub(super) fn may(
     headers: &HeaderMap,
     model: &str,
 ) -> Result<Authorised<ModelUse>, ModelError> {
+    if model.len() > NAME_MAX {
+        return Err(ModelError::NoModel(model.chars().take(80).collect()));
+    }
     let action = ModelUse {
         model: model.to_owned(),
         labels: labels(headers)?,

@@ -221,6 +221,23 @@ pub(crate) async fn content_of(
     }
 }
 
+/// Erases what is in one of the caller's files.
+#[utoipa::path(
+    delete, path = "/v1/files/{file}", operation_id = "file_delete", tag = "model protocols",
+    params(("file" = String, Path, description = "The file's id.")),
+    responses((status = 200, description = "It is erased.", body = Value)),
+)]
+pub(crate) async fn delete(
+    State(server): State<Server>,
+    SignedIn(caller): SignedIn,
+    Named(file): Named<String>,
+) -> Response {
+    match batch::delete_file(server.engine(), &caller, &file).await {
+        Ok(()) => Json(json!({ "id": file, "object": "file", "deleted": true })).into_response(),
+        Err(error) => failed(&OPENAI, &error),
+    }
+}
+
 fn written(file: &FileView) -> Value {
     json!({
         "id": file.id,

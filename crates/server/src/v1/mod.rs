@@ -46,7 +46,7 @@ fn batches() -> OpenApiRouter<Server> {
     OpenApiRouter::new()
         .routes(routes!(files::create, files::list))
         .layer(DefaultBodyLimit::disable())
-        .routes(routes!(files::show))
+        .routes(routes!(files::show, files::delete))
         .routes(routes!(files::content_of))
         .routes(routes!(batches::create, batches::list))
         .routes(routes!(batches::show))

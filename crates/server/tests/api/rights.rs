@@ -157,6 +157,7 @@ fn models() -> Vec<Row> {
         row("GET", "/v1/files", 200, 200),
         row("GET", "/v1/files/{file}", 404, 404),
         row("GET", "/v1/files/{file}/content", 404, 404),
+        row("DELETE", "/v1/files/{file}", 404, 404),
         with(
             "POST",
             "/v1/batches",

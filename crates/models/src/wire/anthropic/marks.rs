@@ -48,8 +48,12 @@ pub(super) fn placed(request: &ChatRequest) -> Option<ChatRequest> {
 fn has_marks(request: &ChatRequest) -> bool {
     let marked = |opaque: &Opaque| opaque.get(FAMILY, MARK).is_some();
     let mut parts = request.messages.iter().flat_map(|message| &message.parts);
+    let on = |part: &Part| opaque(part).is_some_and(marked);
     request.extra.contains_key(MARK)
-        || parts.any(|part| opaque(part).is_some_and(marked))
+        || parts.any(|part| match part {
+            Part::ToolResult { parts, .. } => on(part) || parts.iter().any(on),
+            part => on(part),
+        })
         || request.tools.iter().any(|tool| match tool {
             Tool::Function { opaque, .. } => marked(opaque),
             Tool::Provider { value, .. } => value.get(MARK).is_some(),
