@@ -7,6 +7,20 @@ use crate::usage::Usage;
 /// The most texts of one request.
 pub const TEXTS_MAX: usize = 2_048;
 
+/// Gives a vector the length one, unless it is nothing but zeros.
+pub(crate) fn normalise(vector: &mut [f32]) {
+    let norm = vector
+        .iter()
+        .map(|number| number * number)
+        .sum::<f32>()
+        .sqrt();
+    if norm > 0.0 {
+        for number in vector {
+            *number /= norm;
+        }
+    }
+}
+
 /// What a model is asked to turn into vectors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EmbedRequest {

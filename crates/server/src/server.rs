@@ -346,3 +346,25 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_ends_whether_or_not_its_waiter_stays() {
+        assert_eq!(Outliving::new(async { 7 }).await, 7);
+        let (go, gone) = oneshot::channel::<()>();
+        let (done, ended) = oneshot::channel();
+        let mut work = Outliving::new(async move {
+            drop(gone.await);
+            done.send(7)
+        });
+        assert!(futures::poll!(&mut work).is_pending());
+        drop(work);
+        go.send(()).unwrap();
+        assert_eq!(ended.await, Ok(7));
+    }
+}

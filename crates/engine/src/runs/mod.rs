@@ -29,9 +29,9 @@ pub use pause::{RunPause, pause};
 pub use replay::{Replay, Verdict as ReplayVerdict, replay};
 pub use resume::{RunResume, resume};
 pub use retry::{RunRetry, retry};
-pub(crate) use show::row;
 pub use show::{
-    ChildView, ENTRIES_MAX, RunRead, RunView, StepView, entries, history, show, steps_under_way,
+    ChildView, ENTRIES_MAX, RunRead, RunView, StepView, entries, history, row, show,
+    steps_under_way,
 };
 pub use signal::{RunSignal, signal};
 pub use why::{Blocked, InQueue, why};

@@ -258,10 +258,8 @@ pub fn entries(
     Ok(journal::page(database, blobs, row.run, after, limit)?)
 }
 
-pub(crate) fn row(
-    database: &Database,
-    request: &Authorised<RunRead>,
-) -> Result<RunRow, RequestError> {
+/// A run's row, of the caller's scope: what is known of it without reading its journal.
+pub fn row(database: &Database, request: &Authorised<RunRead>) -> Result<RunRow, RequestError> {
     let run = request.action().run;
     database
         .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use matrix_core::{Authorised, Caller, RunId, Timestamp};
-use matrix_engine::history::History;
+use matrix_engine::history::{Ended, History};
 use matrix_engine::queue::Placing;
 use matrix_engine::runs::{self, RunCancel, RunList, RunRead};
+use matrix_engine::stopped::Stopped;
 use matrix_engine::{Engine, NewRun};
 use matrix_store::StoreError;
-use matrix_store::tables::runs::Filter;
+use matrix_store::tables::runs::{Filter, RunRow};
 use serde_json::Value;
 
 use super::function::{BATCH, BatchInput, FILE, FileInput, address};
@@ -274,7 +275,8 @@ pub async fn add_batch(
         project: new.project,
         agent: new.agent,
     };
-    let title = format!("{total} requests of {filename}");
+    let requests = if total == 1 { "request" } else { "requests" };
+    let title = format!("{total} {requests} of {filename}");
     let run = create(engine, caller, (BATCH, title), &input).await?;
     let (of, by) = (engine.clone(), caller.clone());
     aside(move || show_batch(&of, &by, &id(BATCH_ID, run))).await
@@ -292,8 +294,7 @@ async fn aside<T: Send + 'static>(
 pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<BatchView, ModelError> {
     let run = parse(BATCH_ID, batch).ok_or_else(|| none(batch))?;
     let own = own::<BatchInput>(engine, caller, (run, BATCH), batch)?;
-    let read = reading(caller, run)?;
-    let view = runs::show(engine.database(), engine.blobs(), &read)?;
+    let row = runs::row(engine.database(), &reading(caller, run)?)?;
     let (mut completed, mut failed) = (0, 0);
     for index in 0..own.input.total {
         match own.outcome(index) {
@@ -302,21 +303,19 @@ pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<Batch
             None => {}
         }
     }
-    let status = match view.state.as_str() {
-        "succeeded" => BatchStatus::Completed,
-        "failed" => BatchStatus::Failed,
-        "cancelled" => BatchStatus::Cancelled,
-        _ if own.history.cancel.is_some() => BatchStatus::Cancelling,
-        _ => BatchStatus::InProgress,
+    let history = &own.history;
+    let (status, error) = match &history.ended {
+        Some(Ended::Completed(_)) => (BatchStatus::Completed, None),
+        Some(Ended::Failed(error)) => (BatchStatus::Failed, Some(error.message.clone())),
+        Some(Ended::Cancelled(_)) => (BatchStatus::Cancelled, None),
+        None if history.cancel.is_some() => (BatchStatus::Cancelling, None),
+        // What waits for a person says so.
+        None => (
+            BatchStatus::InProgress,
+            Stopped::of(&row).and_then(|_| because(&row)),
+        ),
     };
-    // It waits for a person, and says so.
-    let why = |waiting: &Value| waiting.get("because")?.as_str().map(str::to_owned);
-    let stopped = view
-        .stopped
-        .as_ref()
-        .and(view.waiting.as_ref())
-        .and_then(why);
-    let ended = own.history.ended.is_some();
+    let ended = history.ended.is_some();
     let made = |count: usize, word: &str| {
         (ended && count > 0).then(|| format!("{}{word}", id(FILE_ID, run)))
     };
@@ -324,20 +323,23 @@ pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<Batch
         id: batch.to_owned(),
         endpoint: own.input.endpoint,
         status,
-        error: view
-            .error
-            .filter(|_| status == BatchStatus::Failed)
-            .or(stopped),
+        error,
         input: id(FILE_ID, own.input.file),
         output: made(completed, OUTPUT),
         errors: made(failed, ERRORS),
         created_at: run.created_at(),
-        ended_at: ended.then_some(view.updated_at),
+        ended_at: ended.then_some(row.updated_at),
         total: own.input.total,
         completed,
         failed,
         metadata: own.input.metadata,
     })
+}
+
+/// Why a run waits, in words.
+fn because(row: &RunRow) -> Option<String> {
+    let waiting: Value = serde_json::from_str(row.waiting.as_deref()?).ok()?;
+    waiting.get("because")?.as_str().map(str::to_owned)
 }
 
 /// The caller's newest batches, older than one, at most so many; and whether there are more.

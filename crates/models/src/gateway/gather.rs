@@ -241,16 +241,20 @@ fn is_ones_own(error: &ProviderError) -> bool {
 }
 
 /// Gives everyone what is theirs. What was used is divided by how long the texts are, as it is
-/// estimated.
+/// estimated; each has read a token at least, where there are as many.
 fn share(waiters: Vec<Waiter>, answer: EmbedAnswer) {
     let all: u64 = waiters.iter().map(Waiter::tokens).sum();
+    let count = waiters.len() as u64;
     let mut before = 0;
     let mut vectors = answer.vectors.into_iter();
     for waiter in waiters {
         let until = before + waiter.tokens();
         let part = |total: u64| portion(total, until, all) - portion(total, before, all);
         let usage = answer.usage.map(|usage| Usage {
-            input: part(usage.input),
+            input: match usage.input.checked_sub(count) {
+                Some(more) => 1 + part(more),
+                None => part(usage.input),
+            },
             output: part(usage.output),
             cache_read: part(usage.cache_read),
             cache_write: part(usage.cache_write),
@@ -315,6 +319,41 @@ mod tests {
                 Some(part)
             });
             assert_eq!(parts.sum::<u64>(), total);
+        }
+    }
+
+    #[test]
+    fn each_caller_has_read_something_and_all_of_them_what_was_counted() {
+        for total in [3, 4, 50, 1_000] {
+            let (waiters, answers): (Vec<Waiter>, Vec<_>) = ["a", "word", &"word ".repeat(500)]
+                .into_iter()
+                .map(|text| {
+                    let (answer, answered) = oneshot::channel();
+                    let request = EmbedRequest {
+                        texts: vec![text.to_owned()],
+                        ..EmbedRequest::default()
+                    };
+                    (Waiter { request, answer }, answered)
+                })
+                .unzip();
+            let usage = Usage {
+                input: total,
+                ..Usage::default()
+            };
+            let answer = EmbedAnswer {
+                model: "m".into(),
+                vectors: vec![vec![1.0]; 3],
+                usage: Some(usage),
+            };
+            share(waiters, answer);
+            let read = answers.into_iter().map(|mut answered| {
+                let own = answered.try_recv().unwrap().unwrap();
+                assert_eq!(own.vectors.len(), 1);
+                own.usage.unwrap().input
+            });
+            let read: Vec<u64> = read.collect();
+            assert!(read.iter().all(|tokens| *tokens > 0), "{read:?}");
+            assert_eq!(read.iter().sum::<u64>(), total);
         }
     }
 }

@@ -11,6 +11,7 @@ use matrix_engine::events::TopicRule;
 use matrix_engine::queue::{Again, Placing, Singleton};
 use matrix_engine::runs::{RunSignal, signal};
 use matrix_engine::{DurableFunction, Engine, EntryKind, NewRun, Run, RunError};
+use matrix_store::StoreError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -199,11 +200,12 @@ async fn signal_one(
     calls: &Calls,
     run: RunId,
 ) -> Result<(), RequestError> {
+    let value = serde_json::to_value(calls).map_err(StoreError::corrupt)?;
     let message = RunSignal {
         run,
         submitter: caller.principal.to_string(),
         name: CALLS.into(),
-        value: serde_json::to_value(calls).unwrap_or_default(),
+        value,
     };
     let message = Authorised::obtain(&Granted, caller.clone(), message)?;
     signal(engine, &message).await

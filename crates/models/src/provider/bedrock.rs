@@ -1,6 +1,6 @@
 //! Where Amazon Bedrock is asked.
 
-use super::place::{Ask, hex};
+use super::place::{Ask, percent};
 use crate::registry::Model;
 
 /// The name under which requests to it are signed.
@@ -39,16 +39,7 @@ fn domain(region: &str) -> &'static str {
 
 /// A name as one piece of a path. Names may be whole resource names, with colons and slashes.
 fn escaped(name: &str) -> String {
-    let mut text = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push('%');
-            text.push_str(&hex(byte));
-        }
-    }
-    text
+    percent(name, b"-._~")
 }
 
 #[cfg(test)]

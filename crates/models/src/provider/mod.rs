@@ -1,8 +1,9 @@
 //! Providers of models, behind one port.
 //!
 //! [`Providers`] knows for each model who answers: a server that speaks one of the protocols
-//! ([`http`]), a file on this machine ([`local`]), or a written conversation ([`scripted`]). What goes wrong is said in one set of
-//! words, because routing decides by it: whether to try again, elsewhere, or not at all.
+//! ([`http`]), a file on this machine ([`local`]), or a written conversation ([`scripted`]). What goes
+//! wrong is said in one set of words, because routing decides by it: whether to try again, elsewhere, or
+//! not at all.
 
 mod aws;
 mod bedrock;

@@ -1,6 +1,7 @@
 //! Where a provider is asked for what, and how we say who we are.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -187,20 +188,22 @@ pub(super) fn encoded(name: &str) -> Cow<'_, str> {
     if name.bytes().all(plain) && !name.contains("..") {
         return Cow::Borrowed(name);
     }
-    let mut text = String::new();
-    for byte in name.bytes() {
-        if plain(byte) && byte != b'.' {
-            text.push(char::from(byte));
-        } else {
-            text.push('%');
-            text.push_str(&hex(byte));
-        }
-    }
-    Cow::Owned(text)
+    Cow::Owned(percent(name, b"-_~/:@"))
 }
 
-pub(super) fn hex(byte: u8) -> String {
-    format!("{byte:02X}")
+/// A text as a part of an address: what is no letter, no digit and not among these is written with `%`
+/// (RFC 3986).
+pub(super) fn percent(text: &str, plain: &[u8]) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text cannot fail.
+            let _written = write!(out, "%{byte:02X}");
+        }
+    }
+    out
 }
 
 /// The headers of a request.

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::{DeltaStream, Dropped, Provider, ProviderError, Reason};
 use crate::chat::{ChatAnswer, ChatRequest, Choice, Finish, Opaque, Part, Role};
 use crate::delta::deltas;
-use crate::embed::{EmbedAnswer, EmbedRequest};
+use crate::embed::{EmbedAnswer, EmbedRequest, normalise};
 use crate::estimate;
 use crate::registry::Model;
 use crate::rerank::{Rank, RerankAnswer, RerankRequest};
@@ -300,15 +300,6 @@ fn vector(text: &str, length: usize) -> Vec<f32> {
             *number += 1.0;
         }
     }
-    let norm = vector
-        .iter()
-        .map(|number| number * number)
-        .sum::<f32>()
-        .sqrt();
-    if norm > 0.0 {
-        for number in &mut vector {
-            *number /= norm;
-        }
-    }
+    normalise(&mut vector);
     vector
 }

@@ -23,7 +23,7 @@ async fn keeping() -> (Site, Upstream) {
     (site, upstream)
 }
 
-fn route() -> RouteSpec {
+pub(crate) fn route() -> RouteSpec {
     RouteSpec {
         targets: vec![Target {
             model: "m".into(),
@@ -38,7 +38,7 @@ fn route() -> RouteSpec {
     }
 }
 
-async fn add(site: &Site, spec: RouteSpec) {
+pub(crate) async fn add(site: &Site, spec: RouteSpec) {
     let add = allowed(ModelAdd {
         name: "kept".into(),
         version: "1".into(),

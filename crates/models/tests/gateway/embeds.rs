@@ -124,3 +124,50 @@ async fn whoever_hangs_up_leaves_the_others_their_vectors() {
     assert_eq!(third.unwrap().unwrap().0.vectors, [[3.0]]);
     gate.add_permits(1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_callers_have_in_common_goes_wrong_once() {
+    let (site, upstream, gate, first) = busy().await;
+    upstream.keep_saying(status(500, "", "{}"));
+    let calls = (1..=30).map(|number: u16| {
+        let own = texts(&[number.to_string().as_str()]);
+        tokio::spawn(embed(site.gateway.clone(), own))
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut once = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            Err(ModelError::Provider { source, .. }) => once += usize::from(!source.echo),
+            // Others came when it was known not to answer.
+            Err(ModelError::NoneLeft { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    gate.add_permits(1);
+    first.await.unwrap().unwrap();
+    assert_eq!(once, upstream.count() - 1, "each refusal counts once");
+}
+
+/// Cohere's answer to as many texts as it takes at once, and a refusal of any other number.
+fn full(body: &Value) -> Reply {
+    let count = body["texts"].as_array().unwrap().len();
+    if count != 96 {
+        return status(400, "", r#"{"message":"no"}"#);
+    }
+    let vectors = vec![[1.0]; count];
+    let meta = json!({ "billed_units": { "input_tokens": count } });
+    whole(&json!({ "id": "1", "embeddings": { "float": vectors }, "meta": meta }).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_of_a_divided_request_is_paid_for_though_the_rest_fails() {
+    let site = Site::new().await;
+    let upstream = Upstream::always(vec![Step::Answer(full)]).await;
+    let url = upstream.url();
+    site.model("m", ProviderKind::Cohere, &url).await;
+    let words = ["word"; 97];
+    let refused = embed(site.gateway.clone(), texts(&words)).await;
+    assert!(refused.is_err());
+    assert_eq!(upstream.count(), 2);
+    assert_eq!(site.charged().await, (97, 0, 1));
+}

@@ -341,3 +341,33 @@ async fn calls_of_clients_are_entries_of_a_log_without_a_word_of_what_was_said()
     assert_eq!(view.result, Some(json!({ "calls": 43 })));
     assert_eq!(log.lost(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_kept_is_told_of_as_well() {
+    let site = Site::new().await;
+    let upstream = Upstream::always(whole(&transcripts::whole("openai", Has::Words))).await;
+    site.model("m", ProviderKind::Openai, &upstream.url()).await;
+    crate::cache::add(&site, crate::cache::route()).await;
+    let (ears, log) = (Arc::new(Ears::default()), CallLog::default());
+    let gateway = site.telling(ears.clone(), &log);
+    let working = Working::start(site.engine(vec![Arc::new(ModelLog)]));
+    for _ in 0..2 {
+        gateway.chat(&asking("kept"), question()).await.unwrap();
+    }
+    let cached: Said = "cached".into();
+    let outcomes: Vec<_> = ears.calls();
+    assert_eq!(outcomes.len(), 2);
+    assert_eq!(said(&outcomes[1], "matrix.model.outcome"), Some(&cached));
+    log.flush(&working.engine, &caller()).await.unwrap();
+    let run = working.runs("model_log")[0];
+    working.settled(run).await;
+    let journal = working.journal(run);
+    let mut told = journal
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::SignalReceived);
+    let calls = &told.next().unwrap().payload.as_ref().unwrap()["calls"];
+    assert_eq!(
+        (&calls[1]["outcome"], &calls[1]["model"]),
+        (&json!("cached"), &json!("m@1"))
+    );
+}

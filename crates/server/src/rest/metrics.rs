@@ -172,6 +172,11 @@ fn models(server: &Server, text: &mut String) {
         let labels = format!(r#"model="{model}",provider="{provider}""#);
         family.line(&labels, &paid.cost);
     }
+    if let Some(log) = gateway.log() {
+        let help = "Calls of models that could not be written into a journal for too long.";
+        let mut family = Family::new("model_calls_unlogged_total", "counter", help, text);
+        family.line("", &log.lost());
+    }
 }
 
 /// Who is told of events, if the caller may know.

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
 use matrix_core::{Caller, Timestamp};
+use matrix_engine::Engine;
 use matrix_models::ModelError;
 use matrix_models::batch::{self, BatchStatus, BatchView, Endpoint, NewBatch};
 use matrix_models::wire::WireError;
@@ -12,12 +12,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ask::{Conversation, labels};
-use super::failure::{OPENAI, failed};
-use super::files::{Page, paged};
+use super::failure::Refused;
+use super::files::{Page, found, paged};
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Asked, Named};
-use crate::problem::Failure;
-use crate::server::{Server, blocking};
+use crate::server::Server;
 
 #[derive(Deserialize)]
 struct Body {
@@ -39,11 +38,9 @@ pub(crate) async fn create(
     SignedIn(caller): SignedIn,
     headers: HeaderMap,
     Conversation(body): Conversation,
-) -> Response {
-    match begin(&server, &caller, &headers, body).await {
-        Ok(batch) => Json(written(&batch)).into_response(),
-        Err(error) => failed(&OPENAI, &error),
-    }
+) -> Result<Json<Value>, Refused> {
+    let batch = begin(&server, &caller, &headers, body).await?;
+    Ok(Json(written(&batch)))
 }
 
 async fn begin(
@@ -79,18 +76,11 @@ pub(crate) async fn list(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Asked(page): Asked<Page>,
-) -> Response {
-    let engine = server.engine().clone();
-    let found =
-        blocking(move || Ok::<_, Failure>(batch::list_batches(&engine, &caller, page.bounds())));
-    match found.await {
-        Ok(Ok((batches, more))) => {
-            let data: Vec<Value> = batches.iter().map(written).collect();
-            Json(paged(&data, more)).into_response()
-        }
-        Ok(Err(error)) => failed(&OPENAI, &error),
-        Err(failure) => failure.into_response(),
-    }
+) -> Result<Json<Value>, Refused> {
+    let list = move |engine: &Engine| batch::list_batches(engine, &caller, page.bounds());
+    let (batches, more) = found(&server, list).await?;
+    let data: Vec<Value> = batches.iter().map(written).collect();
+    Ok(Json(paged(&data, more)))
 }
 
 /// One of the caller's batches.
@@ -103,7 +93,7 @@ pub(crate) async fn show(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Named(batch): Named<String>,
-) -> Response {
+) -> Result<Json<Value>, Refused> {
     shown(&server, caller, batch).await
 }
 
@@ -118,21 +108,14 @@ pub(crate) async fn cancel(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Named(batch): Named<String>,
-) -> Response {
-    match batch::cancel_batch(server.engine(), &caller, &batch).await {
-        Ok(()) => shown(&server, caller, batch).await,
-        Err(error) => failed(&OPENAI, &error),
-    }
+) -> Result<Json<Value>, Refused> {
+    batch::cancel_batch(server.engine(), &caller, &batch).await?;
+    shown(&server, caller, batch).await
 }
 
-async fn shown(server: &Server, caller: Caller, batch: String) -> Response {
-    let engine = server.engine().clone();
-    let found = blocking(move || Ok::<_, Failure>(batch::show_batch(&engine, &caller, &batch)));
-    match found.await {
-        Ok(Ok(batch)) => Json(written(&batch)).into_response(),
-        Ok(Err(error)) => failed(&OPENAI, &error),
-        Err(failure) => failure.into_response(),
-    }
+async fn shown(server: &Server, caller: Caller, batch: String) -> Result<Json<Value>, Refused> {
+    let show = move |engine: &Engine| batch::show_batch(engine, &caller, &batch);
+    Ok(Json(written(&found(server, show).await?)))
 }
 
 fn written(batch: &BatchView) -> Value {

@@ -11,6 +11,7 @@ use matrix_models::wire::{ClientWire, Complaint};
 use serde_json::Value;
 
 use super::PREFIX;
+use crate::problem::Failure;
 
 /// `Anthropic`'s protocol, for clients.
 pub(super) const ANTHROPIC: Anthropic = Anthropic {
@@ -74,4 +75,34 @@ pub(super) fn failed(wire: &dyn ClientWire, error: &ModelError) -> Response {
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     response
+}
+
+/// Why a client of `OpenAI`'s protocol is refused: by the gateway, or by the edge, whose problems the frame
+/// puts into the protocol's words.
+pub(crate) enum Refused {
+    /// By the gateway.
+    Model(ModelError),
+    /// By the edge.
+    Edge(Failure),
+}
+
+impl From<ModelError> for Refused {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Edge(failure)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Model(error) => failed(&OPENAI, &error),
+            Self::Edge(failure) => failure.into_response(),
+        }
+    }
 }

@@ -6,6 +6,7 @@ use axum::extract::{Multipart, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use matrix_core::Problem;
+use matrix_engine::Engine;
 use matrix_models::ModelError;
 use matrix_models::batch::{self, FileView, NewFile, PURPOSE, RIGHT};
 use matrix_models::wire::WireError;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ask::may;
-use super::failure::{OPENAI, failed};
+use super::failure::Refused;
 use crate::edge::guard::SignedIn;
 use crate::edge::read::{Asked, Named, Share};
 use crate::problem::{Failure, TIMEOUT, TOO_LARGE};
@@ -50,65 +51,24 @@ pub(crate) async fn create(
     SignedIn(caller): SignedIn,
     headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
-) -> Response {
-    let form = match form {
-        Ok(form) => form,
-        Err(error) => return Failure::malformed(error.body_text()).into_response(),
-    };
-    let allowed = match may(&server, &caller, &headers, RIGHT) {
-        Ok(allowed) => allowed,
-        Err(error) => return failed(&OPENAI, &error),
-    };
+) -> Result<Json<Value>, Refused> {
+    let form = form.map_err(|error| Failure::malformed(error.body_text()))?;
+    let allowed = may(&server, &caller, &headers, RIGHT)?;
     let reading = tokio::time::timeout(server.limits().answer, read(&server, form));
-    let file = match reading.await {
-        Ok(Ok(file)) => file,
-        Ok(Err(refused)) => return refused.into_response(),
-        Err(_) => {
-            let problem = Problem::new(TIMEOUT, "the file did not come in time");
-            return Failure::from(problem).into_response();
-        }
-    };
-    match batch::add_file(server.engine(), &allowed, file).await {
-        Ok(file) => Json(written(&file)).into_response(),
-        Err(error) => failed(&OPENAI, &error),
-    }
+    let late = |_| Failure::from(Problem::new(TIMEOUT, "the file did not come in time"));
+    let file = reading.await.map_err(late)??;
+    let file = batch::add_file(server.engine(), &allowed, file).await?;
+    Ok(Json(written(&file)))
 }
 
-/// Why a form is not a file.
-enum Refused {
-    Model(ModelError),
-    Edge(Failure),
-}
-
-impl Refused {
-    fn form(error: &MultipartError) -> Self {
-        let why = error.body_text();
-        Self::Edge(Failure::malformed(format!(
-            "the form is not as expected: {why}"
-        )))
-    }
-
-    fn missing(what: &str) -> Self {
-        Self::Model(WireError::invalid(what, "is missing").into())
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Model(error) => failed(&OPENAI, &error),
-            Self::Edge(failure) => failure.into_response(),
-        }
-    }
+fn of_form(error: &MultipartError) -> Refused {
+    let why = error.body_text();
+    Failure::malformed(format!("the form is not as expected: {why}")).into()
 }
 
 async fn read(server: &Server, mut form: Multipart) -> Result<NewFile, Refused> {
     let (mut purpose, mut file) = (None, None);
-    while let Some(field) = form
-        .next_field()
-        .await
-        .map_err(|error| Refused::form(&error))?
-    {
+    while let Some(field) = form.next_field().await.map_err(|error| of_form(&error))? {
         match field.name() {
             Some("purpose") => {
                 let (_, text) = content(server, field, 1_000).await?;
@@ -120,7 +80,8 @@ async fn read(server: &Server, mut form: Multipart) -> Result<NewFile, Refused> 
             _ => {}
         }
     }
-    let (filename, content) = file.ok_or_else(|| Refused::missing("file"))?;
+    let missing = || ModelError::from(WireError::invalid("file", "is missing"));
+    let (filename, content) = file.ok_or_else(missing)?;
     Ok(NewFile {
         filename,
         purpose: purpose.unwrap_or_else(|| PURPOSE.to_owned()),
@@ -137,19 +98,17 @@ async fn content(
     let name = field.file_name().unwrap_or("file.jsonl").to_owned();
     let mut share = Share::of(server.reading());
     let mut bytes = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(|error| Refused::form(&error))? {
+    while let Some(piece) = field.chunk().await.map_err(|error| of_form(&error))? {
         if bytes.len() + piece.len() > limit {
             let detail = format!("a file may have at most {limit} bytes");
-            return Err(Refused::Edge(Problem::new(TOO_LARGE, detail).into()));
+            return Err(Failure::from(Problem::new(TOO_LARGE, detail)).into());
         }
         let all = bytes.len() + piece.len();
-        share.grow(all).map_err(Refused::Edge)?;
+        share.grow(all)?;
         bytes.extend_from_slice(&piece);
     }
-    let text = String::from_utf8(bytes);
-    let text =
-        text.map_err(|_| Refused::Model(WireError::invalid("file", "is not UTF-8").into()))?;
-    Ok((name, text))
+    let binary = |_| ModelError::from(WireError::invalid("file", "is not UTF-8"));
+    Ok((name, String::from_utf8(bytes).map_err(binary)?))
 }
 
 /// The caller's files, newest first.
@@ -163,18 +122,11 @@ pub(crate) async fn list(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Asked(page): Asked<Page>,
-) -> Response {
-    let engine = server.engine().clone();
-    let found =
-        blocking(move || Ok::<_, Failure>(batch::list_files(&engine, &caller, page.bounds())));
-    match found.await {
-        Ok(Ok((files, more))) => {
-            let data: Vec<Value> = files.iter().map(written).collect();
-            Json(paged(&data, more)).into_response()
-        }
-        Ok(Err(error)) => failed(&OPENAI, &error),
-        Err(failure) => failure.into_response(),
-    }
+) -> Result<Json<Value>, Refused> {
+    let list = move |engine: &Engine| batch::list_files(engine, &caller, page.bounds());
+    let (files, more) = found(&server, list).await?;
+    let data: Vec<Value> = files.iter().map(written).collect();
+    Ok(Json(paged(&data, more)))
 }
 
 /// One of the caller's files.
@@ -187,14 +139,9 @@ pub(crate) async fn show(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Named(file): Named<String>,
-) -> Response {
-    let engine = server.engine().clone();
-    let found = blocking(move || Ok::<_, Failure>(batch::show_file(&engine, &caller, &file)));
-    match found.await {
-        Ok(Ok(file)) => Json(written(&file)).into_response(),
-        Ok(Err(error)) => failed(&OPENAI, &error),
-        Err(failure) => failure.into_response(),
-    }
+) -> Result<Json<Value>, Refused> {
+    let show = move |engine: &Engine| batch::show_file(engine, &caller, &file);
+    Ok(Json(written(&found(&server, show).await?)))
 }
 
 /// What is in one of the caller's files; of a batch that is not over, what it has so far.
@@ -208,17 +155,11 @@ pub(crate) async fn content_of(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Named(file): Named<String>,
-) -> Response {
-    let engine = server.engine().clone();
-    let found = blocking(move || Ok::<_, Failure>(batch::content(&engine, &caller, &file)));
-    match found.await {
-        Ok(Ok(text)) => {
-            let lines = HeaderValue::from_static("application/jsonl");
-            ([(header::CONTENT_TYPE, lines)], text).into_response()
-        }
-        Ok(Err(error)) => failed(&OPENAI, &error),
-        Err(failure) => failure.into_response(),
-    }
+) -> Result<Response, Refused> {
+    let read = move |engine: &Engine| batch::content(engine, &caller, &file);
+    let text = found(&server, read).await?;
+    let lines = HeaderValue::from_static("application/jsonl");
+    Ok(([(header::CONTENT_TYPE, lines)], text).into_response())
 }
 
 /// Erases what is in one of the caller's files.
@@ -231,11 +172,21 @@ pub(crate) async fn delete(
     State(server): State<Server>,
     SignedIn(caller): SignedIn,
     Named(file): Named<String>,
-) -> Response {
-    match batch::delete_file(server.engine(), &caller, &file).await {
-        Ok(()) => Json(json!({ "id": file, "object": "file", "deleted": true })).into_response(),
-        Err(error) => failed(&OPENAI, &error),
-    }
+) -> Result<Json<Value>, Refused> {
+    batch::delete_file(server.engine(), &caller, &file).await?;
+    Ok(Json(
+        json!({ "id": file, "object": "file", "deleted": true }),
+    ))
+}
+
+/// What is found in journals, on a thread that may block.
+pub(super) async fn found<T: Send + 'static>(
+    server: &Server,
+    look: impl FnOnce(&Engine) -> Result<T, ModelError> + Send + 'static,
+) -> Result<T, Refused> {
+    let engine = server.engine().clone();
+    let looked = blocking(move || Ok::<_, Failure>(look(&engine))).await?;
+    Ok(looked?)
 }
 
 fn written(file: &FileView) -> Value {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::bert::{Bert, Measures};
 use super::{failed, unusable};
+use crate::embed::normalise;
 use crate::provider::{ProviderError, Reason};
 use crate::usage::Usage;
 
@@ -176,16 +177,7 @@ impl Vectors {
             }
         };
         let mut vector: Vec<f32> = words.mean(0)?.to_vec1()?;
-        let norm = vector
-            .iter()
-            .map(|number| number * number)
-            .sum::<f32>()
-            .sqrt();
-        if norm > 0.0 {
-            for number in &mut vector {
-                *number /= norm;
-            }
-        }
+        normalise(&mut vector);
         Ok(vector)
     }
 }
