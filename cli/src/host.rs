@@ -394,7 +394,7 @@ pub(crate) fn settings(config: &Config, environment: &Environment, layout: Layou
     Settings {
         layout,
         launcher: "/proc/self/exe".into(),
-        search: matrix_changes::verify::toolchain::Search {
+        search: matrix_sandbox::toolchain::Search {
             env: environment.all().clone(),
         },
         vulnerabilities: config.vulnerabilities.value.clone(),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use matrix_changes::verify::toolchain::{Search, Toolchains};
 use matrix_core::system::SystemEntropy;
 use matrix_core::{Entropy, Problem};
 use matrix_sandbox::Sandbox;
 use matrix_sandbox::spec::{ProbeSet, Profile};
+use matrix_sandbox::toolchain::{Search, Toolchains};
 use matrix_store::{Age, Database};
 use serde_json::{Value, json};
 

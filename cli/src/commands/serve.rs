@@ -124,7 +124,7 @@ pub(super) async fn stand(
 
 /// Lets the sandbox test itself, and reports how that went.
 async fn self_test(workshop: Workshop, server: Server) {
-    let (state, detail) = match workshop.self_test(Profile::Check).await {
+    let (state, detail) = match workshop.machine().self_test(Profile::Check).await {
         Ok(test) if test.held() => (HealthState::Ok, "it holds its own test".to_owned()),
         Ok(_) => {
             let detail = "it does not hold its own test; see `matrix doctor --sandbox`";

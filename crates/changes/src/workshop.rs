@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use matrix_core::{Clock, Entropy, Principal, Scope};
 use matrix_identity::principals::Accounts;
 use matrix_identity::{PolicyEngine, Role};
+use matrix_sandbox::Machine;
 use matrix_sandbox::egress::{Destination, Upstream};
-use matrix_sandbox::spec::{Limits, Outcome, OutputSink, ProbeSet, Profile, SandboxSpec, SelfTest};
-use matrix_sandbox::{Sandbox, SandboxError, Unavailable};
+use matrix_sandbox::spec::{Limits, Outcome, OutputSink, SandboxSpec};
 use matrix_store::{Blobs, Database, StoreError};
 use matrix_worktree::Git;
-use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::layout::Layout;
 use crate::retention::Retention;
@@ -22,7 +22,7 @@ use crate::stage::ChangeRequest;
 use crate::target::service::Service;
 use crate::target::{DirectoryTarget, Target};
 use crate::verify::executor::{Executor, NotExecuted};
-use crate::verify::toolchain::{Search, Toolchains};
+use matrix_sandbox::toolchain::Search;
 
 /// What the operator decides.
 #[derive(Debug, Clone)]
@@ -60,10 +60,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) git: Git,
-    sandbox: OnceCell<Sandbox>,
-    tested: [OnceCell<SelfTest>; 3],
-    toolchains: OnceCell<Toolchains>,
-    places: Arc<Semaphore>,
+    machine: Machine,
     /// Held while work trees are made, so that checks side by side make them once.
     pub(crate) making: Mutex<()>,
 }
@@ -86,7 +83,12 @@ impl Workshop {
         entropy: Arc<dyn Entropy>,
         git: Git,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(settings.sandboxes.max(1)));
+        let Settings {
+            launcher, layout, ..
+        } = &settings;
+        let options = matrix_sandbox::Options::new(launcher, layout.sandbox(), Arc::clone(&clock))
+            .forbid(layout.keys());
+        let machine = Machine::new(options, settings.search.clone(), settings.sandboxes);
         let shared = Shared {
             settings,
             database,
@@ -94,10 +96,7 @@ impl Workshop {
             clock,
             entropy,
             git,
-            sandbox: OnceCell::new(),
-            tested: Default::default(),
-            toolchains: OnceCell::new(),
-            places,
+            machine,
             making: Mutex::new(()),
         };
         Self {
@@ -145,63 +144,9 @@ impl Workshop {
         PolicyEngine::load_or_deny(&self.layout().policy())
     }
 
-    /// The machine's sandbox, or why there is none and how to get it.
-    pub async fn sandbox(&self) -> Result<&Sandbox, Unavailable> {
-        self.shared
-            .sandbox
-            .get_or_try_init(|| async {
-                let Settings {
-                    launcher, layout, ..
-                } = &self.shared.settings;
-                let clock = Arc::clone(&self.shared.clock);
-                let options = matrix_sandbox::Options::new(launcher, layout.sandbox(), clock)
-                    .forbid(layout.keys());
-                Sandbox::detect(options)
-            })
-            .await
-    }
-
-    /// The sandbox's test of itself in this process; for each profile it is made once, before the
-    /// first work.
-    pub async fn self_test(&self, profile: Profile) -> Result<&SelfTest, SandboxError> {
-        let sandbox = self.sandbox().await.map_err(|error| SandboxError::Setup {
-            detail: format!("{error}; {}", error.fix),
-        })?;
-        let [check, prepare, service] = &self.shared.tested;
-        let tested = match profile {
-            Profile::Check => check,
-            Profile::Prepare => prepare,
-            Profile::Service => service,
-        };
-        tested
-            .get_or_try_init(|| sandbox.self_test(profile, ProbeSet::Fast))
-            .await
-    }
-
-    /// The sandbox, if it holds its own test for this profile. Work has no other way to it.
-    pub(crate) async fn trusted(&self, profile: Profile) -> Result<&Sandbox, String> {
-        let tested = self
-            .self_test(profile)
-            .await
-            .map_err(|error| error.to_string())?;
-        if let Some(escaped) = tested.probes.iter().find(|probe| !probe.held) {
-            return Err(format!(
-                "the sandbox did not hold its own test: {}",
-                escaped.name
-            ));
-        }
-        if !tested.held() {
-            return Err("the sandbox did not test itself".into());
-        }
-        self.sandbox().await.map_err(|error| error.to_string())
-    }
-
-    /// The machine's toolchains.
-    pub async fn toolchains(&self) -> &Toolchains {
-        self.shared
-            .toolchains
-            .get_or_init(|| Toolchains::find(&self.shared.settings.search))
-            .await
+    /// The machine's sandbox and toolchains.
+    pub fn machine(&self) -> &Machine {
+        &self.shared.machine
     }
 
     /// A target of the operator's directory, configured by the repository at its base revision.
@@ -238,8 +183,9 @@ impl Executor for Workshop {
         cancel: watch::Receiver<bool>,
     ) -> Result<Outcome, NotExecuted> {
         let refused = |reason: String| NotExecuted { reason };
-        let sandbox = self.trusted(spec.profile).await.map_err(refused)?;
-        let place = self.shared.places.acquire().await;
+        let machine = self.machine();
+        let sandbox = machine.trusted(spec.profile).await.map_err(refused)?;
+        let place = machine.place().await;
         let outcome = sandbox.run(spec, output, cancel).await;
         drop(place);
         outcome.map_err(|error| refused(error.to_string()))

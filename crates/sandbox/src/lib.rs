@@ -29,6 +29,8 @@ pub mod error;
 mod forward;
 pub mod launcher;
 mod limits;
+pub mod live;
+mod machine;
 mod probe;
 mod run;
 mod seccomp;
@@ -37,7 +39,9 @@ pub mod service;
 mod socket;
 pub mod spec;
 mod sys;
+pub mod toolchain;
 mod wire;
 
 pub use detect::{Options, Sandbox};
 pub use error::{SandboxError, Unavailable};
+pub use machine::Machine;

@@ -37,7 +37,7 @@ pub async fn submit(
         placing,
     } = action;
     let accepted = submission.accept(workshop.git()).await?;
-    workshop.sandbox().await?;
+    workshop.machine().sandbox().await?;
     let input = accepted.into_request();
     let new = NewRun {
         kind: KIND.into(),

@@ -90,7 +90,11 @@ pub async fn verify(
 
 async fn sandbox(run: &Run, workshop: &Workshop) -> Result<SelfTest, RunError> {
     run.step(Step::read("sandbox"), |_| async {
-        let tested = workshop.self_test(Profile::Check).await.map_err(later)?;
+        let tested = workshop
+            .machine()
+            .self_test(Profile::Check)
+            .await
+            .map_err(later)?;
         if tested.held() {
             return Ok(tested.clone());
         }
@@ -140,7 +144,7 @@ async fn prepare(
     let settings = &workshop.shared.settings;
     let preparer = Preparer {
         executor: Arc::new(workshop.clone()),
-        toolchains: workshop.toolchains().await.clone(),
+        toolchains: workshop.machine().toolchains().await.clone(),
         search: settings.search.clone(),
         hosts: settings.fetch_hosts.clone(),
         upstream: settings.upstream.clone(),
@@ -240,7 +244,7 @@ impl Bench<'_> {
         let log = format!("{}.{}.{number}", job.id.replace('/', "."), side.as_str());
         Ok(Context {
             executor: Arc::new(workshop.clone()),
-            toolchains: workshop.toolchains().await.clone(),
+            toolchains: workshop.machine().toolchains().await.clone(),
             base_prepared: self.prepared.base.clone(),
             head_prepared: self.prepared.head.clone(),
             subject: repository_name(&self.request.repository),

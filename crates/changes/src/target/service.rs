@@ -68,7 +68,7 @@ impl Service {
     }
 
     async fn sandbox(&self) -> Result<&Sandbox, String> {
-        self.workshop.trusted(Profile::Service).await
+        self.workshop.machine().trusted(Profile::Service).await
     }
 
     /// A command of a release: the release read-only, the state directory writable.
@@ -80,7 +80,7 @@ impl Service {
         }];
         let mut path = Vec::new();
         let mut env = BTreeMap::from([("STATE_DIRECTORY".to_owned(), "/work".to_owned())]);
-        for (_, toolchain) in self.workshop.toolchains().await.all() {
+        for (_, toolchain) in self.workshop.machine().toolchains().await.all() {
             mounts.extend(toolchain.mounts.iter().cloned());
             path.extend(toolchain.path.iter().cloned());
             env.extend(toolchain.env.clone());

@@ -16,7 +16,7 @@ use super::config::DEFAULT_TIMEOUT;
 use super::detect::{Ecosystem, Recipe};
 use super::prepare::{Crates, Prepared, Provision};
 use super::project::Invocation;
-use super::toolchain::{Toolchain, Toolchains};
+use matrix_sandbox::toolchain::{Toolchain, Toolchains};
 
 /// Where a check may leave reports, inside.
 pub(crate) const REPORT_DIR: &str = "/report";

@@ -15,38 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use matrix_evidence::Kind;
+pub use matrix_sandbox::toolchain::Ecosystem;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{directories, own_files, text};
-
-/// A family of tools with its own manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ecosystem {
-    /// Rust's Cargo.
-    Cargo,
-    /// Node with npm or pnpm.
-    Node,
-    /// Python.
-    Python,
-    /// Go modules.
-    Go,
-    /// A makefile.
-    Make,
-}
-
-impl Ecosystem {
-    /// The name used in the keys of checks.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cargo => "cargo",
-            Self::Node => "node",
-            Self::Python => "python",
-            Self::Go => "go",
-            Self::Make => "make",
-        }
-    }
-}
 
 /// Who runs a `package.json`'s scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

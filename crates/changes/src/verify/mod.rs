@@ -39,7 +39,6 @@ pub mod result;
 pub mod run;
 mod sbom;
 mod security;
-pub mod toolchain;
 mod words;
 
 pub use config::{CustomCheck, Environment, Health, ProjectConfig, TargetConfig, TargetKind};
@@ -49,9 +48,9 @@ pub use error::VerifyError;
 pub use executor::{Executor, NotExecuted};
 pub use facts::Facts;
 pub use judge::{Judged, judge, needs_second_attempt};
+pub use matrix_sandbox::toolchain::{Search, Tool, Toolchain, Toolchains};
 pub use prepare::{Prepared, Preparer, Provision, Ready};
 pub use project::{CheckJob, Invocation, Project, Work};
 pub use result::{CheckResult, Checked, Dependency, Produced, Report, Side, State};
 pub use run::{Context, LogSink, Tree, run_check};
 pub use security::{Weakening, secrets_in, weakening};
-pub use toolchain::{Search, Tool, Toolchain, Toolchains};

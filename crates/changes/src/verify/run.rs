@@ -19,7 +19,7 @@ use super::project::{CheckJob, Work};
 use super::result::{CheckResult, Checked, Produced, Side, State};
 use super::sbom;
 use super::security;
-use super::toolchain::Toolchains;
+use matrix_sandbox::toolchain::Toolchains;
 
 /// Takes a check's log as it comes.
 pub type LogSink = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;

@@ -25,6 +25,7 @@ mod supervise;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::live::hands::{self, HANDS};
 use crate::probe::{self, PROBE};
 use crate::service::{self, SERVICE};
 
@@ -42,6 +43,7 @@ pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
         SANDBOX => Some(supervise::main()),
         SERVICE => Some(service::main()),
         PROBE => Some(probe::main(args)),
+        HANDS => Some(hands::main(args)),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use matrix_changes::Layout;
-use matrix_changes::verify::toolchain::Search;
+use matrix_changes::verify::Search;
 use matrix_changes::workshop::{Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorised, Caller, Clock, Entropy, RunId, Scope};

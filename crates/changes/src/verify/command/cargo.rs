@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{CRATES, Missing, Planned, Reader, Streams, quoted, words};
 use crate::verify::detect::Recipe;
-use crate::verify::toolchain::{Tool, Toolchain};
+use matrix_sandbox::toolchain::{Tool, Toolchain};
 
 impl Planned {
     /// Tells cargo where its crates are. It takes them from one directory, so those of several

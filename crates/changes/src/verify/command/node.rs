@@ -4,7 +4,7 @@ use matrix_evidence::Kind;
 
 use super::{Missing, Planned, REPORT_DIR, Reader, exit_reader, words};
 use crate::verify::detect::NodeManager;
-use crate::verify::toolchain::{Tool, Toolchain};
+use matrix_sandbox::toolchain::{Tool, Toolchain};
 
 impl Planned {
     pub(super) fn node_script(

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Missing, Planned, REPORT_DIR, Reader, SCRIPT_DIR, Streams, inside_work, words};
 use crate::verify::detect::{Ecosystem, PythonRunner, text};
 use crate::verify::prepare::{BuildTools, Prepared, Provision};
-use crate::verify::toolchain::{Tool, Toolchain, Toolchains};
+use matrix_sandbox::toolchain::{Tool, Toolchain, Toolchains};
 
 const UNITTEST_RUNNER: &str = include_str!("../scripts/run_unittest.py");
 const SYNTAX_CHECK: &str = include_str!("../scripts/check_syntax.py");

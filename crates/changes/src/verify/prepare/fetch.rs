@@ -16,8 +16,8 @@ use crate::verify::detect::Ecosystem;
 use crate::verify::error::VerifyError;
 use crate::verify::outputs;
 use crate::verify::result::cut;
-use crate::verify::toolchain::Toolchains;
 use crate::verify::words;
+use matrix_sandbox::toolchain::Toolchains;
 
 /// Where our own files lie in the copy.
 pub(super) const OURS: &str = ".matrix";

@@ -28,8 +28,8 @@ use super::detect::{self, Ecosystem};
 use super::error::VerifyError;
 use super::executor::Executor;
 use super::run::LogSink;
-use super::toolchain::{Search, Toolchains};
 use fetch::Need;
+use matrix_sandbox::toolchain::{Search, Toolchains};
 
 /// What checks of one project directory get.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
 use super::{Preparer, Provision, Ready, source};
 use crate::verify::detect::{Ecosystem, own_files, text};
-use crate::verify::toolchain::Tool;
+use matrix_sandbox::toolchain::Tool;
 
 /// `before` is what the base's project in the same directory got.
 pub(super) async fn need(

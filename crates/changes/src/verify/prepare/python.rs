@@ -18,7 +18,7 @@ use matrix_sandbox::spec::Mount;
 use super::fetch::{DEPENDENCIES, Fetch, Keep, Need, OURS};
 use super::{BuildTools, Preparer, Provision, Ready, source};
 use crate::verify::detect::Ecosystem;
-use crate::verify::toolchain::Tool;
+use matrix_sandbox::toolchain::Tool;
 
 /// Groups of a manifest that tests and linters are declared in.
 const GROUPS: &[&str] = &["dev", "test", "tests", "testing", "lint"];

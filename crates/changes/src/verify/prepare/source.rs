@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use matrix_sandbox::egress::Destination;
 
-use crate::verify::toolchain::Search;
+use matrix_sandbox::toolchain::Search;
 
 /// An address without credentials, and where it leads; nothing for what is not HTTP.
 pub(super) fn cleaned(address: &str) -> Option<(String, Destination)> {

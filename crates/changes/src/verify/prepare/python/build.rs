@@ -12,7 +12,7 @@ use super::{BuildTools, Config, Preparer, Provision, Ready};
 use super::{install, marker, mount};
 use crate::verify::detect::{Ecosystem, text};
 use crate::verify::error::VerifyError;
-use crate::verify::toolchain::Tool;
+use matrix_sandbox::toolchain::Tool;
 
 /// The directory of ours that holds them.
 const NAME: &str = "build";

@@ -12,12 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use futures::future::join5;
 use matrix_core::Digest;
-use matrix_sandbox::spec::{Access, Mount};
 use serde::{Deserialize, Serialize};
 
-use super::detect::Ecosystem;
+use crate::spec::{Access, Mount};
 
 const ASK_TIME: Duration = Duration::from_secs(20);
 const ASK_BYTES: usize = 64 * 1024;
@@ -49,6 +47,35 @@ const ASK_ENV: &[&str] = &[
     "PIP_CERT",
     "GOPROXY",
 ];
+
+/// A family of tools with its own manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ecosystem {
+    /// Rust's Cargo.
+    Cargo,
+    /// Node with npm or pnpm.
+    Node,
+    /// Python.
+    Python,
+    /// Go modules.
+    Go,
+    /// A makefile.
+    Make,
+}
+
+impl Ecosystem {
+    /// The name used in the keys of checks.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cargo => "cargo",
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Go => "go",
+            Self::Make => "make",
+        }
+    }
+}
 
 /// Where to look; the binary fills it from its environment.
 #[derive(Debug, Clone, Default)]
@@ -104,14 +131,13 @@ impl Toolchains {
     /// Looks for every toolchain; one that is missing or does not answer is not there.
     pub async fn find(search: &Search) -> Self {
         let mut found = BTreeMap::new();
-        let (rust, node, python, go, make) = join5(
+        let (rust, node, python, go, make) = tokio::join!(
             rust(search),
             node(search),
             python(search),
             go(search),
             make(search),
-        )
-        .await;
+        );
         for (ecosystem, toolchain) in [
             (Ecosystem::Cargo, rust),
             (Ecosystem::Node, node),
@@ -185,7 +211,7 @@ impl Search {
     }
 
     /// Asks a program outside, from the root directory, with a small environment.
-    pub(crate) async fn ask(&self, program: &Path, arguments: &[&str]) -> Option<String> {
+    pub async fn ask(&self, program: &Path, arguments: &[&str]) -> Option<String> {
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments)
