@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agent;
 mod event;
 mod filter;
 mod model;
@@ -17,6 +18,7 @@ use matrix_core::{RunId, Timestamp};
 use matrix_identity::Role;
 use matrix_server::{HostName, Origin};
 
+pub(crate) use self::agent::{AgentCommand, AgentRunArgs};
 pub(crate) use self::event::{EventCommand, EventFilterArgs, SubscribeArgs};
 pub(crate) use self::filter::{ManyArgs, RunListArgs, WhichArgs, body as filter_body, filter};
 pub(crate) use self::model::{BudgetCommand, ModelAddArgs, ModelCommand, PriceArgs, RouteArgs};
@@ -91,6 +93,9 @@ pub(crate) enum Command {
     /// Runs that are started at times.
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Agents: give one a goal, look at what it did.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Models: add, ask, route, and what they cost.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -241,8 +246,25 @@ pub(crate) struct ChangeRunArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) repo: PathBuf,
     /// The plan, YAML or JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plan: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "goal",
+        conflicts_with = "goal"
+    )]
+    pub(crate) plan: Option<PathBuf>,
+    /// What is to be reached, in words: an agent makes the plan.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) goal: Option<String>,
+    /// The agent that makes the plan of a goal; coder if none is named.
+    #[arg(long, value_name = "NAME", requires = "goal")]
+    pub(crate) agent: Option<String>,
+    /// The model that it asks in place of its own.
+    #[arg(long, value_name = "MODEL", requires = "goal")]
+    pub(crate) model: Option<String>,
+    /// The revision that it begins with.
+    #[arg(long, value_name = "REVISION", requires = "goal")]
+    pub(crate) revision: Option<String>,
     /// Where to deploy; wins over the plan's.
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,

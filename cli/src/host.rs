@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use matrix_agents::service::Agents;
+use matrix_agents::{AgentFunction, Toolbox};
 use matrix_changes::retention::{Retention, keep_up};
 use matrix_changes::service::Orders;
 use matrix_changes::signing::Keyring;
@@ -135,6 +137,11 @@ impl Host {
         let models = models::gateway(config, environment, means, asking, &options.worker)?;
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let starters = starters(&workshop, &authorizer);
+        let agents = Agents::new(
+            workshop.database().clone(),
+            Arc::clone(workshop.clock()),
+            Toolbox::built_in(),
+        );
         let functions = functions(&workshop, starters.clone(), models.clone());
         let engine = engine(shared.is_some(), journal, functions, options.clone());
         let events = reader::events(engine.database(), engine.blobs());
@@ -142,6 +149,7 @@ impl Host {
             engine: engine.clone(),
             events: events.clone(),
             workshop: workshop.clone(),
+            agents,
             models: models.clone(),
             starters,
             accounts: accounts.clone(),
@@ -325,6 +333,12 @@ fn engine(beside: bool, journal: Journal, functions: Functions, options: EngineO
 pub(crate) fn functions(workshop: &Workshop, starters: Starters, models: Gateway) -> Functions {
     let (database, blobs) = (workshop.database().clone(), workshop.blobs().clone());
     vec![
+        Arc::new(AgentFunction::new(
+            models.clone(),
+            agent_workshop(workshop),
+            Toolbox::built_in(),
+            Arc::clone(workshop.clock()),
+        )),
         Arc::new(BatchFunction::new(models, database.clone(), blobs)),
         Arc::new(ChangeFunction::new(workshop.clone())),
         Arc::new(TaskFunction),
@@ -332,6 +346,17 @@ pub(crate) fn functions(workshop: &Workshop, starters: Starters, models: Gateway
         Arc::new(ModelLog),
         Arc::new(FileFunction),
     ]
+}
+
+/// What agents work with.
+fn agent_workshop(workshop: &Workshop) -> matrix_agents::Workshop {
+    let layout = workshop.layout().clone();
+    matrix_agents::Workshop {
+        machine: workshop.machine().clone(),
+        git: workshop.git().clone(),
+        blobs: workshop.blobs().clone(),
+        workplaces: Arc::new(move |run| layout.work(run)),
+    }
 }
 
 /// The journal over a database and its blobs.

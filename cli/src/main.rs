@@ -14,6 +14,7 @@
 //! * [`telling`] — events to brokers, spans to a collector.
 //! * [`output`] — the only place that prints.
 
+mod agents;
 mod args;
 mod authority;
 mod beside;

@@ -71,7 +71,12 @@ pub(crate) fn accounts(database: &Database) -> Accounts {
 /// The events of a database.
 pub(crate) fn events(database: &Database, blobs: &Blobs) -> Events {
     let screen = Arc::new(matrix_changes::verify::secrets_in);
-    let topics = [matrix_changes::TOPICS, matrix_models::inference::TOPICS].concat();
+    let topics = [
+        matrix_agents::topics::TOPICS,
+        matrix_changes::TOPICS,
+        matrix_models::inference::TOPICS,
+    ]
+    .concat();
     Events::new(database.clone(), blobs.clone(), &topics, screen)
 }
 

@@ -10,13 +10,14 @@ use matrix_engine::EntryKind;
 use matrix_engine::entry::Entry;
 use matrix_engine::journal;
 use matrix_engine::runs::{RunRead, steps_under_way};
+use matrix_engine::worker::is_terminal;
 use matrix_store::StoreError;
 use matrix_store::tables::runs::{self, RunRow};
 use serde_json::Value;
 
-use crate::output;
 use crate::place::is_hosted;
 use crate::reader::Reader;
+use crate::{agents, output};
 
 /// How often the journal is read.
 const INTERVAL: Duration = Duration::from_millis(40);
@@ -55,11 +56,28 @@ pub(crate) enum Through {
 }
 
 impl Through {
-    fn goes_on(self, row: &RunRow) -> bool {
-        let waiting = || serde_json::from_str::<serde_json::Value>(row.waiting.as_deref()?).ok();
-        self == Self::Workers
-            && row.state == "waiting"
-            && waiting().is_some_and(|waiting| waiting["for"] == "task")
+    /// Whether nothing more comes of a run without somebody from outside. A run that waits for one that
+    /// it started rests as that one does.
+    fn rests(self, reader: &Reader, row: &RunRow) -> Result<bool, Problem> {
+        if matches!(&*row.state, "ready" | "running") {
+            return Ok(false);
+        }
+        let waiting = row.waiting.as_deref().filter(|_| row.state == "waiting");
+        let waiting = waiting.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let Some(waiting) = waiting else {
+            return Ok(true);
+        };
+        match waiting["for"].as_str() {
+            Some("task") => Ok(self != Self::Workers),
+            Some("child") => {
+                let child = waiting["name"].as_str().and_then(|run| run.parse().ok());
+                let Some(child) = child else { return Ok(true) };
+                let child = self::row(reader, child)?;
+                // Of one that has ended, the other hears in a moment.
+                Ok(!is_terminal(&child.state) && self.rests(reader, &child)?)
+            }
+            _ => Ok(true),
+        }
     }
 }
 
@@ -77,13 +95,21 @@ pub(crate) async fn follow(
 ) -> Result<Followed, Problem> {
     let mut progress = Progress::new(show, row(reader, run)?.created_at);
     let (mut round, mut hostless) = (0_u32, 0_u32);
+    let mut agents = Vec::new();
     loop {
         let row = row(reader, run)?;
         for entry in journal::read(&reader.database, &reader.blobs, run, *seen)? {
             *seen = entry.seq;
             progress.entry(&entry);
+            agents.extend(agents::started(&entry).map(|agent| (agent, BEGINNING)));
         }
-        let settled = !matches!(&*row.state, "ready" | "running") && !through.goes_on(&row);
+        for (agent, seen) in &mut agents {
+            for entry in journal::read(&reader.database, &reader.blobs, *agent, *seen)? {
+                *seen = entry.seq;
+                progress.entry(&entry);
+            }
+        }
+        let settled = through.rests(reader, &row)?;
         // The row was read before the entries, so a settled row has all of them behind it.
         if settled && *seen >= row.head_seq {
             progress.end();
@@ -274,6 +300,9 @@ pub(crate) fn count_of(number: u64, (one, many): (&str, &str)) -> String {
 
 /// A finished step in one line; steps that only prepare others are not shown.
 fn step(path: &str, result: &serde_json::Value) -> Option<String> {
+    if let Some(line) = agents::step(path, result) {
+        return Some(line);
+    }
     if let Some(check) = path.strip_prefix("verify/") {
         let took = result
             .get("duration_ms")

@@ -1,5 +1,5 @@
-//! A change survives being killed anywhere: at every boundary of its journal the process is ended
-//! as `kill -9` does, and `matrix run resume` brings it to the same end.
+//! A change and an agent survive being killed anywhere: at every boundary of their journal the process
+//! is ended as `kill -9` does, and `matrix run resume` brings it to the same end.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,9 +8,12 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -249,4 +252,172 @@ fn a_terminated_change_goes_on_when_it_is_resumed() {
     assert_eq!(essence(&change), essence(&wanted));
     let run = change["run"].as_str().unwrap().to_owned();
     check(&place, &run, &change, "SIGTERM");
+}
+
+/// An upstream that a model could be: it speaks the chat protocol, decides by the number of answers
+/// in the conversation, and counts how often it was asked.
+struct Upstream {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+}
+
+/// Turns in which files are written and read.
+const TURNS: usize = 6;
+
+impl Upstream {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counted = Arc::clone(&counted);
+                // A client that was killed does not read its answer.
+                std::thread::spawn(move || drop(Self::answer(stream, &counted)));
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn answer(stream: TcpStream, counted: &AtomicUsize) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(said) = line.strip_prefix("content-length:") {
+                length = said.trim().parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        counted.fetch_add(1, Ordering::SeqCst);
+        let body: Value = serde_json::from_slice(&body)?;
+        let messages = body["messages"].as_array().unwrap();
+        let turn = messages
+            .iter()
+            .filter(|one| one["role"] == "assistant")
+            .count();
+        let text = says(turn).to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        let mut stream = stream;
+        write!(stream, "{head}content-length: {}\r\n\r\n{text}", text.len())
+    }
+}
+
+/// What the model says in a turn: four calls side by side, two of which write; then that it is done.
+fn says(turn: usize) -> Value {
+    let call = |index: usize, name: &str, arguments: Value| {
+        serde_json::json!({ "id": format!("call_{turn}_{index}"), "type": "function",
+            "function": { "name": name, "arguments": arguments.to_string() } })
+    };
+    let (message, finish) = if turn == TURNS {
+        let done = serde_json::json!({ "role": "assistant", "content": "All written" });
+        (done, "stop")
+    } else {
+        let append = format!("echo {turn} >> log.txt; wc -l < log.txt");
+        let calls = [
+            call(
+                0,
+                "write_file",
+                serde_json::json!({ "path": format!("new/{turn}.txt"), "content": "x\n" }),
+            ),
+            call(1, "shell", serde_json::json!({ "command": append })),
+            call(
+                2,
+                "read_file",
+                serde_json::json!({ "path": "pyproject.toml" }),
+            ),
+            call(3, "list_files", serde_json::json!({ "path": "tests" })),
+        ];
+        let called =
+            serde_json::json!({ "role": "assistant", "content": null, "tool_calls": calls });
+        (called, "tool_calls")
+    };
+    serde_json::json!({
+        "id": format!("chatcmpl-{turn}"), "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{ "index": 0, "message": message, "finish_reason": finish }],
+        "usage": { "prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15 },
+    })
+}
+
+/// How many answers of its model a run's journal has, and what its appending commands printed.
+fn recorded(place: &Place, run: &str) -> (usize, Vec<String>) {
+    let shown = place.json(&["run", "show", run, "--journal"]);
+    let done = shown["journal"].as_array().unwrap().iter();
+    let done: Vec<&Value> = done
+        .filter(|entry| entry["kind"] == "step_completed")
+        .collect();
+    let path = |entry: &&Value| entry["path"].as_str().unwrap().to_owned();
+    let answers = done
+        .iter()
+        .filter(|entry| path(entry).starts_with("model#"))
+        .count();
+    let printed = done.iter().filter(|entry| path(entry).contains("/shell#"));
+    let printed = printed.map(|entry| entry["payload"]["output"].as_str().unwrap().to_owned());
+    (answers, printed.collect())
+}
+
+#[test]
+fn an_agent_killed_after_every_entry_writes_once_and_pays_once() {
+    let place = Place::example("python");
+    let upstream = Upstream::start();
+    let address = format!("http://127.0.0.1:{}/v1", upstream.port);
+    let mut add = place.matrix(&["model", "add", "counted", "--provider", "openai_compatible"]);
+    add.args(["--base-url", &address, "--private", "--free"]);
+    let added = add.output().unwrap();
+    assert!(added.status.success(), "{added:?}");
+    let begin = || {
+        let mut command = place.matrix(&["agent", "run", "coder", "--model", "counted"]);
+        command.args(["--goal", "Write.", "--repo"]);
+        command.arg(place.directory.path().join("repository"));
+        command
+    };
+    let reference = begin().output().unwrap();
+    let wanted = last_line(&reference);
+    assert_eq!(wanted["state"], "succeeded", "{reference:?}");
+    let run = wanted["run"].as_str().unwrap();
+    let (answers, printed) = recorded(&place, run);
+    assert_eq!((answers, printed.len()), (TURNS + 1, TURNS));
+    assert_eq!(upstream.asked.load(Ordering::SeqCst), TURNS + 1);
+    let head = place.json(&["run", "show", run])["head_seq"]
+        .as_i64()
+        .unwrap();
+    assert!(head >= 30, "an agent's run has more entries than {head}");
+    // Before an entry is after the one before it, but for what was done meanwhile: some are enough.
+    let before = (1..=head).filter(|seq| seq % 3 == 0).map(|seq| ("before", seq));
+    for (kind, seq) in (0..=head).map(|seq| ("after", seq)).chain(before) {
+        let at = format!("{kind}:{seq}");
+        let asked = upstream.asked.load(Ordering::SeqCst);
+        let killed = begin().env("MATRIX_CRASH_AT", &at).output().unwrap();
+        assert!(
+            killed.status.code().is_none(),
+            "{at} was not reached: {killed:?}"
+        );
+        let run = place.newest_run();
+        let resumed = place.matrix(&["run", "resume", &run]).output().unwrap();
+        let ended = last_line(&resumed);
+        assert_eq!(ended["state"], "succeeded", "after {at}: {resumed:?}");
+        assert_eq!(ended["result"], wanted["result"], "after {at}");
+        let (answers, again) = recorded(&place, &run);
+        assert_eq!((answers, &again), (TURNS + 1, &printed), "after {at}");
+        // One more at most: the call that was under way.
+        let paid = upstream.asked.load(Ordering::SeqCst) - asked;
+        assert!(
+            (TURNS + 1..=TURNS + 2).contains(&paid),
+            "{paid} calls after {at}"
+        );
+        let verified = place.matrix(&["journal", "verify", &run]).output().unwrap();
+        assert!(
+            verified.status.success(),
+            "the journal after {at}: {verified:?}"
+        );
+        let work = place.data().join("work").join(&run);
+        assert!(!work.exists(), "its work tree is left after {at}");
+    }
 }

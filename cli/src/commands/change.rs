@@ -21,9 +21,9 @@ use crate::args::{ChangeCommand, ChangeRunArgs, DecideArgs, RunListArgs};
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output;
 use crate::reader::Reader;
 use crate::watch::{BEGINNING, row};
+use crate::{agents, output};
 
 /// A file that was named cannot be read.
 pub(crate) const UNREADABLE: Code = Code::new("CLI-0001", 422, 2, "file cannot be read");
@@ -69,17 +69,30 @@ pub(super) fn read_plan(path: &Path) -> Result<(String, String), Problem> {
 }
 
 async fn run(context: &Context, arguments: &ChangeRunArgs) -> Result<Exit, Failure> {
-    let (plan, plan_name) = read_plan(&arguments.plan)?;
-    // What is wrong with a plan is said without touching a data directory.
-    Plan::parse(plan.as_bytes(), &plan_name)?;
     let repository = text_of(&arguments.repo)?;
-    let body = json!({
+    let mut body = json!({
         "repository": repository,
-        "plan": plan,
-        "plan_name": plan_name,
         "target": arguments.target,
         "placing": arguments.placing.placing(),
     });
+    if let Some(file) = &arguments.plan {
+        let (plan, plan_name) = read_plan(file)?;
+        // What is wrong with a plan is said without touching a data directory.
+        Plan::parse(plan.as_bytes(), &plan_name)?;
+        body["plan"] = plan.into();
+        body["plan_name"] = plan_name.into();
+    }
+    let given = [
+        ("goal", &arguments.goal),
+        ("agent", &arguments.agent),
+        ("model", &arguments.model),
+        ("revision", &arguments.revision),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            body[name] = value.as_str().into();
+        }
+    }
     let door = if arguments.detach {
         Door::background(&context.config, &context.environment).await?
     } else {
@@ -112,7 +125,7 @@ pub(super) fn text_of(path: &Path) -> Result<String, Problem> {
 }
 
 /// All that is said about a run that is left to a background host.
-fn detached(context: &Context, run: RunId) {
+pub(super) fn detached(context: &Context, run: RunId) {
     if context.json {
         output::json(&json!({ "run": run }));
     } else {
@@ -212,6 +225,9 @@ fn present(context: &Context, view: &ChangeView) {
 
 /// Shows how a followed run ended; a run of another kind in one line.
 pub(super) fn show_end(context: &Context, reader: &Reader, row: &RunRow) -> Result<(), Problem> {
+    if row.kind == matrix_agents::KIND {
+        return agents::show_end(context.json, reader, row);
+    }
     if row.kind != matrix_changes::function::KIND {
         let request = reader.may(RunRead { run: row.run })?;
         let view = runs::show(&reader.database, &reader.blobs, &request)?;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use include_dir::{Dir, include_dir};
 use matrix_core::{Code, Problem};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::change::{run_of, text_of};
@@ -81,13 +81,57 @@ pub(super) async fn demo(context: &Context, keep: Option<PathBuf>) -> Result<Exi
         json: context.json,
         clock: std::sync::Arc::clone(&context.clock),
     };
+    let repository = text_of(&repository)?;
     let body = json!({
-        "repository": text_of(&repository)?,
+        "repository": repository,
         "plan": plan.contents_utf8().unwrap_or_default(),
         "plan_name": "fix.yaml",
     });
     let door = Door::open(&context.config, &context.environment).await?;
-    let run = match door.post("/api/v1/execute", &body).await {
+    let first = change(&context, door, &body).await?;
+    if !matches!(first, Exit::Done) {
+        return Ok(first);
+    }
+    second(&context, &place, &repository).await
+}
+
+/// The same defect, mended by the coding agent. Its model is a written conversation, because a demo has
+/// no key; what it does with its tools is real.
+async fn second(context: &Context, place: &Path, repository: &str) -> Result<Exit, Failure> {
+    let script = EXAMPLE.get_file("agent/fix.json");
+    let script = script.ok_or_else(|| failed("no example script"))?;
+    let path = place.join("agent.json");
+    std::fs::write(&path, script.contents()).map_err(failed)?;
+    output::note("");
+    output::note(format_args!(
+        "Now the coding agent is given the goal alone. Its model is played from a script; its tools are real."
+    ));
+    output::note("");
+    let model = json!({
+        "name": "played",
+        "model": {
+            "provider": { "kind": "scripted", "script": text_of(&path)? },
+            "model": "played",
+            "tasks": ["code"],
+            "price": "free",
+        },
+    });
+    let goal = json!({
+        "repository": repository,
+        "goal": "The total of a report agrees with the ledger.",
+        "model": "played",
+    });
+    let door = Door::open(&context.config, &context.environment).await?;
+    if let Err(problem) = door.post("/api/v1/models", &model).await {
+        door.close().await;
+        return Err(problem);
+    }
+    change(context, door, &goal).await
+}
+
+/// Submits a change and follows it to its end.
+async fn change(context: &Context, door: Door, body: &Value) -> Result<Exit, Failure> {
+    let run = match door.post("/api/v1/execute", body).await {
         Ok(answer) => run_of(&answer)?,
         Err(problem) => {
             door.close().await;

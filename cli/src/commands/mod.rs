@@ -1,5 +1,6 @@
 //! The commands, one file for each noun.
 
+mod agent;
 mod artifact;
 pub(crate) mod background;
 mod bulk;
@@ -111,6 +112,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Task(command) => task::task(context, command).await,
         Command::Queue(command) => queue::queue(context, command).await,
         Command::Schedule(command) => schedule::schedule(context, command).await,
+        Command::Agent(command) => agent::agent(context, command).await,
         Command::Model(command) => model::model(context, command).await,
         Command::Verify(arguments) => verify::verify(context, &arguments),
         Command::Journal(command) => journal::journal(context, &command),

@@ -247,7 +247,22 @@ fn the_doctor_says_where_everything_is() {
 fn the_demo_uses_the_directory_it_is_given() {
     let site = Site::bare();
     let done = site.matrix(&["demo", "--json"]).expect(0);
-    assert_eq!(site.runs(), [done.text("run")]);
+    // The change by a plan, the one by a goal, and its agent's run.
+    let runs = site.runs();
+    assert!(
+        runs.len() == 3 && runs.contains(&done.text("run")),
+        "{runs:?}"
+    );
+    let acts: Vec<serde_json::Value> = done
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        acts[0]["patch_digest"], acts[1]["patch_digest"],
+        "both mend the same"
+    );
+    assert_eq!(acts[1]["author"]["agent"], "coder");
     assert!(
         done.text("bundle")
             .starts_with(site.data().to_str().unwrap())

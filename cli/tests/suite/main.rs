@@ -32,6 +32,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod agents;
 mod ages;
 mod approvals;
 mod blobs;

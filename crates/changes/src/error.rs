@@ -28,6 +28,8 @@ pub const BAD_CONFIG: Code = Code::new("CHANGE-0006", 422, 2, "matrix.yaml refus
 pub mod ending {
     /// The plan could not be applied.
     pub const PATCH_REFUSED: &str = "patch_refused";
+    /// The agent that was to make the plan changed nothing.
+    pub const NOTHING_CHANGED: &str = "nothing_changed";
     /// Policy refuses it.
     pub const DENIED: &str = "denied";
     /// A person refused it.
@@ -67,6 +69,9 @@ pub enum ChangeError {
         /// The names there are.
         known: String,
     },
+    /// The agent that is to make the plan cannot.
+    #[error(transparent)]
+    Agent(#[from] matrix_agents::AgentError),
     /// The sandbox cannot be had.
     #[error(transparent)]
     Sandbox(#[from] matrix_sandbox::Unavailable),
@@ -123,6 +128,7 @@ impl From<ChangeError> for Problem {
                 .help("correct it with a change of its own; it counts from its release on"),
             ChangeError::Target { .. } => Problem::new(TARGET_UNKNOWN, text)
                 .help("targets are declared in matrix.yaml at the base revision"),
+            ChangeError::Agent(error) => error.into(),
             ChangeError::Sandbox(error) => error.into(),
             ChangeError::NotAChange(_) => {
                 Problem::new(NO_CHANGE, text).help("see `matrix change list`")

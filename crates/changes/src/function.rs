@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::later;
 use crate::stage::ChangeRequest;
+use crate::stage::author::{self, ChangeInput};
 use crate::stage::deploy::{self, Delivery, Deployed, Names};
 use crate::stage::gate::{self, Asked, Passed};
 use crate::stage::patch;
@@ -46,19 +47,22 @@ impl DurableFunction for ChangeFunction {
         let stage = path.split(['/', '#']).next().unwrap_or_default();
         matches!(
             stage,
-            "plan" | "patch" | "sandbox" | "checks" | "prepare" | "verify" | "evidence"
+            "author"
+                | "child:author"
+                | "plan"
+                | "patch"
+                | "sandbox"
+                | "checks"
+                | "prepare"
+                | "verify"
+                | "evidence"
         )
     }
 
     async fn execute(&self, run: Run, input: Value) -> Result<Value, RunError> {
-        let request: ChangeRequest = serde_json::from_value(input)
+        let input: ChangeInput = serde_json::from_value(input)
             .map_err(|error| StepError::permanent("input", error.to_string()))?;
-        let change = Change {
-            run: &run,
-            workshop: &self.workshop,
-            request: &request,
-        };
-        let outcome = change.bring_through().await;
+        let outcome = self.bring_through(&run, input).await;
         let is_over = matches!(
             outcome,
             Ok(_) | Err(RunError::Failed(_) | RunError::Cancelled(_))
@@ -71,6 +75,21 @@ impl DurableFunction for ChangeFunction {
         }
         serde_json::to_value(outcome?)
             .map_err(|error| StepError::permanent("not_json", error.to_string()).into())
+    }
+}
+
+impl ChangeFunction {
+    async fn bring_through(&self, run: &Run, input: ChangeInput) -> Result<Release, RunError> {
+        let request = match input {
+            ChangeInput::Planned(request) => *request,
+            ChangeInput::ToAuthor(asked) => author::author(run, &self.workshop, &asked).await?,
+        };
+        let change = Change {
+            run,
+            workshop: &self.workshop,
+            request: &request,
+        };
+        change.bring_through().await
     }
 }
 

@@ -154,6 +154,21 @@ async fn config_at(
         })
 }
 
+/// The target of a change of a revision, by its name or the one there always is.
+pub(crate) async fn aim(
+    git: &Git,
+    repository: &Path,
+    commit: &str,
+    target: Option<String>,
+) -> Result<(String, TargetConfig), ChangeError> {
+    let repository = Repository::open(git, repository).await?;
+    let commit = repository.resolve(commit).await?;
+    let config = config_at(&repository, &commit).await?;
+    let target = target.unwrap_or_else(|| LOCAL.into());
+    let target_config = target_of(config.as_ref(), &target)?;
+    Ok((target, target_config))
+}
+
 fn target_of(config: Option<&ProjectConfig>, name: &str) -> Result<TargetConfig, ChangeError> {
     let targets = config.map(|config| &config.targets);
     if let Some(target) = targets.and_then(|targets| targets.get(name)) {

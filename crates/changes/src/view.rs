@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::risk::Assessment;
 use crate::stage::ChangeRequest;
+use crate::stage::author::ChangeInput;
 use crate::stage::gate::{GateDecision, Question};
 use crate::stage::patch::Patch;
 use crate::stage::publish::Release;
@@ -72,6 +73,10 @@ pub struct ChangeView {
     pub base: String,
     /// The target.
     pub target: String,
+    /// The agent that makes the plan, and its run once it has begun; nothing where a plan was
+    /// submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<AuthorLine>,
     /// The plan's digest.
     pub plan_digest: Option<Digest>,
     /// The diff's digest.
@@ -138,6 +143,71 @@ pub struct EvidenceLine {
     pub summary: String,
 }
 
+/// An agent that makes a plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuthorLine {
+    /// The agent.
+    pub agent: String,
+    /// Its version.
+    pub version: i64,
+    /// Its run.
+    pub run: Option<RunId>,
+}
+
+/// What is asked, as far as it is known.
+struct Asked {
+    title: String,
+    repository: String,
+    base: String,
+    target: String,
+    plan_digest: Option<Digest>,
+    author: Option<AuthorLine>,
+}
+
+impl Asked {
+    fn of(history: &History) -> Option<Self> {
+        let request = request_of(history);
+        let input = history.started.as_ref()?.input.clone();
+        let author = match serde_json::from_value(input).ok()? {
+            ChangeInput::Planned(_) => None,
+            ChangeInput::ToAuthor(asked) => Some(asked),
+        };
+        let child = history.child("child:author#1");
+        let line = author.as_ref().map(|asked| AuthorLine {
+            agent: asked.author.definition.name.clone(),
+            version: asked.author.version,
+            run: child.map(|child| child.spawned.run),
+        });
+        match (request, author) {
+            (Some(request), _) => Some(Self {
+                title: request.plan.title,
+                repository: request.repository,
+                base: request.base,
+                target: request.target,
+                plan_digest: Some(request.plan_digest),
+                author: line,
+            }),
+            (None, asked) => asked.map(|asked| Self {
+                title: asked.title(),
+                repository: asked.repository,
+                base: asked.base,
+                target: asked.target,
+                plan_digest: None,
+                author: line,
+            }),
+        }
+    }
+}
+
+/// What a change is asked to do, once that is known: as it was submitted, or as an agent planned it.
+pub(crate) fn request_of(history: &History) -> Option<ChangeRequest> {
+    let input = history.started.as_ref()?.input.clone();
+    match serde_json::from_value(input).ok()? {
+        ChangeInput::Planned(request) => Some(*request),
+        ChangeInput::ToAuthor(_) => last(history, "author"),
+    }
+}
+
 /// A stage in one line.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageLine {
@@ -149,7 +219,7 @@ pub struct StageLine {
 
 /// The stages with the step that ends each.
 const STAGES: [(&str, &[&str]); 6] = [
-    ("plan", &["plan#"]),
+    ("plan", &["plan#", "author#", "child:author#"]),
     ("patch", &["patch#"]),
     (
         "verify",
@@ -194,7 +264,7 @@ impl ChangeView {
     /// The view of a run of kind `change`; nothing if it is of another kind.
     pub fn new(row: &RunRow, history: &History, approvals: &[ApprovalRow]) -> Option<Self> {
         let started = history.started.as_ref()?;
-        let request: ChangeRequest = serde_json::from_value(started.input.clone()).ok()?;
+        let asked = Asked::of(history)?;
         let patch: Option<Patch> = last(history, "patch");
         let verified: Option<Verified> = last(history, "evidence");
         let gate: Option<GateDecision> = last(history, "gate");
@@ -213,7 +283,7 @@ impl ChangeView {
         Some(Self {
             run: row.run,
             state: state(&row.state),
-            title: request.plan.title.clone(),
+            title: asked.title,
             risk: gate.as_ref().map(|gate| gate.risk.level.to_string()),
             risk_reasons: gate
                 .as_ref()
@@ -252,10 +322,11 @@ impl ChangeView {
             loose: loose(patch.as_ref()),
             ending,
             reason,
-            repository: request.repository,
-            base: request.base,
-            target: request.target,
-            plan_digest: Some(request.plan_digest),
+            repository: asked.repository,
+            base: asked.base,
+            target: asked.target,
+            plan_digest: asked.plan_digest,
+            author: asked.author,
             patch_digest: patch.map(|patch| patch.facts.digest),
             submitter: started.caller.principal.to_string(),
             created_at: row.created_at,

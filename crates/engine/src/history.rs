@@ -53,6 +53,8 @@ pub struct StepRecord {
     pub outcome: Option<Result<Value, StepError>>,
     /// Whether a result or an error was recorded and later erased: nobody knows it any more.
     pub erased: bool,
+    /// Whether its result has all the files that it made.
+    pub carries: bool,
     /// Its class, if its beginning was recorded.
     pub class: Option<EffectClass>,
     /// Position of the first entry about it.
@@ -62,9 +64,11 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
-    /// Whether a fork may have it: it ended, and did not make files of the run's own.
+    /// Whether a fork may have it: it ended, and made no files of the run's own but such as its result
+    /// has.
     pub fn is_shared(&self) -> bool {
-        self.outcome.is_some() && self.class != Some(EffectClass::Workspace)
+        let has_files = self.class != Some(EffectClass::Workspace) || self.carries;
+        self.outcome.is_some() && has_files
     }
 }
 
@@ -203,8 +207,12 @@ impl History {
             EntryKind::RunStarted => self.start(entry, payload),
             EntryKind::StepBegun => {
                 let class = EffectClass::parse(&text(&payload, "class"));
+                let carries = payload
+                    .get("carries_files")
+                    .is_some_and(|value| value == true);
                 let step = self.record(entry);
                 step.class = class;
+                step.carries = carries;
                 step.begun += 1;
                 step.open = true;
                 step.in_doubt = false;

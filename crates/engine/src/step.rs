@@ -106,6 +106,7 @@ pub struct Step {
     pub(crate) class: EffectClass,
     pub(crate) input: Result<Digest, NotCanonical>,
     pub(crate) retry: RetryPolicy,
+    pub(crate) carries: bool,
     pub(crate) heartbeat_timeout: Option<Duration>,
     pub(crate) probe: Option<Probe>,
     pub(crate) projection: Option<Projection>,
@@ -127,6 +128,7 @@ impl Step {
             class,
             input: Ok(Digest::of(b"")),
             retry: RetryPolicy::default(),
+            carries: false,
             heartbeat_timeout: None,
             probe: None,
             projection: None,
@@ -163,6 +165,14 @@ impl Step {
     #[must_use]
     pub fn input<T: Serialize>(mut self, input: &T) -> Self {
         self.input = canonical::digest(input);
+        self
+    }
+
+    /// Of a step that changes files of its own: its result says all that it wrote, so that whoever has
+    /// the result can make the files again. A fork shares such a step, and none that does not say so.
+    #[must_use]
+    pub fn carries_files(mut self) -> Self {
+        self.carries = true;
         self
     }
 

@@ -67,7 +67,8 @@ fn may(caller: &Caller, action: &'static str, facts: &Value) -> bool {
     access().decide(caller, action, facts).is_ok()
 }
 
-const READ: [&str; 10] = [
+const READ: [&str; 11] = [
+    "agent_read",
     "change_read",
     "run_read",
     "artifact_read",
@@ -92,7 +93,10 @@ const OPERATE: [&str; 10] = [
     "queue_resume",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
-const ADMINISTER: [&str; 12] = [
+const ADMINISTER: [&str; 15] = [
+    "agent_add",
+    "agent_state",
+    "agent_remove",
     "deployment_rollback",
     "deployment_stop",
     "signing_key_rotate",
@@ -110,7 +114,8 @@ const ADMINISTER: [&str; 12] = [
 #[test]
 fn the_table_of_roles() {
     let submit = ["change_submit"];
-    let (steps, work, ask) = (["task_submit"], ["task_work"], ["model_use"]);
+    let steps = ["task_submit", "agent_run"];
+    let (work, ask) = (["task_work"], ["model_use"]);
     let groups: [(&str, &[&'static str]); 8] = [
         ("read", &READ),
         ("submit", &submit),

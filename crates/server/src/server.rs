@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use matrix_agents::service::Agents;
 use matrix_changes::workshop::Workshop;
 use matrix_core::{Action, Authorised, Authorizer, Caller, Clock, Digest, Recent, Timestamp};
 use matrix_engine::schedule::Starter;
@@ -33,6 +34,8 @@ pub struct Rooms {
     pub events: Events,
     /// Where changes are made.
     pub workshop: Workshop,
+    /// Who can be given a goal.
+    pub agents: Agents,
     /// Which models there are, and the way to them.
     pub models: Gateway,
     /// Who may sign in.
@@ -187,6 +190,10 @@ impl Server {
 
     pub(crate) fn workshop(&self) -> &Workshop {
         &self.shared.rooms.workshop
+    }
+
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.shared.rooms.agents
     }
 
     pub(crate) fn models(&self) -> &Gateway {

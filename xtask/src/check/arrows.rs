@@ -30,8 +30,20 @@ const TABLE: &[(&str, May)] = &[
         May::Use(&["matrix-core", "matrix-store", "matrix-engine"]),
     ),
     (
+        "matrix-agents",
+        May::Use(&[
+            "matrix-core",
+            "matrix-store",
+            "matrix-sandbox",
+            "matrix-worktree",
+            "matrix-engine",
+            "matrix-models",
+        ]),
+    ),
+    (
         "matrix-changes",
         May::Use(&[
+            "matrix-agents",
             "matrix-core",
             "matrix-store",
             "matrix-engine",
@@ -49,6 +61,7 @@ const TABLE: &[(&str, May)] = &[
             "matrix-engine",
             "matrix-identity",
             "matrix-models",
+            "matrix-agents",
             "matrix-changes",
             "matrix-evidence",
         ]),

@@ -295,13 +295,15 @@ fn site_of(workshop: &Workshop, row: &DeploymentRow) -> Result<Site, ChangeError
     })
 }
 
-/// What a run was asked to do, if it is a change: the first entry of its journal has it.
+/// Within how many entries a change says what it is to do: at once, or when its agent has ended.
+const AUTHORED: u32 = 100;
+
+/// What a run was asked to do, if it is a change: the beginning of its journal has it.
 fn request_of(
     database: &Database,
     blobs: &Blobs,
     run: RunId,
 ) -> Result<Option<ChangeRequest>, StoreError> {
-    let first = matrix_engine::journal::page(database, blobs, run, -1, 1)?;
-    let started = History::replay(&first).started;
-    Ok(started.and_then(|started| serde_json::from_value(started.input).ok()))
+    let first = matrix_engine::journal::page(database, blobs, run, -1, AUTHORED)?;
+    Ok(crate::view::request_of(&History::replay(&first)))
 }

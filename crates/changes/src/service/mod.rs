@@ -4,6 +4,7 @@
 mod artifacts;
 mod decide;
 mod deployments;
+mod goal;
 mod list;
 mod order;
 mod plan_check;
@@ -17,6 +18,7 @@ pub use deployments::{
     Deployment, DeploymentList, DeploymentRead, DeploymentRollback, DeploymentStop, deployments,
     logs, rollback, stop,
 };
+pub use goal::{ChangeGoal, submit_goal};
 pub use list::{ApprovalList, ChangeList, approvals, list};
 pub use order::{Order, Orders};
 pub use plan_check::{PlanCheck, PlanChecked, PlanForecast, plan_check, plan_forecast};

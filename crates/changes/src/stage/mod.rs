@@ -1,6 +1,7 @@
 //! The stages of a change. Each takes what the stage before recorded, does a few steps, and hands
 //! on something small and typed; bytes go to the blob store.
 
+pub mod author;
 pub mod deploy;
 pub mod gate;
 pub mod patch;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Plan;
 use crate::verify::config::TargetConfig;
 
-/// What a change is asked to do: the input of its run.
+/// What a change is asked to do: the input of its run, unless an agent makes the plan
+/// ([`author::ChangeInput`]).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ChangeRequest {
     /// The repository's path.

@@ -84,8 +84,11 @@ impl Run {
                 self.hold().await?;
             }
             if step.class.begins() {
-                let payload = json!({ "class": step.class.as_str(), "attempt": context.attempt,
+                let mut payload = json!({ "class": step.class.as_str(), "attempt": context.attempt,
                     "key": context.key });
+                if step.carries {
+                    payload["carries_files"] = true.into();
+                }
                 self.record(EntryKind::StepBegun, &path, &fingerprint, payload)
                     .await?;
             }

@@ -61,7 +61,7 @@ impl Run {
     }
 
     /// Whether the journal has something that this execution has not asked for yet.
-    fn has_unasked(&self) -> bool {
+    pub(super) fn has_unasked(&self) -> bool {
         let seen = self.occurrences();
         self.execution.board.look(|history| {
             history.addresses().any(|path| {

@@ -81,6 +81,29 @@ async fn a_fork_does_only_what_comes_from_its_step_on_and_what_made_files() {
 }
 
 #[tokio::test]
+async fn a_fork_shares_files_that_a_result_carries() {
+    let place = Place::new();
+    let world = Arc::new(World::default());
+    let function = with(&world, |run, world, _| {
+        Box::pin(async move {
+            let files = Step::workspace("files").carries_files();
+            let files: u32 = run.step(files, |_| async { Ok(add(&world)) }).await?;
+            let last = Step::read("last");
+            let last: u32 = run.step(last, |_| async { Ok(add(&world)) }).await?;
+            Ok(json!([files, last]))
+        })
+    });
+    let host = place.host("a", &function);
+    let run = host.create(json!("x")).await;
+    host.reaches(run, "succeeded").await;
+    assert_eq!(host.result(run), json!([1, 2]));
+    let other = forked(&host, fork(run, Some("last#1"))).await;
+    host.reaches(other, "succeeded").await;
+    assert_eq!(host.result(other), json!([1, 3]));
+    assert_eq!(host.replayed(other).await, "same");
+}
+
+#[tokio::test]
 async fn a_fork_of_a_fork_that_is_retried_and_dies_reads_every_stretch() {
     let place = Place::new();
     let world = Arc::new(World::default());

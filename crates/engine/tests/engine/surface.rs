@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use matrix_core::{Clock, Timestamp};
 use matrix_engine::runs::{self, RunCancel};
-use matrix_engine::{NewChild, RunError, Step, StepError};
+use matrix_engine::{NewChild, Run, RunError, Step, StepError};
 use serde_json::{Value, json};
 
-use super::host::{Place, World, add, body, may, until, with};
+use super::host::{Body, Host, Place, World, add, body, may, until, with};
 
 #[tokio::test]
 async fn the_winner_of_a_race_stays_the_winner_and_the_losers_children_end() {
@@ -325,4 +325,47 @@ async fn what_was_done_is_taken_back_in_reverse_once_when_the_run_is_cancelled()
     let failed = host.create(json!("fails")).await;
     host.reaches(failed, "failed").await;
     assert_eq!(world.notes()[3..], ["seat 4", "room 3"]);
+}
+
+/// Hears what came, three times, with a step or a wait between.
+fn listens() -> Body {
+    body(|run: Run, _| async move {
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            heard.push(run.heard::<Value>("word").await?);
+            run.signal::<Value>("go").await?;
+            run.step(Step::read("turn"), |_| async { Ok(1_u32) })
+                .await?;
+        }
+        Ok(json!(heard))
+    })
+}
+
+#[tokio::test]
+async fn what_was_heard_without_waiting_is_heard_again_in_the_same_place() {
+    let place = Place::new();
+    let host = place.host("a", &listens());
+    let run = host.create(json!(null)).await;
+    host.reaches(run, "waiting").await;
+    for word in ["one", "two"] {
+        host.signal(run, "word", json!(word)).await;
+    }
+    host.signal(run, "go", json!({})).await;
+    let turn = |host: &Host, number: &str| {
+        let path = format!("turn#{number}");
+        host.view(run).steps.iter().any(|step| step.path == path)
+    };
+    until("the first turn is done", || turn(&host, "1")).await;
+    host.reaches(run, "waiting").await;
+    // Another owner hears it again, and in the same place.
+    host.die().await;
+    let host = place.host("b", &listens());
+    host.signal(run, "word", json!("three")).await;
+    host.signal(run, "go", json!({})).await;
+    until("the second turn is done", || turn(&host, "2")).await;
+    host.signal(run, "go", json!({})).await;
+    host.reaches(run, "succeeded").await;
+    assert_eq!(host.result(run), json!([[], ["one", "two"], ["three"]]));
+    host.verify(run);
+    assert_eq!(host.replayed(run).await, "same");
 }

@@ -54,14 +54,26 @@ pub async fn ask(
     request: &ChatRequest,
 ) -> Result<Recorded, RunError> {
     let digest = matrix_core::canonical::digest(&(&asks.model, request))?;
+    ask_known(run, gateway, (name, asks), digest, || request.clone()).await
+}
+
+/// The same for a request whose digest is known, so that a long conversation is put together only where
+/// it is really sent, and not in a replay.
+pub async fn ask_known(
+    run: &Run,
+    gateway: &Gateway,
+    (name, asks): (&str, &ModelUse),
+    digest: Digest,
+    request: impl Fn() -> ChatRequest + Send + Sync,
+) -> Result<Recorded, RunError> {
     let step = Step::metered(name).input(&digest);
     run.step(step, |context| {
         let parent = step_id(context.run, context.epoch, &context.path, context.attempt);
         let asks = within(run, asks, parent);
-        let caller = run.caller().clone();
+        let (caller, request) = (run.caller().clone(), request());
         async move {
             let allowed = may(gateway, caller, asks).map_err(|error| failed(&error))?;
-            let answered = gateway.chat(&allowed, request.clone()).await;
+            let answered = gateway.chat(&allowed, request).await;
             let answered = answered.map_err(|error| failed(&error))?;
             Ok(recorded(answered.answer, digest, answered.receipt))
         }

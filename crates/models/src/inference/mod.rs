@@ -13,7 +13,7 @@ use matrix_core::{Authorised, Money, Timestamp};
 use matrix_engine::spans::SpanId;
 use serde::{Deserialize, Serialize};
 
-pub use self::ask::{Recorded, ask};
+pub use self::ask::{Recorded, ask, ask_known};
 pub(crate) use self::ask::{failed, may, within};
 pub use self::log::{CallLog, ModelLog, TOPICS};
 pub(crate) use self::semantic::span;

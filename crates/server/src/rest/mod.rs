@@ -6,6 +6,7 @@
 //! list, so a route cannot be served without being described. The routes of `host` exist on the
 //! socket only.
 
+mod agents;
 mod answer;
 mod approvals;
 mod artifacts;
@@ -39,6 +40,11 @@ use crate::openapi;
 use crate::server::Server;
 use crate::v1;
 
+pub use agents::add::{AgentAdded, AgentOrder};
+pub use agents::body::Agent;
+pub use agents::list::{AgentList, ToolList, ToolView};
+pub use agents::run::AgentGoal;
+pub use agents::state::AgentStanding;
 pub use answer::{Accepted, Links, ProblemBody, Reason};
 pub use approvals::list::{Approval, ApprovalState};
 pub use artifacts::list::Artifact;
@@ -150,6 +156,12 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
         .routes(routes!(users::list::list, users::add::add))
         .routes(routes!(signing_keys::list::list))
         .routes(routes!(signing_keys::rotate::rotate))
+        .routes(routes!(agents::list::list, agents::add::add))
+        .routes(routes!(agents::list::show, agents::state::remove))
+        .routes(routes!(agents::state::start))
+        .routes(routes!(agents::state::stop))
+        .routes(routes!(agents::run::run))
+        .routes(routes!(agents::list::tools))
         .routes(routes!(models::list::list, models::add::add))
         .routes(routes!(models::remove::remove))
         .routes(routes!(models::probe::test))

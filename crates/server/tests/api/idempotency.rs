@@ -67,7 +67,12 @@ async fn a_used_key_gives_the_same_run_to_its_caller_for_the_same_request() {
     let site = Site::open().await;
     let execution = Execution {
         repository: "/missing".into(),
-        plan: "version: 1".into(),
+        plan: Some("version: 1".into()),
+        goal: None,
+        agent: None,
+        model: None,
+        revision: None,
+        project: None,
         plan_name: "plan.yaml".into(),
         target: None,
         placing: matrix_engine::queue::Placing::default(),
@@ -89,7 +94,7 @@ async fn a_used_key_gives_the_same_run_to_its_caller_for_the_same_request() {
     let anew = post(&site.user, "runless", &execution).send().await;
     assert_eq!(anew.status, 422, "{}", anew.text());
     let other = Execution {
-        plan: "version: 2".into(),
+        plan: Some("version: 2".into()),
         ..execution.clone()
     };
     let reused = post(&site.user, "done", &other).send().await;

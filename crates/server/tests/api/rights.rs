@@ -98,6 +98,7 @@ fn table() -> Vec<Row> {
     rows.extend(events());
     rows.extend(workers());
     rows.extend(schedules());
+    rows.extend(agents());
     rows.extend(models());
     rows
 }
@@ -230,6 +231,21 @@ fn workers() -> Vec<Row> {
             403,
             403,
         ),
+    ]
+}
+
+fn agents() -> Vec<Row> {
+    let order = json!({ "definition": "name: a" });
+    let goal = json!({ "goal": "x" });
+    vec![
+        row("GET", "/api/v1/tools", 200, 200),
+        row("GET", "/api/v1/agents", 200, 200),
+        with("POST", "/api/v1/agents", order, 403, 403),
+        row("GET", "/api/v1/agents/{name}", 404, 404),
+        row("DELETE", "/api/v1/agents/{name}", 403, 403),
+        row("POST", "/api/v1/agents/{name}/start", 403, 403),
+        row("POST", "/api/v1/agents/{name}/stop", 403, 403),
+        with("POST", "/api/v1/agents/{name}/runs", goal, 404, 404),
     ]
 }
 

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use matrix_agents::service::Agents;
 use matrix_changes::Layout;
 use matrix_changes::verify::Search;
 use matrix_changes::workshop::{Settings, Workshop};
@@ -133,6 +134,11 @@ impl Site {
         );
         let rooms = Rooms {
             engine: engine.clone(),
+            agents: Agents::new(
+                engine.database().clone(),
+                Arc::clone(engine.clock()),
+                matrix_agents::Toolbox::built_in(),
+            ),
             models: gateway(&engine, &access, sink),
             events,
             workshop,

@@ -9,6 +9,7 @@ macro_rules! run_columns {
     };
 }
 
+pub mod agents;
 pub mod approvals;
 pub mod audit;
 pub mod budgets;
@@ -38,6 +39,7 @@ use crate::sql::Statement;
 /// Every statement of every table, so that a test can prepare them all.
 pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
     [
+        agents::STATEMENTS,
         approvals::STATEMENTS,
         audit::STATEMENTS,
         budgets::STATEMENTS,

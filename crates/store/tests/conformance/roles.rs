@@ -137,6 +137,7 @@ fn fill(site: &Site) {
         checkpoints::insert(tx, &head)?;
         directory::claim(tx, "d")?;
         fill_models(tx)?;
+        matrix_store::tables::agents::insert(tx, &crate::cases::agents::row(&ours(), "a", 1))?;
         subscriptions::insert(tx, &crate::cases::subscriptions::row(1, &ours(), "s"))?;
         audit::insert(tx, &caller(&ours()), at(1), "a", "s", "d")
     });

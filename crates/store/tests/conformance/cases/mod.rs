@@ -1,5 +1,6 @@
 //! The cases by table.
 
+pub(crate) mod agents;
 mod approvals;
 pub(crate) mod budgets;
 mod checkpoints;
@@ -36,6 +37,7 @@ pub(crate) struct Case {
 /// Every case.
 pub(crate) fn all() -> impl Iterator<Item = Case> {
     [
+        agents::CASES,
         approvals::CASES,
         budgets::CASES,
         checkpoints::CASES,
