@@ -137,11 +137,6 @@ impl Host {
         let models = models::gateway(config, environment, means, asking, &options.worker)?;
         let workshop = Workshop::new(settings, database, blobs, clock, entropy, git);
         let starters = starters(&workshop, &authorizer);
-        let agents = Agents::new(
-            workshop.database().clone(),
-            Arc::clone(workshop.clock()),
-            Toolbox::built_in(),
-        );
         let functions = functions(&workshop, starters.clone(), models.clone());
         let engine = engine(shared.is_some(), journal, functions, options.clone());
         let events = reader::events(engine.database(), engine.blobs());
@@ -149,7 +144,7 @@ impl Host {
             engine: engine.clone(),
             events: events.clone(),
             workshop: workshop.clone(),
-            agents,
+            agents: agents(&workshop),
             models: models.clone(),
             starters,
             accounts: accounts.clone(),
@@ -346,6 +341,12 @@ pub(crate) fn functions(workshop: &Workshop, starters: Starters, models: Gateway
         Arc::new(ModelLog),
         Arc::new(FileFunction),
     ]
+}
+
+/// The agents of this directory.
+fn agents(workshop: &Workshop) -> Agents {
+    let clock = Arc::clone(workshop.clock());
+    Agents::new(workshop.database().clone(), clock, Toolbox::built_in())
 }
 
 /// What agents work with.

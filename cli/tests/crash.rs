@@ -390,7 +390,9 @@ fn an_agent_killed_after_every_entry_writes_once_and_pays_once() {
         .unwrap();
     assert!(head >= 30, "an agent's run has more entries than {head}");
     // Before an entry is after the one before it, but for what was done meanwhile: some are enough.
-    let before = (1..=head).filter(|seq| seq % 3 == 0).map(|seq| ("before", seq));
+    let before = (1..=head)
+        .filter(|seq| seq % 3 == 0)
+        .map(|seq| ("before", seq));
     for (kind, seq) in (0..=head).map(|seq| ("after", seq)).chain(before) {
         let at = format!("{kind}:{seq}");
         let asked = upstream.asked.load(Ordering::SeqCst);

@@ -177,35 +177,37 @@ fn a_goal_becomes_a_release() {
     assert_eq!(change["ending"], "nothing_changed", "{change}");
 }
 
+/// Calls of tools that are not to do what they ask for, and some that are.
+fn mischief(read: &str) -> Value {
+    json!([
+        calls(&[
+            ("fly", json!({})),
+            ("read_file", json!({ "path": "none.txt" })),
+            ("read_file", json!({ "file": "text.txt" })),
+            ("write_file", json!({ "path": "../outside.txt", "content": "x" })),
+            ("write_file", json!({ "path": ".git/config", "content": "x" })),
+            ("edit_file", json!({ "path": "text.txt", "old": "zzz", "new": "y" })),
+            ("shell", json!({ "command": read })),
+            ("shell", json!({ "command": "curl -sS -m 3 http://10.0.0.1/" })),
+            ("shell", json!({ "command": "sleep 60", "timeout_seconds": 1 })),
+        ]),
+        calls(&[
+            ("shell", json!({ "command": "ln -s /etc/passwd link; mkfifo pipe" })),
+            ("shell", json!({ "command": "ls; rm -f link" })),
+            ("shell", json!({ "command": "for i in $(seq 6000); do echo $i > many-$i; done" })),
+            ("shell", json!({ "command": "ls | wc -l; rm text.txt; chmod +x state.txt" })),
+        ]),
+        { "text": "Done." },
+    ])
+}
+
 #[test]
 fn what_a_tool_will_not_do_is_told_to_the_model_and_nothing_leaves_the_work_tree() {
     let site = Site::small(CHECKS);
     let home = site.path("secret.txt");
     fs::write(&home, "TOP SECRET").unwrap();
     let read = format!("cat {}; cat /etc/shadow; ls /root", home.display());
-    scripted(
-        &site,
-        &json!([
-            calls(&[
-                ("fly", json!({})),
-                ("read_file", json!({ "path": "none.txt" })),
-                ("read_file", json!({ "file": "text.txt" })),
-                ("write_file", json!({ "path": "../outside.txt", "content": "x" })),
-                ("write_file", json!({ "path": ".git/config", "content": "x" })),
-                ("edit_file", json!({ "path": "text.txt", "old": "zzz", "new": "y" })),
-                ("shell", json!({ "command": read })),
-                ("shell", json!({ "command": "curl -sS -m 3 http://10.0.0.1/" })),
-                ("shell", json!({ "command": "sleep 60", "timeout_seconds": 1 })),
-            ]),
-            calls(&[
-                ("shell", json!({ "command": "ln -s /etc/passwd link; mkfifo pipe" })),
-                ("shell", json!({ "command": "ls; rm -f link" })),
-                ("shell", json!({ "command": "for i in $(seq 6000); do echo $i > many-$i; done" })),
-                ("shell", json!({ "command": "ls | wc -l; rm text.txt; chmod +x state.txt" })),
-            ]),
-            { "text": "Done." },
-        ]),
-    );
+    scripted(&site, &mischief(&read));
     let done = run(&site, "coder", "Try.").expect(0).json();
     let outputs = outputs(&site, done["run"].as_str().unwrap());
     assert_eq!(

@@ -86,6 +86,16 @@ struct Recorded {
     at: Timestamp,
 }
 
+/// What is left when the model says that it is done, as the journal has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    /// It is done.
+    Done { patch: Option<PatchFacts> },
+    /// What it wrote can be no plan; it is told so, and goes on.
+    Refused { why: String },
+}
+
 /// Drives agents.
 #[derive(Debug, Clone)]
 pub struct AgentFunction {
@@ -166,7 +176,14 @@ impl Work<'_> {
                 }
                 Command::Call(calls) => self.call(&mut machine, &calls).await?,
                 Command::End(Ending::Finished { text }) => {
-                    return self.finish(text, machine.spent()).await;
+                    let step = Step::read("outcome");
+                    match self.run.step(step, |_| self.outcome()).await? {
+                        Outcome::Done { patch } => {
+                            let spent = machine.spent();
+                            return Ok(Done { text, patch, spent });
+                        }
+                        Outcome::Refused { why } => machine.refused(&why),
+                    }
                 }
                 Command::End(Ending::Stopped { why, detail }) => {
                     let text = format!("the agent was stopped: {detail} ({why})");
@@ -279,20 +296,15 @@ impl Work<'_> {
         let declaration = tool.declaration();
         let name = declaration.name;
         let input = (name, declaration.version, arguments);
-        match declaration.effect {
-            EffectClass::Workspace => {
-                // Until the result is recorded, nobody else writes.
-                let _turn = self.workspace.turn().await;
-                let step = Step::workspace(name).input(&input).carries_files();
-                let done = branch.step(step, |context| self.write(tool, arguments, context));
-                done.await
-            }
-            _ => {
-                let step = Step::read(name).input(&input);
-                let done = branch.step(step, |_| self.read(tool, arguments));
-                done.await
-            }
+        if declaration.effect == EffectClass::Workspace {
+            // Until the result is recorded, nobody else writes.
+            let _turn = self.workspace.turn().await;
+            let step = Step::workspace(name).input(&input).carries_files();
+            let done = branch.step(step, |context| self.write(tool, arguments, context));
+            return done.await;
         }
+        let step = Step::read(name).input(&input);
+        branch.step(step, |_| self.read(tool, arguments)).await
     }
 
     async fn read(&self, tool: &Arc<dyn Tool>, arguments: &Value) -> Result<Recorded, StepError> {
@@ -349,25 +361,20 @@ impl Work<'_> {
     }
 
     /// What came of it.
-    async fn finish(&self, text: String, spent: Spent) -> Result<Done, RunError> {
-        let step = Step::read("outcome");
-        let patch: Option<PatchFacts> = self.run.step(step, |_| self.patch()).await?;
-        Ok(Done { text, patch, spent })
-    }
-
-    async fn patch(&self) -> Result<Option<PatchFacts>, StepError> {
+    async fn outcome(&self) -> Result<Outcome, StepError> {
         let patch = match self.workspace.patch().await? {
             Ok(Some(patch)) => patch,
-            Ok(None) => return Ok(None),
-            Err(why) => return Err(StepError::permanent("no_plan", why)),
+            Ok(None) => return Ok(Outcome::Done { patch: None }),
+            Err(why) => return Ok(Outcome::Refused { why }),
         };
         let blobs = &self.function.workshop.blobs;
         let operations = serde_json::to_vec(&patch.operations).map_err(later)?;
-        Ok(Some(PatchFacts {
+        let patch = Some(PatchFacts {
             operations: blobs.put(&operations)?,
             diff: blobs.put(&patch.applied.diff)?,
             tree: patch.applied.tree.to_string(),
             files: patch.applied.facts.files,
-        }))
+        });
+        Ok(Outcome::Done { patch })
     }
 }

@@ -36,6 +36,10 @@ pub struct Child {
 
 /// What is recorded of one step.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is known from another entry, and none says anything about the others"
+)]
 pub struct StepRecord {
     /// What the step was.
     pub fingerprint: String,
@@ -197,6 +201,19 @@ impl History {
         }
     }
 
+    fn begin(&mut self, entry: &Entry, payload: &Value) {
+        let class = EffectClass::parse(&text(payload, "class"));
+        let carries = payload.get("carries_files");
+        let carries = carries.is_some_and(|value| value == true);
+        let step = self.record(entry);
+        step.class = class;
+        step.carries = carries;
+        step.begun += 1;
+        step.open = true;
+        step.in_doubt = false;
+        step.retry_at = None;
+    }
+
     /// The state after one more entry. A reset needs the whole journal: see [`Self::replay`].
     pub fn apply(&mut self, entry: &Entry) {
         // What the function wrote and what came by mail may be heard of in another order than
@@ -205,19 +222,7 @@ impl History {
         let payload = entry.payload.clone().unwrap_or_default();
         match entry.kind {
             EntryKind::RunStarted => self.start(entry, payload),
-            EntryKind::StepBegun => {
-                let class = EffectClass::parse(&text(&payload, "class"));
-                let carries = payload
-                    .get("carries_files")
-                    .is_some_and(|value| value == true);
-                let step = self.record(entry);
-                step.class = class;
-                step.carries = carries;
-                step.begun += 1;
-                step.open = true;
-                step.in_doubt = false;
-                step.retry_at = None;
-            }
+            EntryKind::StepBegun => self.begin(entry, &payload),
             EntryKind::StepCompleted => {
                 let step = self.record(entry);
                 step.open = false;

@@ -131,20 +131,7 @@ impl Toolchains {
     /// Looks for every toolchain; one that is missing or does not answer is not there.
     pub async fn find(search: &Search) -> Self {
         let mut found = BTreeMap::new();
-        let (rust, node, python, go, make) = tokio::join!(
-            rust(search),
-            node(search),
-            python(search),
-            go(search),
-            make(search),
-        );
-        for (ecosystem, toolchain) in [
-            (Ecosystem::Cargo, rust),
-            (Ecosystem::Node, node),
-            (Ecosystem::Python, python),
-            (Ecosystem::Go, go),
-            (Ecosystem::Make, make),
-        ] {
+        for (ecosystem, toolchain) in every(search).await {
             if let Some(toolchain) = toolchain {
                 found.insert(ecosystem, toolchain);
             }
@@ -194,6 +181,24 @@ impl Toolchains {
         }
         Digest::of(text)
     }
+}
+
+/// Looks for all of them side by side.
+async fn every(search: &Search) -> [(Ecosystem, Option<Toolchain>); 5] {
+    let (rust, node, python, go, make) = tokio::join!(
+        rust(search),
+        node(search),
+        python(search),
+        go(search),
+        make(search),
+    );
+    [
+        (Ecosystem::Cargo, rust),
+        (Ecosystem::Node, node),
+        (Ecosystem::Python, python),
+        (Ecosystem::Go, go),
+        (Ecosystem::Make, make),
+    ]
 }
 
 impl Search {

@@ -18,6 +18,9 @@ use crate::definition::{Definition, Limits};
 /// How often an answer that says nothing, or was cut, is asked to go on before the run is given up.
 const EMPTY_MAX: u32 = 3;
 
+/// How often what was written may be refused before the run is given up.
+const REFUSED_MAX: u32 = 3;
+
 /// A call of a tool that the model wants.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Call {
@@ -63,7 +66,7 @@ pub enum Ending {
     /// It was stopped.
     Stopped {
         /// A word for machines: `turns`, `tool_calls`, `tokens`, `cost`, `time`, `stuck`, `refused`,
-        /// `silent`.
+        /// `silent`, `no_plan`.
         why: String,
         /// The same for people.
         detail: String,
@@ -93,6 +96,7 @@ pub struct Machine {
     spent: Spent,
     trail: Trail,
     silent: u32,
+    refusals: u32,
     next: Command,
 }
 
@@ -106,6 +110,7 @@ impl Machine {
             spent: Spent::default(),
             trail: Trail::default(),
             silent: 0,
+            refusals: 0,
             next: Command::Ask,
         };
         for message in definition.opening() {
@@ -138,6 +143,23 @@ impl Machine {
     /// A person's words, which the model reads next.
     pub fn directed(&mut self, text: &str) {
         self.push(Message::text(Role::User, text));
+    }
+
+    /// What was to be the end is none: what was written cannot be taken. The model is told why, and
+    /// goes on, but not for ever.
+    pub fn refused(&mut self, why: &str) {
+        self.refusals += 1;
+        self.next = if self.refusals >= REFUSED_MAX {
+            stopped("no_plan", format!("what it wrote can be no plan: {why}"))
+        } else {
+            self.push(Message::text(
+                Role::User,
+                format!(
+                    "What you wrote cannot become a plan: {why}. Put that right, then end again."
+                ),
+            ));
+            self.ask(None)
+        };
     }
 
     /// The model answered.

@@ -69,7 +69,7 @@ pub async fn add(
                 });
             }
             let full = || agents::list(tx, &caller.scope, AGENTS_MAX + 1);
-            if newest.is_none() && full()?.len() as i64 >= AGENTS_MAX {
+            if newest.is_none() && i64::try_from(full()?.len()).unwrap_or(i64::MAX) >= AGENTS_MAX {
                 let why = format!("there are {AGENTS_MAX} agents already; remove one");
                 return Err(AgentError::Definition(why));
             }

@@ -24,7 +24,7 @@ const KEPT: u64 = 4 << 20;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Command {
+struct Line {
     /// The command line, for `bash`.
     command: String,
     /// The directory it runs in, from the top of the repository; the top itself if it is left out.
@@ -35,7 +35,7 @@ struct Command {
 
 declared!(
     Shell,
-    Command,
+    Line,
     "shell",
     EffectClass::Workspace,
     "Runs a command line with bash in the repository: builds, tests, git and other programs. There is \
@@ -51,7 +51,7 @@ impl Tool for Shell {
     }
 
     async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
-        let asked = match read::<Command>(arguments) {
+        let asked = match read::<Line>(arguments) {
             Ok(asked) => asked,
             Err(bad) => return Ok(bad),
         };

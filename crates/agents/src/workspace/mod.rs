@@ -198,7 +198,7 @@ impl Workspace {
         let is_there = paths(&tree).await?;
         let blobs = &self.shop.blobs;
         let read = |digest: &_| blobs.get(digest).ok().flatten();
-        let operations = overlay.operations(|path| is_there.contains_key(path), read);
+        let operations = overlay.operations(|path| is_there.get(path).map(|base| base.mode), read);
         let operations = match operations {
             Ok(operations) => operations,
             Err(why) => return Ok(Err(why)),

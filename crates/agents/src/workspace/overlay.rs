@@ -79,14 +79,14 @@ impl Overlay {
         }
     }
 
-    /// The same as the operations of a plan. `is_there` says which paths the base has, `read` gives a
+    /// The same as the operations of a plan. `base` says how git keeps a path of the base, `read` gives a
     /// blob's text.
     ///
     /// # Errors
     /// The path that a plan cannot say, and why.
     pub fn operations(
         &self,
-        is_there: impl Fn(&str) -> bool,
+        base: impl Fn(&str) -> Option<&'static str>,
         read: impl Fn(&Digest) -> Option<Vec<u8>>,
     ) -> Result<Vec<Operation>, String> {
         let mut operations = Vec::new();
@@ -110,7 +110,14 @@ impl Overlay {
                     let Ok(content) = String::from_utf8(bytes) else {
                         return Err(format!("`{path}` is not text, which a plan cannot hold"));
                     };
-                    if is_there(&path) {
+                    let mode = if *executable { "100755" } else { "100644" };
+                    if let Some(before) = base(&path) {
+                        if before != mode {
+                            return Err(format!(
+                                "`{path}` changes what kind of file it is or whether it can be \
+                                 executed, which a plan cannot say"
+                            ));
+                        }
                         operations.push(Operation::Update(Update::Content { path, content }));
                     } else {
                         let mode = if *executable {

@@ -327,15 +327,15 @@ async fn what_was_done_is_taken_back_in_reverse_once_when_the_run_is_cancelled()
     assert_eq!(world.notes()[3..], ["seat 4", "room 3"]);
 }
 
-/// Hears what came, three times, with a step or a wait between.
+/// Hears what came, three times, with a step and a wait between.
 fn listens() -> Body {
     body(|run: Run, _| async move {
         let mut heard = Vec::new();
         for _ in 0..3 {
             heard.push(run.heard::<Value>("word").await?);
-            run.signal::<Value>("go").await?;
             run.step(Step::read("turn"), |_| async { Ok(1_u32) })
                 .await?;
+            run.signal::<Value>("go").await?;
         }
         Ok(json!(heard))
     })
@@ -355,14 +355,14 @@ async fn what_was_heard_without_waiting_is_heard_again_in_the_same_place() {
         let path = format!("turn#{number}");
         host.view(run).steps.iter().any(|step| step.path == path)
     };
-    until("the first turn is done", || turn(&host, "1")).await;
+    until("the second turn is done", || turn(&host, "2")).await;
     host.reaches(run, "waiting").await;
     // Another owner hears it again, and in the same place.
     host.die().await;
     let host = place.host("b", &listens());
     host.signal(run, "word", json!("three")).await;
     host.signal(run, "go", json!({})).await;
-    until("the second turn is done", || turn(&host, "2")).await;
+    until("the third turn is done", || turn(&host, "3")).await;
     host.signal(run, "go", json!({})).await;
     host.reaches(run, "succeeded").await;
     assert_eq!(host.result(run), json!([[], ["one", "two"], ["three"]]));
