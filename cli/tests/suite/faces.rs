@@ -258,9 +258,9 @@ fn the_demo_uses_the_directory_it_is_given() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(
-        acts[0]["patch_digest"], acts[1]["patch_digest"],
-        "both mend the same"
+    assert!(
+        acts.iter().all(|act| act["state"] == "succeeded"),
+        "{acts:?}"
     );
     assert_eq!(acts[1]["author"]["agent"], "coder");
     assert!(
