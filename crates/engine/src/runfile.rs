@@ -330,6 +330,7 @@ fn view(head: &Head, entries: &[Entry]) -> RunView {
             fork_seq: head.fork.map_or(-1, |fork| fork.seq),
             ..Lineage::default()
         },
+        removed_at: None,
     };
     RunView::new(row, &history)
 }

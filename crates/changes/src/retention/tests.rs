@@ -88,6 +88,7 @@ impl Site {
             updated_at: day(ended_on),
             placement: matrix_store::tables::queue::Placement::default(),
             lineage: matrix_store::tables::runs::Lineage::default(),
+            removed_at: None,
         };
         self.write(move |tx| runs::insert(tx, &row)).await;
         let names: Vec<String> = says.iter().map(ToString::to_string).collect();

@@ -258,11 +258,16 @@ pub fn entries(
     Ok(journal::page(database, blobs, row.run, after, limit)?)
 }
 
-/// A run's row, of the caller's scope: what is known of it without reading its journal.
+/// A run's row, of the caller's scope: what is known of it without reading its journal. It is asked
+/// for on the way to the journal, so one that retention removed says so here.
 pub fn row(database: &Database, request: &Authorised<RunRead>) -> Result<RunRow, RequestError> {
     let run = request.action().run;
-    database
+    let row = database
         .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
         .filter(|row| row.scope == request.caller().scope)
-        .ok_or(RequestError::NotFound(run))
+        .ok_or(RequestError::NotFound(run))?;
+    match row.removed_at {
+        Some(at) => Err(StoreError::Removed { run, at }.into()),
+        None => Ok(row),
+    }
 }
