@@ -15,6 +15,7 @@ use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem, Scope};
+use matrix_engine::retention::{self, RetentionFunction};
 use matrix_engine::schedule::{ScheduleFunction, Starter};
 use matrix_engine::tasks::TaskOrders;
 use matrix_engine::{
@@ -83,7 +84,7 @@ pub(crate) struct Host {
 /// What a host does by itself.
 struct Working {
     engine: JoinHandle<()>,
-    keeping: JoinHandle<()>,
+    keeping: [JoinHandle<()>; 2],
     sealing: Sealing,
     sealer: JoinHandle<()>,
 }
@@ -230,7 +231,14 @@ impl Working {
         let driving = engine.clone();
         Self {
             engine: tokio::spawn(async move { driving.work().await }),
-            keeping: tokio::spawn(keep_up(workshop.clone(), owner.clone())),
+            keeping: [
+                tokio::spawn(keep_up(workshop.clone(), owner.clone())),
+                tokio::spawn(retention::keep_up(
+                    engine.clone(),
+                    owner.clone(),
+                    workshop.retention().keeping(),
+                )),
+            ],
             sealer: tokio::spawn(sealing.clone().keep_up()),
             sealing,
         }
@@ -238,7 +246,7 @@ impl Working {
 
     /// After the engine was told to let go.
     async fn end(self) {
-        self.keeping.abort();
+        self.keeping.iter().for_each(JoinHandle::abort);
         drop(tokio::time::timeout(FAREWELL, self.engine).await);
         self.sealer.abort();
         self.sealing.seal().await;
@@ -247,7 +255,7 @@ impl Working {
     fn abandon(self) {
         self.engine.abort();
         self.sealer.abort();
-        self.keeping.abort();
+        self.keeping.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -328,6 +336,7 @@ pub(crate) fn functions(workshop: &Workshop, starters: Starters, models: Gateway
         Arc::new(BatchFunction::new(models, database.clone(), blobs)),
         Arc::new(ChangeFunction::new(workshop.clone())),
         Arc::new(TaskFunction),
+        Arc::new(RetentionFunction::new(database.clone())),
         Arc::new(ScheduleFunction::new(database, starters)),
         Arc::new(ModelLog),
         Arc::new(FileFunction),
@@ -407,10 +416,16 @@ pub(crate) fn settings(config: &Config, environment: &Environment, layout: Layou
             .collect(),
         upstream: upstream(environment),
         limits: SandboxLimits::default(),
-        retention: Retention {
-            artifacts: config.keep_artifacts.value,
-            releases: config.keep_releases.value,
-        },
+        retention: retention_of(config),
+    }
+}
+
+/// What the operator wants kept.
+pub(crate) fn retention_of(config: &Config) -> Retention {
+    Retention {
+        artifacts: config.keep_artifacts.value,
+        runs: config.keep_runs.value,
+        releases: config.keep_releases.value,
     }
 }
 

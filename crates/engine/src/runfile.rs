@@ -331,6 +331,7 @@ fn view(head: &Head, entries: &[Entry]) -> RunView {
             ..Lineage::default()
         },
         removed_at: None,
+        hold: String::new(),
     };
     RunView::new(row, &history)
 }

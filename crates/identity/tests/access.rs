@@ -92,12 +92,14 @@ const OPERATE: [&str; 10] = [
     "queue_resume",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
-const ADMINISTER: [&str; 12] = [
+const ADMINISTER: [&str; 14] = [
     "deployment_rollback",
     "deployment_stop",
     "signing_key_rotate",
     "user_add",
     "artifact_prune",
+    "run_prune",
+    "run_hold",
     "event_subscribe",
     "event_remove",
     "event_reset",

@@ -211,6 +211,7 @@ mod tests {
             placement: matrix_store::tables::queue::Placement::default(),
             lineage: matrix_store::tables::runs::Lineage::default(),
             removed_at: None,
+            hold: String::new(),
         }
     }
 

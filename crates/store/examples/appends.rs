@@ -53,6 +53,7 @@ fn run_row(run: RunId) -> RunRow {
         placement: matrix_store::tables::queue::Placement::default(),
         lineage: matrix_store::tables::runs::Lineage::default(),
         removed_at: None,
+        hold: String::new(),
     }
 }
 

@@ -34,6 +34,7 @@ fn run_row(number: u8) -> RunRow {
         placement: matrix_store::tables::queue::Placement::default(),
         lineage: matrix_store::tables::runs::Lineage::default(),
         removed_at: None,
+        hold: String::new(),
     }
 }
 

@@ -89,6 +89,7 @@ impl Site {
             placement: matrix_store::tables::queue::Placement::default(),
             lineage: matrix_store::tables::runs::Lineage::default(),
             removed_at: None,
+            hold: String::new(),
         };
         self.write(move |tx| runs::insert(tx, &row)).await;
         let names: Vec<String> = says.iter().map(ToString::to_string).collect();

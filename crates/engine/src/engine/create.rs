@@ -148,6 +148,7 @@ impl Birth {
             },
             lineage,
             removed_at: None,
+            hold: String::new(),
         };
         let caller = new.caller.clone();
         let started = Started {

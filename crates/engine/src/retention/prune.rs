@@ -5,7 +5,7 @@ use std::time::Duration;
 use matrix_core::{Action, Authorised, Caller, RunId, Timestamp};
 use matrix_store::tables::removal;
 use matrix_store::tables::runs::{self, Filter};
-use matrix_store::{StoreError, Tx};
+use matrix_store::{Database, StoreError, Tx};
 use serde_json::{Value, json};
 
 use super::function::{KIND, Order};
@@ -57,12 +57,12 @@ impl Action for RunPrune {
 /// # Errors
 /// When storage fails.
 pub fn rehearse(
-    engine: &Engine,
+    database: &Database,
+    now: Timestamp,
     _request: &Authorised<RunPrune>,
     keeping: Keeping,
 ) -> Result<(Counted, Kept), RequestError> {
-    let terms = keeping.order(engine.clock().now()).terms();
-    Ok(would_go(engine.database(), terms)?)
+    Ok(would_go(database, keeping.order(now).terms())?)
 }
 
 /// Begins the removal; while one is under way it is that one. It is durable when this returns.

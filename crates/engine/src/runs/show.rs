@@ -70,6 +70,9 @@ pub struct RunView {
     /// The run whose first entries it shares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<RunId>,
+    /// Why a person holds it, so that retention does not remove it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hold: String,
     /// Its result, once it has one.
     pub result: Option<Value>,
     /// The error it ended with, or why it was cancelled.
@@ -159,6 +162,7 @@ impl RunView {
             head_hash: row.head_hash,
             parent: row.lineage.parent,
             forked_from: row.lineage.forked_from,
+            hold: row.hold,
             result: match &history.ended {
                 Some(Ended::Completed(value)) => Some(value.clone()),
                 _ => None,

@@ -66,6 +66,8 @@ pub use queue::pause::{KeyStanding, PauseOrder, ResumeOrder};
 pub use queue::show::{Lane, LaneDepth, Paused, Queue};
 pub use runs::body::{Child, DeadLetter, Entry, Run, RunState, Step};
 pub use runs::bulk::{BulkAnswer, BulkItem, BulkOrder, BulkVerb};
+pub use runs::hold::Hold;
+pub use runs::prune::{KeptRuns, PrunePreview};
 pub use runs::filter::RunFilter;
 pub use runs::fork::Fork;
 pub use runs::retry::Retry;
@@ -102,6 +104,8 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
     probing()
         .routes(routes!(runs::list::list))
         .routes(routes!(runs::bulk::bulk))
+        .routes(routes!(runs::prune::preview, runs::prune::prune))
+        .routes(routes!(runs::hold::hold, runs::hold::unhold))
         .routes(routes!(runs::show::show))
         .routes(routes!(runs::why::why))
         .routes(routes!(runs::entries::entries))

@@ -5,7 +5,7 @@ macro_rules! run_columns {
     () => {
         "run, organisation, workspace, kind, version, title, trace, state, waiting, wake_at, \
          owner, epoch, crashes, head_seq, head_hash, created_at, updated_at, flow, \
-         concurrency_key, queued_at, parent, forked_from, fork_seq, base_seq, removed_at"
+         concurrency_key, queued_at, parent, forked_from, fork_seq, base_seq, removed_at, hold"
     };
 }
 

@@ -72,7 +72,8 @@ const FORGET: Statement = Statement::new(
 );
 const PAYLOADS: Statement = Statement::new(
     "retention.payloads",
-    "SELECT payload_blob FROM journal WHERE run = $1 AND payload_blob IS NOT NULL",
+    "SELECT payload_blob FROM journal WHERE run = $1 AND payload_blob IS NOT NULL
+        AND EXISTS (SELECT 1 FROM runs r WHERE r.run = $1 AND r.removed_at IS NULL)",
 );
 
 /// Every statement of this subject.
@@ -149,7 +150,7 @@ pub fn forget(tx: &Tx<'_>, terms: Terms, run: RunId, kept: &str) -> Result<u64, 
     Ok(forgotten.unwrap_or(0))
 }
 
-/// The blobs that hold payloads of a run's journal.
+/// The blobs that hold payloads of a run's journal; none of one that was removed.
 pub fn payload_blobs(tx: &Tx<'_>, run: RunId) -> Result<Vec<Digest>, StoreError> {
     if !tx.owns_run(run)? {
         return Ok(Vec::new());

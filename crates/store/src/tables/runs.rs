@@ -240,6 +240,8 @@ pub struct RunRow {
     pub lineage: Lineage,
     /// When retention removed its journal; the row stays.
     pub removed_at: Option<Timestamp>,
+    /// Why a person holds it, so that retention does not remove it; empty if nobody does.
+    pub hold: String,
 }
 
 /// Where a run comes from, and how far back its journal counts.
@@ -303,10 +305,11 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow, StoreError> {
             base_seq: row.get(23)?,
         },
         removed_at: row.get(24)?,
+        hold: row.get(25)?,
     })
 }
 
-/// Adds a run; epoch, crashes, owner and waits start empty.
+/// Adds a run; epoch, crashes, owner, waits and hold start empty.
 pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
     tx.require_scope(&new.scope)?;
     tx.execute(

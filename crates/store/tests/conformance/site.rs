@@ -204,6 +204,7 @@ pub(crate) fn run_row(number: u8, scope: &Scope) -> RunRow {
         },
         lineage: matrix_store::tables::runs::Lineage::default(),
         removed_at: None,
+        hold: String::new(),
     }
 }
 

@@ -76,7 +76,10 @@ fn stands(site: &Site) {
     assert!(site.see(|tx| runs::stands(tx, run_id(1))));
     assert!(site.ours(|tx| runs::stands(tx, run_id(1))));
     assert!(!site.see(|tx| runs::stands(tx, run_id(2))));
+    let held = || site.see(|tx| runs::get(tx, run_id(1))).unwrap().hold;
+    assert_eq!(held(), "");
     assert!(site.ours(|tx| runs::hold(tx, run_id(1), "an audit")));
+    assert_eq!(held(), "an audit");
     assert!(site.ours(|tx| runs::hold(tx, run_id(1), "")));
     site.engine(|tx| matrix_store::tables::removal::mark(tx, run_id(1), run_id(9), at(2)));
     assert!(!site.see(|tx| runs::stands(tx, run_id(1))));
