@@ -70,7 +70,9 @@ fn verify(
     ));
     if removed > 0 {
         let runs = count_of(removed, ("more run was", "more runs were"));
-        output::line(format_args!("{runs} removed by retention, as it is on record"));
+        output::line(format_args!(
+            "{runs} removed by retention, as it is on record"
+        ));
     }
     for sealed in &sealed {
         let size = sealed["size"].as_u64().unwrap_or_default();

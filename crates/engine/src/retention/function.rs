@@ -64,9 +64,8 @@ impl RetentionFunction {
         while let Some(before) = next {
             let (database, by) = (&self.database, run.id());
             let clock = &run.execution.journal.clock;
-            let work = |_| async move {
-                Ok(remove_page(database, by, before, terms, clock.now()).await?)
-            };
+            let work =
+                |_| async move { Ok(remove_page(database, by, before, terms, clock.now()).await?) };
             let step = Step::idempotent("remove").input(&before);
             let page: Page = run.step(step, work).await?;
             removed.add_all(page.removed);

@@ -153,10 +153,7 @@ fn facts(row: &FactsRow, is_sealed: bool, going: &BTreeSet<RunId>) -> Facts {
 }
 
 /// What would go, and what would stay of what ended long enough ago; nothing is changed.
-pub(super) fn would_go(
-    database: &Database,
-    terms: Terms,
-) -> Result<(Counted, Kept), StoreError> {
+pub(super) fn would_go(database: &Database, terms: Terms) -> Result<(Counted, Kept), StoreError> {
     let (mut counted, mut kept) = (Counted::default(), Kept::new());
     let mut going = BTreeSet::new();
     let mut before = beyond(terms.ended_before);
@@ -164,14 +161,19 @@ pub(super) fn would_go(
         let rows: Vec<(RunId, Option<(FactsRow, bool)>)> = database.read_now(|tx| {
             let found = removal::candidates(tx, before, terms.ended_before, PAGE)?;
             let look = |run| Ok((run, look(tx, run, terms)?));
-            found.into_iter().map(look).collect::<Result<_, StoreError>>()
+            found
+                .into_iter()
+                .map(look)
+                .collect::<Result<_, StoreError>>()
         })?;
         let Some((last, _)) = rows.last() else {
             return Ok((counted, kept));
         };
         before = *last;
         for (run, row) in rows {
-            let Some((row, is_sealed)) = row else { continue };
+            let Some((row, is_sealed)) = row else {
+                continue;
+            };
             match judge(facts(&row, is_sealed, &going), terms.ended_before) {
                 Some(reason) => *kept.entry(reason).or_default() += 1,
                 None => {

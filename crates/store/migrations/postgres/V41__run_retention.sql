@@ -166,7 +166,7 @@ DECLARE
     beside   TEXT  := name || '_kept';
     low      BYTEA := run_bound(month);
     high     BYTEA := run_bound(month + INTERVAL '1 month');
-    refusal  TEXT  := journal_refusal(low, high, ended_before, newest);
+    refusal  TEXT;
     note     TEXT;
     past     BYTEA;
     differs  BOOLEAN;
@@ -174,6 +174,8 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM pg_advisory_xact_lock(7223918);
+        -- While everybody else still can; what they could change of it is asked again below.
+        refusal := journal_refusal(low, high, ended_before, newest);
         -- In the order in which whoever appends takes them.
         LOCK TABLE runs IN ACCESS EXCLUSIVE MODE;
         LOCK TABLE journal IN ACCESS EXCLUSIVE MODE;

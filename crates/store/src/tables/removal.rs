@@ -263,7 +263,10 @@ pub fn facts(tx: &Tx<'_>, run: RunId, terms: Terms) -> Result<Option<FactsRow>, 
         state: row.get(3)?,
         updated_at: row.get(4)?,
         hold: row.get(5)?,
-        forks: forks.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?,
+        forks: forks
+            .iter()
+            .map(|row| row.get(0))
+            .collect::<Result<_, _>>()?,
         has_child,
         is_deployed,
         is_released,

@@ -1,12 +1,12 @@
 //! Runs whose journals are removed.
 
 use matrix_core::{Digest, RunId};
+use matrix_store::StoreError;
+use matrix_store::tables::events::{self, Window};
 use matrix_store::tables::removal::{self, EndRow, Parted, Swapped};
 use matrix_store::tables::retention::Terms;
 use matrix_store::tables::runs::{self, Release, RunRow};
-use matrix_store::tables::events::{self, Window};
 use matrix_store::tables::{checkpoints, journal, releases, task_logs};
-use matrix_store::StoreError;
 
 use super::Row;
 use crate::site::{
@@ -115,9 +115,8 @@ fn locks(site: &Site) {
 
 fn finds_candidates(site: &Site) {
     with_ended(site);
-    let found = |before, ended, limit| {
-        site.look(|tx| removal::candidates(tx, before, at(ended), limit))
-    };
+    let found =
+        |before, ended, limit| site.look(|tx| removal::candidates(tx, before, at(ended), limit));
     assert_eq!(found(last(), 100, 9), [5, 3, 2, 1].map(run_id));
     assert_eq!(found(last(), 30, 9), [2, 1].map(run_id));
     assert_eq!(found(run_id(3), 100, 1), [run_id(2)]);
@@ -196,8 +195,15 @@ fn marks(site: &Site) {
     assert!(mark(1));
     assert!(!mark(1));
     assert!(mark(3));
-    let removed_at = |number| site.see(|tx| runs::get(tx, run_id(number))).unwrap().removed_at;
-    assert_eq!([1, 2, 3].map(removed_at), [Some(at(50)), None, Some(at(50))]);
+    let removed_at = |number| {
+        site.see(|tx| runs::get(tx, run_id(number)))
+            .unwrap()
+            .removed_at
+    };
+    assert_eq!(
+        [1, 2, 3].map(removed_at),
+        [Some(at(50)), None, Some(at(50))]
+    );
     // From then on it has no journal for anyone, and says so.
     let read = |number| {
         let list = |tx: &matrix_store::Tx<'_>| journal::list(tx, run_id(number), -1, 9);
@@ -244,7 +250,10 @@ fn empties(site: &Site) {
             ))
         })
     };
-    let entries = |number| site.look(|tx| removal::places(tx, run_id(number), -1, 9)).len();
+    let entries = |number| {
+        site.look(|tx| removal::places(tx, run_id(number), -1, 9))
+            .len()
+    };
     assert_eq!(empty(1, 0), (0, false), "without a head");
     site.engine(|tx| {
         let head = checkpoints::CheckpointRow {
