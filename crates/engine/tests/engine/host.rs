@@ -14,6 +14,7 @@ use matrix_core::{
 };
 use matrix_engine::error::RequestError;
 use matrix_engine::queue::Placing;
+use matrix_engine::retention::RetentionFunction;
 use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead, RunSignal, RunView};
 use matrix_engine::schedule::{Prepared, ScheduleFunction, Starter};
 use matrix_engine::{
@@ -308,6 +309,7 @@ impl Place {
         }
         let (database, journal) = self.open();
         let starters: Vec<Arc<dyn Starter>> = vec![Arc::new(Picky)];
+        all.push(Arc::new(RetentionFunction::new(database.clone())));
         all.push(Arc::new(ScheduleFunction::new(database, starters)));
         let engine = Engine::new(journal, all.clone(), options);
         let working = engine.clone();

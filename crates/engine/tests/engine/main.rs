@@ -21,6 +21,7 @@ mod processes;
 mod queue;
 mod remote;
 mod replay;
+mod retention;
 mod retry;
 mod runfile;
 mod schedules;
