@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use matrix_core::RunId;
-use matrix_engine::journal;
 use matrix_engine::runs::{Filter, RunList, RunRead, list};
 use matrix_engine::seal::{self, SealError};
+use matrix_engine::{journal, retention};
 use matrix_evidence::tlog::Proof;
 use serde_json::{Value, json};
 
@@ -43,6 +43,9 @@ fn verify(
         }
         None => every_run(&reader)?,
     };
+    if removed > 0 {
+        retention::accounted(&reader.database, &reader.blobs)?;
+    }
     let (mut entries, mut erased) = (0, 0);
     for run in &runs {
         let check = journal::verify(&reader.database, &reader.blobs, *run)?;

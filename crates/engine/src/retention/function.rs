@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::empty::{Emptied, Month, copy, drop_month, empty_page, months};
-use super::remove::{Counted, Kept, Page, beyond, remove_page};
+use super::remove::{Counted, Kept, Page, last_id, remove_page};
 use crate::error::{RunError, StepError};
 use crate::run::Run;
 use crate::step::{RetryPolicy, Step};
@@ -60,7 +60,7 @@ impl RetentionFunction {
     /// Marks what may go as removed.
     async fn remove(&self, run: &Run, terms: Terms) -> Result<(Counted, Kept), RunError> {
         let (mut removed, mut kept) = (Counted::default(), Kept::new());
-        let mut next = Some(beyond(terms.ended_before));
+        let mut next = Some(last_id());
         while let Some(before) = next {
             let (database, by) = (&self.database, run.id());
             let clock = &run.execution.journal.clock;

@@ -10,16 +10,19 @@
 //! * It lets the entries go ([`empty`]): by short deletions on SQLite, by months on PostgreSQL, where
 //!   nobody but the owner of the tables may, whose functions ask for themselves.
 //!
-//! What a host may do of itself, and what callers may ask for, is in [`prune`].
+//! What a host may do of itself, and what callers may ask for, is in [`prune`]; whether everything that
+//! says it was removed was removed, in [`record`].
 
 mod cover;
 mod empty;
 mod function;
 mod prune;
+mod record;
 mod remove;
 mod rule;
 
 pub use self::function::{KIND, RetentionFunction};
 pub use self::prune::{Keeping, RunPrune, begin, keep_up, rehearse};
+pub use self::record::accounted;
 pub use self::remove::{Counted, Kept};
 pub use self::rule::Reason;

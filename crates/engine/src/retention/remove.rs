@@ -57,9 +57,10 @@ pub(super) struct Page {
     pub(super) next: Option<RunId>,
 }
 
-/// The first id that no run which ended before a time can have.
-pub(super) fn beyond(ended_before: Timestamp) -> RunId {
-    RunId::first_at(ended_before)
+/// The last id there can be, behind which the first page begins: a run's id is of the clock of
+/// whoever created it, so no id says that a run is too young.
+pub(super) fn last_id() -> RunId {
+    RunId::from_bytes([0xff; 16])
 }
 
 /// Removes what may go of the runs before one, in the name of another, which is the removal. Done
@@ -86,17 +87,24 @@ pub(super) async fn remove_page(
         .read(move |tx| removal::removed(tx, by, from, before))
         .await?;
     let mut removed = Counted::default();
-    gone.iter().for_each(|end| removed.add(end));
-    let parts = gone
-        .iter()
-        .flat_map(|end| [&end.run.as_bytes()[..], &end.head_hash.as_bytes()[..]]);
+    for end in &gone {
+        removed.add(end);
+    }
     Ok(Page {
         removed,
         between: gone.first().zip(gone.last()).map(|(a, b)| (a.run, b.run)),
-        digest: Digest::of_parts(&parts.collect::<Vec<_>>()),
+        digest: digest(&gone),
         kept,
         next,
     })
+}
+
+/// What says which runs they are and how their journals ended.
+pub(super) fn digest(gone: &[EndRow]) -> Digest {
+    let parts = gone
+        .iter()
+        .flat_map(|end| [&end.run.as_bytes()[..], &end.head_hash.as_bytes()[..]]);
+    Digest::of_parts(&parts.collect::<Vec<_>>())
 }
 
 /// Removes a run, or says why it stays.
@@ -156,7 +164,7 @@ fn facts(row: &FactsRow, is_sealed: bool, going: &BTreeSet<RunId>) -> Facts {
 pub(super) fn would_go(database: &Database, terms: Terms) -> Result<(Counted, Kept), StoreError> {
     let (mut counted, mut kept) = (Counted::default(), Kept::new());
     let mut going = BTreeSet::new();
-    let mut before = beyond(terms.ended_before);
+    let mut before = last_id();
     loop {
         let rows: Vec<(RunId, Option<(FactsRow, bool)>)> = database.read_now(|tx| {
             let found = removal::candidates(tx, before, terms.ended_before, PAGE)?;
@@ -174,12 +182,11 @@ pub(super) fn would_go(database: &Database, terms: Terms) -> Result<(Counted, Ke
             let Some((row, is_sealed)) = row else {
                 continue;
             };
-            match judge(facts(&row, is_sealed, &going), terms.ended_before) {
-                Some(reason) => *kept.entry(reason).or_default() += 1,
-                None => {
-                    counted.add(&row.end);
-                    going.insert(run);
-                }
+            if let Some(reason) = judge(facts(&row, is_sealed, &going), terms.ended_before) {
+                *kept.entry(reason).or_default() += 1;
+            } else {
+                counted.add(&row.end);
+                going.insert(run);
             }
         }
     }

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 /// What is known of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them alone keeps a run"
+)]
 pub(super) struct Facts {
     /// Whether it has ended.
     pub(super) is_terminal: bool,

@@ -217,6 +217,8 @@ pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
 pub(crate) struct Place {
     directory: tempfile::TempDir,
     pub(crate) clock: Arc<HandClock>,
+    /// The database, if it is not in the directory.
+    database: Option<Database>,
 }
 
 impl Place {
@@ -228,7 +230,15 @@ impl Place {
         Self {
             directory: tempfile::tempdir().unwrap(),
             clock: Arc::new(clock),
+            database: None,
         }
+    }
+
+    /// One whose state is in a database elsewhere, which is told the clock.
+    pub(crate) fn over(open: impl FnOnce(Arc<HandClock>) -> Database) -> Self {
+        let mut place = Self::new();
+        place.database = Some(open(Arc::clone(&place.clock)));
+        place
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {
@@ -240,7 +250,8 @@ impl Place {
     }
 
     fn open(&self) -> (Database, Journal) {
-        let database = Database::open(&self.path().join("db"), OpenMode::Host).unwrap();
+        let inside = || Database::open(&self.path().join("db"), OpenMode::Host).unwrap();
+        let database = self.database.clone().unwrap_or_else(inside);
         let blobs = Blobs::open(self.path().join("blobs")).unwrap();
         let clock = Arc::clone(&self.clock);
         let entropy = Arc::new(SystemEntropy);

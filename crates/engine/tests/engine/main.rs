@@ -25,6 +25,9 @@ mod retention;
 mod retry;
 mod runfile;
 mod schedules;
+#[path = "../../../store/tests/conformance/server.rs"]
+#[expect(dead_code, reason = "the store's own tests use more of it")]
+mod server;
 mod simulation;
 mod steering;
 mod steps;

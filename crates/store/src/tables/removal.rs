@@ -77,6 +77,16 @@ const REMOVED: Statement = Statement::new(
      WHERE removed_at IS NOT NULL AND emptied = 0 AND removed_by = $1 AND run >= $2 AND run < $3
      ORDER BY run DESC",
 );
+const BY: Statement = Statement::new(
+    "removal.by",
+    "SELECT DISTINCT removed_by FROM runs WHERE removed_at IS NOT NULL ORDER BY removed_by",
+);
+const RECORDED: Statement = Statement::new(
+    "removal.recorded",
+    "SELECT run, head_seq, fork_seq, head_hash FROM runs
+     WHERE removed_at IS NOT NULL AND removed_by = $1 AND run >= $2 AND run <= $3
+     ORDER BY run DESC",
+);
 /// On PostgreSQL months go, and no run's entries alone.
 const TO_EMPTY: Statement = Statement::new(
     "removal.to_empty",
@@ -151,6 +161,8 @@ pub const STATEMENTS: &[Statement] = &[
     PLACES,
     MARK,
     REMOVED,
+    BY,
+    RECORDED,
     TO_EMPTY,
     EMPTY,
     EMPTIED,
@@ -306,6 +318,29 @@ pub fn removed(
 ) -> Result<Vec<EndRow>, StoreError> {
     tx.require_engine("the removal of runs")?;
     tx.query(&REMOVED, params![&by, &from, &before])?
+        .iter()
+        .map(end)
+        .collect()
+}
+
+/// Every run in whose name others were removed.
+pub fn removals(tx: &Tx<'_>) -> Result<Vec<RunId>, StoreError> {
+    tx.require_engine("the removal of runs")?;
+    tx.query(&BY, params![])?
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// Runs from one up to and with another that a run has removed, the newest first.
+pub fn recorded(
+    tx: &Tx<'_>,
+    by: RunId,
+    oldest: RunId,
+    newest: RunId,
+) -> Result<Vec<EndRow>, StoreError> {
+    tx.require_engine("the removal of runs")?;
+    tx.query(&RECORDED, params![&by, &oldest, &newest])?
         .iter()
         .map(end)
         .collect()

@@ -34,6 +34,12 @@ pub(super) const CASES: &[Row] = &[
     ("removal::removed", marks, |s| {
         s.engine_only(|tx| removal::removed(tx, run_id(9), run_id(1), last()));
     }),
+    ("removal::removals", marks, |s| {
+        s.engine_only(removal::removals)
+    }),
+    ("removal::recorded", marks, |s| {
+        s.engine_only(|tx| removal::recorded(tx, run_id(9), run_id(1), last()));
+    }),
     ("removal::to_empty", empties, |s| {
         s.engine_only(|tx| removal::to_empty(tx, 9));
     }),
@@ -204,6 +210,13 @@ fn marks(site: &Site) {
         [1, 2, 3].map(removed_at),
         [Some(at(50)), None, Some(at(50))]
     );
+    assert_eq!(site.look(removal::removals), [run_id(9)]);
+    let recorded = |by, oldest, newest| {
+        site.look(|tx| removal::recorded(tx, run_id(by), run_id(oldest), run_id(newest)))
+    };
+    assert_eq!(recorded(9, 1, 3), [ended_at(3), ended_at(1)]);
+    assert_eq!(recorded(9, 1, 2), [ended_at(1)]);
+    assert_eq!(recorded(8, 1, 3), []);
     // From then on it has no journal for anyone, and says so.
     let read = |number| {
         let list = |tx: &matrix_store::Tx<'_>| journal::list(tx, run_id(number), -1, 9);
