@@ -158,10 +158,6 @@ impl Config {
         let origins = several(set("MATRIX_ALLOWED_ORIGINS"));
         let origins = pick.value(None, origins, file.allowed_origins)?;
         let listen = pick.value(None, parsed(set("MATRIX_LISTEN")), file.listen)?;
-        let kept = parsed(set("MATRIX_KEEP_ARTIFACTS"));
-        let keep_artifacts = pick.value(None, kept, file.keep_artifacts)?;
-        let kept = parsed(set("MATRIX_KEEP_RUNS"));
-        let keep_runs = pick.value(None, kept, file.keep_runs)?;
         let sandboxes = pick.value(None, parsed(set("MATRIX_SANDBOXES")), file.sandboxes)?;
         let tables = QueueTables {
             queue: file.queue.clone().unwrap_or_default(),
@@ -194,8 +190,8 @@ impl Config {
             fetch_hosts: pick
                 .value(None, hosts, file.fetch_hosts)?
                 .unwrap_or_else(|| by_default(Vec::new())),
-            keep_artifacts: keep_artifacts.unwrap_or_else(|| by_default(Keep::Forever)),
-            keep_runs: keep_runs.unwrap_or_else(|| by_default(Keep::Forever)),
+            keep_artifacts: keep(&pick, set("MATRIX_KEEP_ARTIFACTS"), file.keep_artifacts)?,
+            keep_runs: keep(&pick, set("MATRIX_KEEP_RUNS"), file.keep_runs)?,
             keep_releases: pick
                 .optional(parsed(set("MATRIX_KEEP_RELEASES")), file.keep_releases)?,
             queue: from_table(&from_file, file.queue),
@@ -207,6 +203,16 @@ impl Config {
             file: read.clone(),
         })
     }
+}
+
+/// How long something is kept; for ever if nobody says.
+fn keep(
+    pick: &Pick<'_>,
+    variable: Option<(&'static str, &str)>,
+    file: Option<Keep>,
+) -> Result<Sourced<Keep>, Problem> {
+    let found = pick.value(None, parsed(variable), file)?;
+    Ok(found.unwrap_or_else(|| by_default(Keep::Forever)))
 }
 
 /// The configuration file and the log's flags as they were given.

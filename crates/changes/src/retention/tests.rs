@@ -181,6 +181,7 @@ fn terms(artifacts: Keep, releases: Option<u32>) -> Retention {
     Retention {
         artifacts,
         releases,
+        ..Retention::default()
     }
 }
 

@@ -111,23 +111,26 @@ mod tests {
     fn each_need_alone_keeps_a_run() {
         let before = Timestamp::from_micros(100);
         assert_eq!(judge(GOES, before), None);
-        let needs: [(fn(&mut Facts), Reason); 9] = [
-            (|facts| facts.is_terminal = false, Reason::Unfinished),
-            (
-                |facts| facts.ended_at = Timestamp::from_micros(100),
-                Reason::Young,
-            ),
-            (|facts| facts.is_record = true, Reason::Record),
-            (|facts| facts.is_held = true, Reason::Held),
-            (|facts| facts.has_fork = true, Reason::Forked),
-            (|facts| facts.has_child = true, Reason::Parent),
-            (|facts| facts.is_deployed = true, Reason::Deployed),
-            (|facts| facts.is_released = true, Reason::Released),
-            (|facts| facts.is_sealed = false, Reason::Unsealed),
-        ];
-        for (need, reason) in needs {
+        let with = |need: fn(&mut Facts)| {
             let mut facts = GOES;
             need(&mut facts);
+            facts
+        };
+        let all = [
+            (with(|run| run.is_terminal = false), Reason::Unfinished),
+            (
+                with(|run| run.ended_at = Timestamp::from_micros(100)),
+                Reason::Young,
+            ),
+            (with(|run| run.is_record = true), Reason::Record),
+            (with(|run| run.is_held = true), Reason::Held),
+            (with(|run| run.has_fork = true), Reason::Forked),
+            (with(|run| run.has_child = true), Reason::Parent),
+            (with(|run| run.is_deployed = true), Reason::Deployed),
+            (with(|run| run.is_released = true), Reason::Released),
+            (with(|run| run.is_sealed = false), Reason::Unsealed),
+        ];
+        for (facts, reason) in all {
             assert_eq!(judge(facts, before), Some(reason));
         }
     }

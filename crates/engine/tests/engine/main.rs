@@ -26,7 +26,11 @@ mod retry;
 mod runfile;
 mod schedules;
 #[path = "../../../store/tests/conformance/server.rs"]
-#[expect(dead_code, reason = "the store's own tests use more of it")]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    reason = "the store's own tests use more of it, and expect"
+)]
 mod server;
 mod simulation;
 mod steering;

@@ -194,10 +194,9 @@ fn a_month_is_dropped_and_what_stays_of_it_is_as_it_was() {
     crate::site::conflicts(month.site.try_engine(orphan));
 }
 
-#[test]
-fn a_month_that_is_needed_stays() {
-    let month = Month::new();
-    month.mark(&[1, 2]);
+/// What makes a month of which runs 1 and 2 are removed stay: in words, how it comes, how it goes, and
+/// what is said of it.
+fn needs() -> [(&'static str, String, String, &'static str); 8] {
     let child = RunRow {
         run: RunId::first_at(at(2 * MONTH)),
         lineage: runs::Lineage {
@@ -210,7 +209,6 @@ fn a_month_that_is_needed_stays() {
         run: RunId::first_at(at(2 * MONTH + 1_000)),
         lineage: runs::Lineage {
             forked_from: Some(old(2)),
-            fork_seq: 1,
             ..runs::Lineage::default()
         },
         ..row(8, "failed")
@@ -220,7 +218,7 @@ fn a_month_that_is_needed_stays() {
         format!("UPDATE matrix.{table} SET {sets} WHERE run = '\\x{run}'")
     };
     let ended = to("runs", "state = 'succeeded', updated_at = 1", 3);
-    let cases: [(&str, String, String, &str); 8] = [
+    [
         (
             "goes on",
             to("runs", "state = 'waiting'", 3),
@@ -268,8 +266,14 @@ fn a_month_that_is_needed_stays() {
             "UPDATE matrix.checkpoints SET size = 12".into(),
             "uncovered",
         ),
-    ];
-    for (why, need, no_more, word) in cases {
+    ]
+}
+
+#[test]
+fn a_month_that_is_needed_stays() {
+    let month = Month::new();
+    month.mark(&[1, 2]);
+    for (why, need, no_more, word) in needs() {
         month.admin(&need);
         assert_eq!(month.part(), stays(word), "a run {why}");
         assert_eq!(month.copies(), "0", "a run {why}");
@@ -277,6 +281,18 @@ fn a_month_that_is_needed_stays() {
         assert_eq!(month.rows(), "12", "a run {why}");
         month.admin(&no_more);
     }
+}
+
+#[test]
+fn a_month_with_a_release_or_a_deployment_stays_and_a_late_need_counts() {
+    let month = Month::new();
+    month.mark(&[1, 2]);
+    let hold = |reason: &str| {
+        let run = hex(old(1).as_bytes());
+        month.admin(&format!(
+            "UPDATE matrix.runs SET hold = '{reason}' WHERE run = '\\x{run}'"
+        ))
+    };
     month.site.engine(|tx| {
         releases::put_deployment(
             tx,
@@ -301,10 +317,10 @@ fn a_month_that_is_needed_stays() {
     month.admin("DELETE FROM matrix.releases");
     // A need that comes between copy and swap counts as well.
     assert!(matches!(month.part(), Parted::Whole { .. }));
-    month.admin(&to("runs", "hold = 'an audit'", 1));
+    hold("an audit");
     assert_eq!(month.swap(), Swapped::Stays("needed".into()));
     assert_eq!((&*month.rows(), &*month.copies()), ("12", "0"));
-    month.admin(&to("runs", "hold = ''", 1));
+    hold("");
     assert!(matches!(month.part(), Parted::Whole { .. }));
     assert!(matches!(month.swap(), Swapped::Dropped { .. }));
     assert_eq!(month.rows(), "6");

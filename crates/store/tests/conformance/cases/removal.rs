@@ -14,7 +14,9 @@ use crate::site::{
 };
 
 pub(super) const CASES: &[Row] = &[
-    ("removal::lock", locks, |s| s.engine_only(removal::lock)),
+    ("removal::lock", locks, |s| {
+        s.engine_only(removal::lock);
+    }),
     ("removal::candidates", finds_candidates, |s| {
         with_ended(s);
         refused(s.try_theirs(|tx| removal::candidates(tx, last(), at(100), 9)));
@@ -35,7 +37,7 @@ pub(super) const CASES: &[Row] = &[
         s.engine_only(|tx| removal::removed(tx, run_id(9), run_id(1), last()));
     }),
     ("removal::removals", marks, |s| {
-        s.engine_only(removal::removals)
+        s.engine_only(removal::removals);
     }),
     ("removal::recorded", marks, |s| {
         s.engine_only(|tx| removal::recorded(tx, run_id(9), run_id(1), last()));
