@@ -84,7 +84,7 @@ pub(crate) struct Host {
 /// What a host does by itself.
 struct Working {
     engine: JoinHandle<()>,
-    keeping: [JoinHandle<()>; 2],
+    keeping: Vec<JoinHandle<()>>,
     sealing: Sealing,
     sealer: JoinHandle<()>,
 }
@@ -153,7 +153,8 @@ impl Host {
         let server = Server::new(rooms, facts, Limits::default());
         let (closing, answering) = answer(listen(&layout)?, &server);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
-        let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
+        let working =
+            (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner, mode));
         let telling = (duty == Duty::Drive)
             .then(|| Telling::start(&engine, &events, (&layout, &authorizer), exporter));
         let books = Books::open(models, engine.clone(), owner.clone());
@@ -224,21 +225,21 @@ impl Host {
 }
 
 impl Working {
-    fn start(engine: &Engine, workshop: &Workshop, owner: &Caller) -> Self {
+    fn start(engine: &Engine, workshop: &Workshop, owner: &Caller, mode: HostMode) -> Self {
+        let mut keeping = vec![tokio::spawn(keep_up(workshop.clone(), owner.clone()))];
+        // A command begins no removal that nobody asked for, least of all before it holds a run.
+        if matches!(mode, HostMode::Serve | HostMode::Worker) {
+            let kept = workshop.retention().keeping();
+            let removing = retention::keep_up(engine.clone(), owner.clone(), kept);
+            keeping.push(tokio::spawn(removing));
+        }
         let layout = workshop.layout();
         let name = database::named(layout).ok().flatten();
         let sealing = Sealing::new(engine.clone(), Keyring::at(layout.keys()), name);
         let driving = engine.clone();
         Self {
             engine: tokio::spawn(async move { driving.work().await }),
-            keeping: [
-                tokio::spawn(keep_up(workshop.clone(), owner.clone())),
-                tokio::spawn(retention::keep_up(
-                    engine.clone(),
-                    owner.clone(),
-                    workshop.retention().keeping(),
-                )),
-            ],
+            keeping,
             sealer: tokio::spawn(sealing.clone().keep_up()),
             sealing,
         }

@@ -29,7 +29,7 @@ fn a_run_that_is_past_its_time_is_removed_and_everything_says_so() {
     rehearse().says("would go: 0 runs");
 
     site.tamper("UPDATE runs SET updated_at = 1 WHERE run = (SELECT min(run) FROM runs)");
-    rehearse().says("would go: 1 run with 3 entries");
+    rehearse().says("would go: 1 run with 4 entries");
     site.matrix(&["run", "hold", &old, "--reason", "an audit"])
         .expect(0)
         .says("is held");

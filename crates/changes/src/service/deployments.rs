@@ -295,13 +295,16 @@ fn site_of(workshop: &Workshop, row: &DeploymentRow) -> Result<Site, ChangeError
     })
 }
 
-/// What a run was asked to do, if it is a change: the first entry of its journal has it.
+/// What a run was asked to do, if it is a change and still has its journal, whose first entry has it.
 fn request_of(
     database: &Database,
     blobs: &Blobs,
     run: RunId,
 ) -> Result<Option<ChangeRequest>, StoreError> {
-    let first = matrix_engine::journal::page(database, blobs, run, -1, 1)?;
+    let first = match matrix_engine::journal::page(database, blobs, run, -1, 1) {
+        Err(StoreError::Removed { .. }) => return Ok(None),
+        first => first?,
+    };
     let started = History::replay(&first).started;
     Ok(started.and_then(|started| serde_json::from_value(started.input).ok()))
 }
