@@ -73,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) fetch_hosts: Sourced<Vec<String>>,
     /// How long after its end a change's artifacts are kept.
     pub(crate) keep_artifacts: Sourced<Keep>,
+    /// How long after its end a run's journal is kept.
+    pub(crate) keep_runs: Sourced<Keep>,
     /// How many newest releases are kept however old they are; without a number all are.
     pub(crate) keep_releases: Sourced<Option<u32>>,
     /// What holds for everybody in the queue.
@@ -113,6 +115,7 @@ struct ConfigFile {
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
     keep_artifacts: Option<Keep>,
+    keep_runs: Option<Keep>,
     keep_releases: Option<u32>,
     queue: Option<QueueFile>,
     lanes: Option<BTreeMap<String, LimitFile>>,
@@ -155,8 +158,6 @@ impl Config {
         let origins = several(set("MATRIX_ALLOWED_ORIGINS"));
         let origins = pick.value(None, origins, file.allowed_origins)?;
         let listen = pick.value(None, parsed(set("MATRIX_LISTEN")), file.listen)?;
-        let kept = parsed(set("MATRIX_KEEP_ARTIFACTS"));
-        let keep_artifacts = pick.value(None, kept, file.keep_artifacts)?;
         let sandboxes = pick.value(None, parsed(set("MATRIX_SANDBOXES")), file.sandboxes)?;
         let tables = QueueTables {
             queue: file.queue.clone().unwrap_or_default(),
@@ -189,7 +190,8 @@ impl Config {
             fetch_hosts: pick
                 .value(None, hosts, file.fetch_hosts)?
                 .unwrap_or_else(|| by_default(Vec::new())),
-            keep_artifacts: keep_artifacts.unwrap_or_else(|| by_default(Keep::Forever)),
+            keep_artifacts: keep(&pick, set("MATRIX_KEEP_ARTIFACTS"), file.keep_artifacts)?,
+            keep_runs: keep(&pick, set("MATRIX_KEEP_RUNS"), file.keep_runs)?,
             keep_releases: pick
                 .optional(parsed(set("MATRIX_KEEP_RELEASES")), file.keep_releases)?,
             queue: from_table(&from_file, file.queue),
@@ -201,6 +203,16 @@ impl Config {
             file: read.clone(),
         })
     }
+}
+
+/// How long something is kept; for ever if nobody says.
+fn keep(
+    pick: &Pick<'_>,
+    variable: Option<(&'static str, &str)>,
+    file: Option<Keep>,
+) -> Result<Sourced<Keep>, Problem> {
+    let found = pick.value(None, parsed(variable), file)?;
+    Ok(found.unwrap_or_else(|| by_default(Keep::Forever)))
 }
 
 /// The configuration file and the log's flags as they were given.

@@ -17,6 +17,7 @@ use matrix_changes::signing::Keyring;
 use matrix_changes::{ChangeFunction, Layout, Settings, Workshop};
 use matrix_core::system::{SystemClock, SystemEntropy};
 use matrix_core::{Authorizer, Caller, Clock, Entropy, Problem, Scope};
+use matrix_engine::retention::{self, RetentionFunction};
 use matrix_engine::schedule::{ScheduleFunction, Starter};
 use matrix_engine::tasks::TaskOrders;
 use matrix_engine::{
@@ -85,7 +86,7 @@ pub(crate) struct Host {
 /// What a host does by itself.
 struct Working {
     engine: JoinHandle<()>,
-    keeping: JoinHandle<()>,
+    keeping: Vec<JoinHandle<()>>,
     sealing: Sealing,
     sealer: JoinHandle<()>,
 }
@@ -155,7 +156,8 @@ impl Host {
         let server = Server::new(rooms, facts, Limits::default());
         let (closing, answering) = answer(listen(&layout)?, &server);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
-        let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
+        let working =
+            (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner, mode));
         let telling = (duty == Duty::Drive)
             .then(|| Telling::start(&engine, &events, (&layout, &authorizer), exporter));
         let books = Books::open(models, engine.clone(), owner.clone());
@@ -226,14 +228,21 @@ impl Host {
 }
 
 impl Working {
-    fn start(engine: &Engine, workshop: &Workshop, owner: &Caller) -> Self {
+    fn start(engine: &Engine, workshop: &Workshop, owner: &Caller, mode: HostMode) -> Self {
+        let mut keeping = vec![tokio::spawn(keep_up(workshop.clone(), owner.clone()))];
+        // A command begins no removal that nobody asked for, least of all before it holds a run.
+        if matches!(mode, HostMode::Serve | HostMode::Worker) {
+            let kept = workshop.retention().keeping();
+            let removing = retention::keep_up(engine.clone(), owner.clone(), kept);
+            keeping.push(tokio::spawn(removing));
+        }
         let layout = workshop.layout();
         let name = database::named(layout).ok().flatten();
         let sealing = Sealing::new(engine.clone(), Keyring::at(layout.keys()), name);
         let driving = engine.clone();
         Self {
             engine: tokio::spawn(async move { driving.work().await }),
-            keeping: tokio::spawn(keep_up(workshop.clone(), owner.clone())),
+            keeping,
             sealer: tokio::spawn(sealing.clone().keep_up()),
             sealing,
         }
@@ -241,7 +250,7 @@ impl Working {
 
     /// After the engine was told to let go.
     async fn end(self) {
-        self.keeping.abort();
+        self.keeping.iter().for_each(JoinHandle::abort);
         drop(tokio::time::timeout(FAREWELL, self.engine).await);
         self.sealer.abort();
         self.sealing.seal().await;
@@ -250,7 +259,7 @@ impl Working {
     fn abandon(self) {
         self.engine.abort();
         self.sealer.abort();
-        self.keeping.abort();
+        self.keeping.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -337,6 +346,7 @@ pub(crate) fn functions(workshop: &Workshop, starters: Starters, models: Gateway
         Arc::new(BatchFunction::new(models, database.clone(), blobs)),
         Arc::new(ChangeFunction::new(workshop.clone())),
         Arc::new(TaskFunction),
+        Arc::new(RetentionFunction::new(database.clone())),
         Arc::new(ScheduleFunction::new(database, starters)),
         Arc::new(ModelLog),
         Arc::new(FileFunction),
@@ -433,10 +443,16 @@ pub(crate) fn settings(config: &Config, environment: &Environment, layout: Layou
             .collect(),
         upstream: upstream(environment),
         limits: SandboxLimits::default(),
-        retention: Retention {
-            artifacts: config.keep_artifacts.value,
-            releases: config.keep_releases.value,
-        },
+        retention: retention_of(config),
+    }
+}
+
+/// What the operator wants kept.
+pub(crate) fn retention_of(config: &Config) -> Retention {
+    Retention {
+        artifacts: config.keep_artifacts.value,
+        runs: config.keep_runs.value,
+        releases: config.keep_releases.value,
     }
 }
 

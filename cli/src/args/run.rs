@@ -104,6 +104,25 @@ pub(crate) enum RunCommand {
         #[arg(long)]
         title: Option<String>,
     },
+    /// Keep a run from being removed by retention until `run unhold`.
+    Hold {
+        /// The run.
+        run: RunId,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let go of a run that is held.
+    Unhold {
+        /// The run.
+        run: RunId,
+    },
+    /// Remove the journals of runs that are past their time (`keep_runs`) and that nothing needs.
+    Prune {
+        /// Only tell what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Send a named value to a run.
     Signal {
         /// The run.

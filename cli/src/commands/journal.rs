@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use matrix_core::RunId;
-use matrix_engine::journal;
 use matrix_engine::runs::{Filter, RunList, RunRead, list};
 use matrix_engine::seal::{self, SealError};
+use matrix_engine::{journal, retention};
 use matrix_evidence::tlog::Proof;
 use serde_json::{Value, json};
 
@@ -36,13 +36,16 @@ fn verify(
     checkpoint: Option<&Path>,
 ) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
-    let runs = match run {
+    let (runs, removed) = match run {
         Some(run) => {
             reader.may(RunRead { run })?;
-            vec![run]
+            (vec![run], 0)
         }
         None => every_run(&reader)?,
     };
+    if removed > 0 {
+        retention::accounted(&reader.database, &reader.blobs)?;
+    }
     let (mut entries, mut erased) = (0, 0);
     for run in &runs {
         let check = journal::verify(&reader.database, &reader.blobs, *run)?;
@@ -55,7 +58,7 @@ fn verify(
     };
     if context.json {
         let mut found = json!({ "runs": runs.len(), "entries": entries, "erased": erased,
-            "checkpoint": sealed.first() });
+            "removed": removed, "checkpoint": sealed.first() });
         if sealed.len() > 1 {
             found["checkpoints"] = sealed.into();
         }
@@ -68,6 +71,12 @@ fn verify(
         count_of(entries, ("entry", "entries")),
         count_of(erased, ("payload was", "payloads were"))
     ));
+    if removed > 0 {
+        let runs = count_of(removed, ("more run was", "more runs were"));
+        output::line(format_args!(
+            "{runs} removed by retention, as it is on record"
+        ));
+    }
     for sealed in &sealed {
         let size = sealed["size"].as_u64().unwrap_or_default();
         let first = count_of(size, ("entry", "entries"));
@@ -79,8 +88,9 @@ fn verify(
     Ok(Exit::Done)
 }
 
-fn every_run(reader: &Reader) -> Result<Vec<RunId>, Failure> {
-    let (mut runs, mut before) = (Vec::new(), None);
+/// Every run that has its journal, and how many were removed.
+fn every_run(reader: &Reader) -> Result<(Vec<RunId>, u64), Failure> {
+    let (mut runs, mut removed, mut before) = (Vec::new(), 0, None);
     loop {
         let filter = Filter {
             before,
@@ -92,10 +102,15 @@ fn every_run(reader: &Reader) -> Result<Vec<RunId>, Failure> {
         })?;
         let rows = list(&reader.database, &page)?;
         let Some(last) = rows.last() else {
-            return Ok(runs);
+            return Ok((runs, removed));
         };
         before = Some(last.run);
-        runs.extend(rows.into_iter().map(|row| row.run));
+        for row in rows {
+            match row.removed_at {
+                Some(_) => removed += 1,
+                None => runs.push(row.run),
+            }
+        }
     }
 }
 

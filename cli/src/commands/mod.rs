@@ -16,6 +16,7 @@ mod model;
 mod plan;
 mod policy;
 mod portable;
+mod prune;
 mod queue;
 mod replay;
 mod run;

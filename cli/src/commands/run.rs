@@ -12,7 +12,7 @@ use matrix_store::tables::runs::{self as table, RunRow};
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, Signals, change, part};
-use super::{bulk, portable, replay};
+use super::{bulk, portable, prune, replay};
 use crate::args::{RunCommand, RunListArgs, WhichArgs};
 use crate::door::Door;
 use crate::exit::Exit;
@@ -70,6 +70,9 @@ pub(super) async fn run(context: &Context, command: RunCommand) -> Result<Exit, 
             )
             .await
         }
+        RunCommand::Hold { run, reason } => prune::hold(context, run, Some(&reason)).await,
+        RunCommand::Unhold { run } => prune::hold(context, run, None).await,
+        RunCommand::Prune { dry_run } => prune::prune(context, dry_run).await,
         RunCommand::Resume { many, .. } if !many.words.is_empty() => {
             bulk::bulk(context, BulkAction::Resume, &many, "").await
         }
@@ -102,6 +105,9 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
                     "title": row.title, "lane": row.placement.lane,
                     "priority": row.placement.priority, "key": row.placement.key,
                     "created_at": row.created_at, "updated_at": row.updated_at });
+                if let Some(at) = row.removed_at {
+                    run["removed_at"] = json!(at);
+                }
                 if let Some(stopped) = Stopped::of(row) {
                     run["stopped"] = json!(stopped);
                     run["stopped"]["because"] = because(row).into();
@@ -119,7 +125,7 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
             let created = row.created_at.to_rfc3339_seconds();
             vec![
                 row.run.to_string(),
-                row.state.clone(),
+                state_of(row),
                 created,
                 row.title.clone(),
             ]
@@ -128,6 +134,14 @@ pub(super) fn print_rows(context: &Context, rows: &[RunRow], next: Option<RunId>
     output::table(&["run", "state", "created", "title"], &cells);
     if let Some(next) = next {
         output::note(format_args!("there are more: --after {next}"));
+    }
+}
+
+/// A run's state, and whether its journal is still there.
+fn state_of(row: &RunRow) -> String {
+    match row.removed_at {
+        Some(_) => format!("{}, removed", row.state),
+        None => row.state.clone(),
     }
 }
 
@@ -260,6 +274,9 @@ pub(super) fn print_view(view: &RunView) {
         output::line(format_args!(
             "forked from {from}, whose entries before are shared"
         ));
+    }
+    if !view.hold.is_empty() {
+        output::line(format_args!("held: {}", view.hold));
     }
     for step in &view.steps {
         let error = step

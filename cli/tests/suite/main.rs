@@ -22,6 +22,7 @@
 //! * [`ages`] — data directories of older and newer programs.
 //! * [`models`] — models, and clients of providers that are pointed at them.
 //! * [`lists`] — lists that are narrowed.
+//! * [`retention`] — runs that are past their time.
 //! * [`remote`] — workers outside, which do steps, die, hang, and speak twice.
 //! * [`machine`] — a machine that is full, read-only, without tools, or late.
 //! * [`faces`] — help, configuration, JSON everywhere.
@@ -63,6 +64,7 @@ mod queue;
 mod refusals;
 mod remote;
 mod replay;
+mod retention;
 mod schedules;
 mod serving;
 mod site;

@@ -1,7 +1,7 @@
 //! Retention: what changes left behind goes when it is past its time and nothing refers to it.
 //!
-//! Three things are kept whatever the operator asks: journals with all their payloads, the signed
-//! bundle of every release, and everything that an unfinished run, an active deployment, the one to
+//! Three things are kept whatever the operator asks of it: journals with all their payloads (which
+//! have a retention of their own, in [`matrix_engine::retention`]), the signed bundle of every release, and everything that an unfinished run, an active deployment, the one to
 //! go back to, or a release that is to be kept refers to. All else of a change that ended long
 //! enough ago may go: its artifacts, the files behind its evidence, the logs of its checks.
 //!
@@ -18,6 +18,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use matrix_core::{Action, Authorised, Caller, Digest, RunId, Scope, Timestamp};
+use matrix_engine::retention::Keeping;
 use matrix_store::tables::retention::{self, Judged, Terms};
 use matrix_store::tables::{audit, journal, releases};
 use matrix_store::{Blobs, Database, StoreError};
@@ -114,11 +115,24 @@ impl From<Keep> for String {
 pub struct Retention {
     /// How long after its end a change's artifacts, evidence files and logs are kept.
     pub artifacts: Keep,
+    /// How long after its end a run's journal is kept, of whatever kind the run is.
+    pub runs: Keep,
     /// How many newest releases of a workspace are kept however old they are; nothing: all.
     pub releases: Option<u32>,
 }
 
 impl Retention {
+    /// What of it is about runs.
+    pub fn keeping(self) -> Keeping {
+        Keeping {
+            runs: match self.runs {
+                Keep::Forever => None,
+                Keep::For(time) => Some(time),
+            },
+            releases: self.releases,
+        }
+    }
+
     fn terms(self, now: Timestamp) -> Terms {
         Terms {
             ended_before: match self.artifacts {
@@ -393,7 +407,12 @@ impl Work {
         loop {
             let entries = self
                 .database
-                .read_now::<_, StoreError, _>(|tx| journal::list(tx, run, after, ENTRIES_PAGE))?;
+                .read_now(|tx| journal::list(tx, run, after, ENTRIES_PAGE));
+            let entries = match entries {
+                // What its entries referred to went with them.
+                Err(StoreError::Removed { .. }) => return Ok(()),
+                entries => entries?,
+            };
             let Some(last) = entries.last() else {
                 return Ok(());
             };

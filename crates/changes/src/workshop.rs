@@ -104,6 +104,11 @@ impl Workshop {
         }
     }
 
+    /// What the operator wants kept.
+    pub fn retention(&self) -> Retention {
+        self.shared.settings.retention
+    }
+
     /// Where things lie.
     pub fn layout(&self) -> &Layout {
         &self.shared.settings.layout

@@ -14,6 +14,7 @@
 //! * [`meters`] — what it counts of itself.
 //! * [`queue`] — who is next: lanes, priorities, fairness between tenants, limits.
 //! * [`seal`] — a tree over all entries, its signed heads, and proofs for those outside.
+//! * [`retention`] — what ended long ago and nobody needs goes, and it is on record that it did.
 //! * [`runfile`] — one run as a file, to be opened elsewhere.
 //! * [`spans`] — what is told to a tracing system.
 //! * [`storage`] — the way to the database, which a test can make long and bad.
@@ -36,6 +37,7 @@ mod lease;
 mod lineage;
 pub mod meters;
 pub mod queue;
+pub mod retention;
 pub mod run;
 pub mod runfile;
 pub mod runs;

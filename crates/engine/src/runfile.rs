@@ -330,6 +330,8 @@ fn view(head: &Head, entries: &[Entry]) -> RunView {
             fork_seq: head.fork.map_or(-1, |fork| fork.seq),
             ..Lineage::default()
         },
+        removed_at: None,
+        hold: String::new(),
     };
     RunView::new(row, &history)
 }

@@ -3,7 +3,8 @@
 //! A run's chain shows that its own past was not rewritten. The tree shows the same of all runs
 //! together, and for somebody who keeps nothing but one small text, the checkpoint: leaf `n` is the
 //! chain hash of the entry at position `n + 1`, so a head signs every entry before it with
-//! everything the entry says. Erasing a payload changes no leaf.
+//! everything the entry says. Erasing a payload changes no leaf, and when retention removes an entry,
+//! its leaf stays.
 //!
 //! Heads are made beside the journal, not in its way ([`seal`]): whoever appends never waits for
 //! them, and an entry has its proof from the next head on.
@@ -387,6 +388,9 @@ pub fn prove(database: &Database, run: RunId, seq: i64) -> Result<Proof, SealErr
     database.read_now::<_, SealError, _>(|tx| {
         let missing = || SealError::NoEntry { run, seq };
         let row = runs::get(tx, run)?.ok_or_else(missing)?;
+        if let Some(at) = row.removed_at {
+            return Err(StoreError::Removed { run, at }.into());
+        }
         let (shard, lsn) = table::position(tx, run, seq)?.ok_or_else(missing)?;
         let entries = journal::list(tx, run, seq.saturating_sub(2), 2)?;
         let entry = entries

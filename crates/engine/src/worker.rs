@@ -117,7 +117,8 @@ impl Drive {
             Ok(Err(LetGo::Storage(
                 error @ (StoreError::Corrupt(_)
                 | StoreError::Conflict(_)
-                | StoreError::Forbidden(_)),
+                | StoreError::Forbidden(_)
+                | StoreError::Removed { .. }),
             ))) => {
                 tracing::error!(%error, "the run cannot go on");
                 let stopped = Stopped::new(Cause::Damage);

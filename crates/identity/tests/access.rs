@@ -93,7 +93,7 @@ const OPERATE: [&str; 10] = [
     "queue_resume",
 ];
 const DECIDE: [&str; 2] = ["change_approve", "change_reject"];
-const ADMINISTER: [&str; 15] = [
+const ADMINISTER: [&str; 17] = [
     "agent_add",
     "agent_state",
     "agent_remove",
@@ -102,6 +102,8 @@ const ADMINISTER: [&str; 15] = [
     "signing_key_rotate",
     "user_add",
     "artifact_prune",
+    "run_prune",
+    "run_hold",
     "event_subscribe",
     "event_remove",
     "event_reset",

@@ -210,6 +210,8 @@ mod tests {
             updated_at: Timestamp::default(),
             placement: matrix_store::tables::queue::Placement::default(),
             lineage: matrix_store::tables::runs::Lineage::default(),
+            removed_at: None,
+            hold: String::new(),
         }
     }
 

@@ -52,6 +52,8 @@ fn run_row(run: RunId) -> RunRow {
         updated_at: Timestamp::default(),
         placement: matrix_store::tables::queue::Placement::default(),
         lineage: matrix_store::tables::runs::Lineage::default(),
+        removed_at: None,
+        hold: String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The closed set of ways in which storage fails.
 
-use matrix_core::{Code, Problem};
+use matrix_core::{Code, Problem, RunId, Timestamp};
 
 /// No space left for the data directory.
 pub const FULL: Code = Code::new("STORE-0001", 507, 1, "no space left");
@@ -16,6 +16,9 @@ pub const FORBIDDEN: Code = Code::new("STORE-0005", 500, 1, "across a tenant's b
 
 /// The database is there, and is not one that this program may work on.
 pub const UNFIT: Code = Code::new("STORE-0006", 500, 1, "database refused");
+
+/// Retention removed the journal of a run.
+pub const REMOVED: Code = Code::new("RUN-0011", 410, 6, "removed by retention");
 
 /// The store that keeps the blobs cannot be reached, or does not do what is asked.
 pub const UNREACHABLE: Code = Code::new("STORE-0007", 503, 1, "blob store unreachable");
@@ -38,6 +41,14 @@ pub enum StoreError {
     /// What was read is not what this program writes.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
+    /// The journal of a run was removed by retention, so there is nothing to read.
+    #[error("run {run} was removed by retention on {at}")]
+    Removed {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
     /// A statement reached for what its transaction was not opened for; nothing was done. Users
     /// cannot cause this: somebody forgot a check.
     #[error("storage refuses to touch {0}")]
@@ -98,6 +109,13 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Corrupt(_) => Problem::new(CORRUPT, text)
                 .help("restore the data directory from a copy; do not edit it by hand"),
+            StoreError::Removed { run, at } => Problem::new(REMOVED, text)
+                .help(
+                    "a file that `matrix run export` wrote before still opens, and the signed \
+                     heads still cover the run; `keep_runs` says how long runs are kept",
+                )
+                .with("run", run.to_string())
+                .with("removed_at", at.as_micros()),
             StoreError::Unfit(_) => Problem::new(UNFIT, text).help(
                 "`matrix database migrate` prepares a database; `matrix doctor` says whether it is fit",
             ),

@@ -33,6 +33,8 @@ fn run_row(number: u8) -> RunRow {
         updated_at: Timestamp::from_micros(1),
         placement: matrix_store::tables::queue::Placement::default(),
         lineage: matrix_store::tables::runs::Lineage::default(),
+        removed_at: None,
+        hold: String::new(),
     }
 }
 

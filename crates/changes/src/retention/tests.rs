@@ -88,6 +88,8 @@ impl Site {
             updated_at: day(ended_on),
             placement: matrix_store::tables::queue::Placement::default(),
             lineage: matrix_store::tables::runs::Lineage::default(),
+            removed_at: None,
+            hold: String::new(),
         };
         self.write(move |tx| runs::insert(tx, &row)).await;
         let names: Vec<String> = says.iter().map(ToString::to_string).collect();
@@ -179,6 +181,7 @@ fn terms(artifacts: Keep, releases: Option<u32>) -> Retention {
     Retention {
         artifacts,
         releases,
+        ..Retention::default()
     }
 }
 

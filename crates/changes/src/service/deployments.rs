@@ -298,12 +298,15 @@ fn site_of(workshop: &Workshop, row: &DeploymentRow) -> Result<Site, ChangeError
 /// Within how many entries a change says what it is to do: at once, or when its agent has ended.
 const AUTHORED: u32 = 100;
 
-/// What a run was asked to do, if it is a change: the beginning of its journal has it.
+/// What a run was asked to do, if it is a change and still has its journal, whose beginning has it.
 fn request_of(
     database: &Database,
     blobs: &Blobs,
     run: RunId,
 ) -> Result<Option<ChangeRequest>, StoreError> {
-    let first = matrix_engine::journal::page(database, blobs, run, -1, AUTHORED)?;
+    let first = match matrix_engine::journal::page(database, blobs, run, -1, AUTHORED) {
+        Err(StoreError::Removed { .. }) => return Ok(None),
+        first => first?,
+    };
     Ok(crate::view::request_of(&History::replay(&first)))
 }

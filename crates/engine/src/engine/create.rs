@@ -147,6 +147,8 @@ impl Birth {
                 ..placement.unwrap_or_else(|| new.placing.placement(at))
             },
             lineage,
+            removed_at: None,
+            hold: String::new(),
         };
         let caller = new.caller.clone();
         let started = Started {
@@ -187,6 +189,13 @@ impl Birth {
             at,
         } = self;
         let run = row.run;
+        if let Some(from) = row.lineage.forked_from
+            && !runs::stands(tx, from)?
+        {
+            let at = runs::get(tx, from)?.and_then(|row| row.removed_at);
+            let at = at.unwrap_or_default();
+            return Err(StoreError::Removed { run: from, at });
+        }
         runs::insert(tx, &row)?;
         match append_in(tx, Fence { run, epoch: 0 }, vec![first], at) {
             Ok(_) => {}

@@ -94,6 +94,7 @@ impl Engine {
             StoreError::Conflict(_)
             | StoreError::Corrupt(_)
             | StoreError::Forbidden(_)
+            | StoreError::Removed { .. }
             | StoreError::Unfit(_) => false,
         };
         if !passes {

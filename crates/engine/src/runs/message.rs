@@ -20,9 +20,13 @@ pub(super) fn steering_facts(run: RunId, submitter: &str) -> Value {
 }
 
 /// Who submitted a run, as `user:name`, for the policy that lets people steer their own; empty for
-/// a run that is not there, so that nobody learns more than that they may not.
+/// a run that is not there or was removed, so that nobody learns more than that they may not.
 pub fn submitter_of(database: &Database, run: RunId) -> Result<String, StoreError> {
-    let first = database.read_now::<_, StoreError, _>(|tx| journal::list(tx, run, -1, 1))?;
+    let first = database.read_now(|tx| journal::list(tx, run, -1, 1));
+    let first = match first {
+        Err(StoreError::Removed { .. }) => Vec::new(),
+        first => first?,
+    };
     Ok(first
         .into_iter()
         .next()

@@ -70,6 +70,9 @@ pub struct RunView {
     /// The run whose first entries it shares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<RunId>,
+    /// Why a person holds it, so that retention does not remove it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hold: String,
     /// Its result, once it has one.
     pub result: Option<Value>,
     /// The error it ended with, or why it was cancelled.
@@ -159,6 +162,7 @@ impl RunView {
             head_hash: row.head_hash,
             parent: row.lineage.parent,
             forked_from: row.lineage.forked_from,
+            hold: row.hold,
             result: match &history.ended {
                 Some(Ended::Completed(value)) => Some(value.clone()),
                 _ => None,
@@ -258,11 +262,16 @@ pub fn entries(
     Ok(journal::page(database, blobs, row.run, after, limit)?)
 }
 
-/// A run's row, of the caller's scope: what is known of it without reading its journal.
+/// A run's row, of the caller's scope: what is known of it without reading its journal. It is asked
+/// for on the way to the journal, so one that retention removed says so here.
 pub fn row(database: &Database, request: &Authorised<RunRead>) -> Result<RunRow, RequestError> {
     let run = request.action().run;
-    database
+    let row = database
         .read_now::<_, StoreError, _>(|tx| runs::get(tx, run))?
         .filter(|row| row.scope == request.caller().scope)
-        .ok_or(RequestError::NotFound(run))
+        .ok_or(RequestError::NotFound(run))?;
+    match row.removed_at {
+        Some(at) => Err(StoreError::Removed { run, at }.into()),
+        None => Ok(row),
+    }
 }

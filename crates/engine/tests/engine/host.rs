@@ -14,6 +14,7 @@ use matrix_core::{
 };
 use matrix_engine::error::RequestError;
 use matrix_engine::queue::Placing;
+use matrix_engine::retention::RetentionFunction;
 use matrix_engine::runs::{self, Replay, ReplayVerdict, RunRead, RunSignal, RunView};
 use matrix_engine::schedule::{Prepared, ScheduleFunction, Starter};
 use matrix_engine::{
@@ -216,6 +217,8 @@ pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
 pub(crate) struct Place {
     directory: tempfile::TempDir,
     pub(crate) clock: Arc<HandClock>,
+    /// The database, if it is not in the directory.
+    database: Option<Database>,
 }
 
 impl Place {
@@ -227,7 +230,15 @@ impl Place {
         Self {
             directory: tempfile::tempdir().unwrap(),
             clock: Arc::new(clock),
+            database: None,
         }
+    }
+
+    /// One whose state is in a database elsewhere, which is told the clock.
+    pub(crate) fn over(open: impl FnOnce(Arc<HandClock>) -> Database) -> Self {
+        let mut place = Self::new();
+        place.database = Some(open(Arc::clone(&place.clock)));
+        place
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {
@@ -239,7 +250,8 @@ impl Place {
     }
 
     fn open(&self) -> (Database, Journal) {
-        let database = Database::open(&self.path().join("db"), OpenMode::Host).unwrap();
+        let inside = || Database::open(&self.path().join("db"), OpenMode::Host).unwrap();
+        let database = self.database.clone().unwrap_or_else(inside);
         let blobs = Blobs::open(self.path().join("blobs")).unwrap();
         let clock = Arc::clone(&self.clock);
         let entropy = Arc::new(SystemEntropy);
@@ -308,6 +320,7 @@ impl Place {
         }
         let (database, journal) = self.open();
         let starters: Vec<Arc<dyn Starter>> = vec![Arc::new(Picky)];
+        all.push(Arc::new(RetentionFunction::new(database.clone())));
         all.push(Arc::new(ScheduleFunction::new(database, starters)));
         let engine = Engine::new(journal, all.clone(), options);
         let working = engine.clone();

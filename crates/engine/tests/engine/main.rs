@@ -21,9 +21,17 @@ mod processes;
 mod queue;
 mod remote;
 mod replay;
+mod retention;
 mod retry;
 mod runfile;
 mod schedules;
+#[path = "../../../store/tests/conformance/server.rs"]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    reason = "the store's own tests use more of it, and expect"
+)]
+mod server;
 mod simulation;
 mod steering;
 mod steps;

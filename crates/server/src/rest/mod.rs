@@ -74,6 +74,8 @@ pub use runs::body::{Child, DeadLetter, Entry, Run, RunState, Step};
 pub use runs::bulk::{BulkAnswer, BulkItem, BulkOrder, BulkVerb};
 pub use runs::filter::RunFilter;
 pub use runs::fork::Fork;
+pub use runs::hold::Hold;
+pub use runs::prune::{KeptRuns, PrunePreview};
 pub use runs::retry::Retry;
 pub use runs::signal::Signal;
 pub use runs::why::Why;
@@ -108,6 +110,8 @@ pub(crate) fn endpoints() -> OpenApiRouter<Server> {
     probing()
         .routes(routes!(runs::list::list))
         .routes(routes!(runs::bulk::bulk))
+        .routes(routes!(runs::prune::preview, runs::prune::prune))
+        .routes(routes!(runs::hold::hold, runs::hold::unhold))
         .routes(routes!(runs::show::show))
         .routes(routes!(runs::why::why))
         .routes(routes!(runs::entries::entries))

@@ -1,11 +1,13 @@
 //! The journal's Merkle tree and its signed heads. Leaves are the journal's own hashes; what is
-//! kept here are the roots of complete subtrees and the heads.
+//! kept here are the roots of complete subtrees, the heads, and the leaves of removed entries.
+
+use std::collections::BTreeMap;
 
 use matrix_core::{Digest, RunId, Timestamp};
 
 use crate::error::StoreError;
 use crate::params;
-use crate::sql::{Statement, Tx};
+use crate::sql::{Row, Statement, Tx};
 
 const NEWEST: Statement = Statement::new(
     "checkpoints.newest",
@@ -29,7 +31,21 @@ const NODES: Statement = Statement::new(
 );
 const LEAVES: Statement = Statement::new(
     "journal.hashes",
-    "SELECT lsn, hash FROM journal WHERE shard = $1 AND lsn > $2 ORDER BY lsn LIMIT $3",
+    "SELECT lsn, hash FROM journal WHERE shard = $1 AND lsn > $2 AND lsn <= $3 ORDER BY lsn",
+);
+const KEEP_LEAVES: Statement = Statement::new(
+    "leaves.insert",
+    "INSERT INTO leaves (shard, first, hashes) VALUES ($1, $2, $3)",
+);
+/// A range has at most 256 hashes.
+const KEPT_LEAVES: Statement = Statement::new(
+    "leaves.list",
+    "SELECT first, hashes FROM leaves WHERE shard = $1 AND first > $2 - 256 AND first <= $3
+     ORDER BY first",
+);
+const LAST_LEAVES: Statement = Statement::new(
+    "leaves.last",
+    "SELECT first, hashes FROM leaves WHERE shard = $1 ORDER BY first DESC LIMIT 1",
 );
 const SHARDS: Statement = Statement::new(
     "checkpoints.shards",
@@ -46,7 +62,17 @@ const POSITION: Statement = Statement::new(
 
 /// Every statement of these tables.
 pub const STATEMENTS: &[Statement] = &[
-    NEWEST, INSERT, NODE, NODES, LEAVES, SHARDS, LENGTH, POSITION,
+    NEWEST,
+    INSERT,
+    NODE,
+    NODES,
+    LEAVES,
+    KEEP_LEAVES,
+    KEPT_LEAVES,
+    LAST_LEAVES,
+    SHARDS,
+    LENGTH,
+    POSITION,
 ];
 
 /// A signed head of a shard's tree.
@@ -134,25 +160,80 @@ pub fn nodes(
         .collect()
 }
 
-/// Positions and hashes of a shard's entries after a position, in order, at most `limit`.
+/// Positions and hashes of a shard's entries after a position, in order, of the next `count`
+/// positions: those of the journal, and between them those that are kept of removed entries.
 pub fn leaves(
     tx: &Tx<'_>,
     shard: i64,
     after: i64,
-    limit: i64,
+    count: i64,
 ) -> Result<Vec<(i64, Digest)>, StoreError> {
     tx.require_engine("the journal")?;
-    tx.query(&LEAVES, params![shard, after, limit])?
-        .iter()
-        .map(|row| Ok((row.get(0)?, row.get(1)?)))
-        .collect()
+    let last = after.saturating_add(count);
+    let mut leaves = BTreeMap::new();
+    for (first, hashes) in kept_leaves(tx, shard, after + 1, last)? {
+        let placed = (first..).zip(hashes);
+        leaves.extend(placed.filter(|(lsn, _)| (after + 1..=last).contains(lsn)));
+    }
+    for row in tx.query(&LEAVES, params![shard, after, last])? {
+        leaves.insert(row.get(0)?, row.get(1)?);
+    }
+    Ok(leaves.into_iter().collect())
 }
 
-/// The position of a shard's newest entry, zero without one.
+/// Keeps the hashes of a shard's entries from a position on, so that the entries can go. They are
+/// not kept yet, and are all of one complete subtree of 256, or of its beginning.
+pub fn keep_leaves(
+    tx: &Tx<'_>,
+    shard: i64,
+    first: i64,
+    hashes: &[Digest],
+) -> Result<(), StoreError> {
+    tx.require_engine("the journal's leaves")?;
+    let bytes: Vec<u8> = hashes.iter().flat_map(Digest::as_bytes).copied().collect();
+    tx.execute(&KEEP_LEAVES, params![shard, first, bytes.as_slice()])
+        .map(drop)
+}
+
+/// The ranges of kept hashes that have any between two positions, each with its first position.
+pub fn kept_leaves(
+    tx: &Tx<'_>,
+    shard: i64,
+    first: i64,
+    last: i64,
+) -> Result<Vec<(i64, Vec<Digest>)>, StoreError> {
+    tx.require_engine("the journal's leaves")?;
+    let rows = tx.query(&KEPT_LEAVES, params![shard, first, last])?;
+    let mut ranges = rows.iter().map(range).collect::<Result<Vec<_>, _>>()?;
+    ranges.retain(|(start, hashes)| reach(*start, hashes) >= first);
+    Ok(ranges)
+}
+
+/// The last position of a range.
+fn reach(first: i64, hashes: &[Digest]) -> i64 {
+    first - 1 + i64::try_from(hashes.len()).unwrap_or(i64::MAX)
+}
+
+fn range(row: &Row) -> Result<(i64, Vec<Digest>), StoreError> {
+    let bytes: Vec<u8> = row.get(1)?;
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(StoreError::corrupt("the journal's leaves"));
+    }
+    let hashes = hashes.iter().copied().map(Digest::from_bytes);
+    Ok((row.get(0)?, hashes.collect()))
+}
+
+/// The position of a shard's newest entry, whether it is there or was removed; zero without one.
 pub fn length(tx: &Tx<'_>, shard: i64) -> Result<i64, StoreError> {
     tx.require_engine("the journal")?;
-    tx.query_one(&LENGTH, params![shard])?
-        .map_or(Ok(0), |row| row.get(0))
+    let there: i64 = tx
+        .query_one(&LENGTH, params![shard])?
+        .map_or(Ok(0), |row| row.get(0))?;
+    let kept = tx.query_one(&LAST_LEAVES, params![shard])?;
+    let kept = kept.as_ref().map(range).transpose()?;
+    let kept = kept.map_or(0, |(first, hashes)| reach(first, &hashes));
+    Ok(there.max(kept))
 }
 
 /// The shard of an entry and its position there.

@@ -21,7 +21,7 @@ const LIST: Statement = Statement::new(
             r.kind
      FROM journal j JOIN runs r ON r.run = j.run
      WHERE j.shard = $1 AND j.lsn > $2 AND j.lsn <= $3 AND j.run >= $4 AND j.run <= $5
-           AND r.organisation = $6 AND r.workspace = $7 AND ($8 = '' OR r.kind = $8)
+           AND r.organisation = $6 AND r.workspace = $7 AND r.removed_at IS NULL AND ($8 = '' OR r.kind = $8)
      ORDER BY j.lsn LIMIT $9",
 );
 
@@ -80,7 +80,8 @@ pub fn shards(tx: &Tx<'_>) -> Result<Vec<(i64, i64)>, StoreError> {
         .collect()
 }
 
-/// A scope's entries in a part of a shard, in the order of commits, at most `limit`.
+/// A scope's entries in a part of a shard, in the order of commits, at most `limit`; those of runs
+/// that were removed are left out.
 pub fn list(
     tx: &Tx<'_>,
     scope: &Scope,

@@ -17,7 +17,7 @@ const INSERT: Statement = Statement::new(
 const LIST: Statement = Statement::new(
     "journal.list",
     "WITH RECURSIVE place (seq, last) AS (
-       SELECT max($2, fork_seq) + 1, head_seq FROM runs WHERE run = $1
+       SELECT max($2, fork_seq) + 1, head_seq FROM runs WHERE run = $1 AND removed_at IS NULL
        UNION ALL SELECT seq + 1, last FROM place WHERE seq < last)
      SELECT j.lsn, j.run, j.seq, j.kind, j.path, j.fingerprint, j.actor, j.epoch, j.at,
             j.payload_digest, j.hash, j.salt, j.payload, j.payload_blob
@@ -26,7 +26,14 @@ const LIST: Statement = Statement::new(
 .on_postgres(
     "SELECT lsn, run, seq, kind, path, fingerprint, actor, epoch, at, payload_digest, hash, salt,
             payload, payload_blob
-     FROM journal WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+     FROM journal
+     WHERE run = $1 AND seq > $2
+           AND EXISTS (SELECT FROM runs r WHERE r.run = $1 AND r.removed_at IS NULL)
+     ORDER BY seq LIMIT $3",
+);
+const REMOVED: Statement = Statement::new(
+    "journal.removed",
+    "SELECT removed_at FROM runs WHERE run = $1 AND removed_at IS NOT NULL",
 );
 const SINCE: Statement = Statement::new(
     "journal.since",
@@ -41,7 +48,7 @@ const ERASE: Statement = Statement::new(
 );
 
 /// Every statement of this table.
-pub const STATEMENTS: &[Statement] = &[INSERT, LIST, SINCE, ERASE];
+pub const STATEMENTS: &[Statement] = &[INSERT, LIST, REMOVED, SINCE, ERASE];
 
 /// A journal entry as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,15 +140,20 @@ pub fn insert(tx: &Tx<'_>, entry: &EntryRow) -> Result<(), StoreError> {
     )
 }
 
-/// Entries of a run after a position (`-1` for all), in order, at most `limit`.
+/// Entries of a run after a position (`-1` for all), in order, at most `limit`. A removed run has
+/// none, also while some are still there, and says so instead.
 pub fn list(tx: &Tx<'_>, run: RunId, after: i64, limit: i64) -> Result<Vec<EntryRow>, StoreError> {
     if !tx.owns_run(run)? {
         return Ok(Vec::new());
     }
-    tx.query(&LIST, params![&run, after, limit])?
-        .iter()
-        .map(entry)
-        .collect()
+    let rows = tx.query(&LIST, params![&run, after, limit])?;
+    if rows.is_empty()
+        && let Some(removed) = tx.query_one(&REMOVED, params![&run])?
+    {
+        let at = removed.get(0)?;
+        return Err(StoreError::Removed { run, at });
+    }
+    rows.iter().map(entry).collect()
 }
 
 /// Entries of all runs in a shard after a position, in the order in which they were committed, at

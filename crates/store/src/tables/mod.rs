@@ -5,7 +5,7 @@ macro_rules! run_columns {
     () => {
         "run, organisation, workspace, kind, version, title, trace, state, waiting, wake_at, \
          owner, epoch, crashes, head_seq, head_hash, created_at, updated_at, flow, \
-         concurrency_key, queued_at, parent, forked_from, fork_seq, base_seq"
+         concurrency_key, queued_at, parent, forked_from, fork_seq, base_seq, removed_at, hold"
     };
 }
 
@@ -24,6 +24,7 @@ pub mod models;
 pub mod principals;
 pub mod queue;
 pub mod releases;
+pub mod removal;
 pub mod retention;
 pub mod runs;
 pub mod singletons;
@@ -54,6 +55,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         principals::STATEMENTS,
         queue::STATEMENTS,
         releases::STATEMENTS,
+        removal::STATEMENTS,
         retention::STATEMENTS,
         runs::STATEMENTS,
         singletons::STATEMENTS,

@@ -6,24 +6,45 @@ use crate::error::StoreError;
 use crate::params;
 use crate::sql::{Statement, Tx};
 
-/// A run is past its time when it ended before `$1` and nothing needs it: no deployment that is
-/// active or is the newest superseded one of its target (the one to go back to), and no release
-/// among the newest `$2` of its workspace.
-macro_rules! past {
+/// Whether a deployment `d` is active, or the newest superseded one of its target (the one to go
+/// back to).
+macro_rules! needed_deployment {
     () => {
-        "runs.state IN ('succeeded', 'failed', 'cancelled') AND runs.updated_at < $1
-         AND NOT EXISTS (
-           SELECT 1 FROM deployments d WHERE d.run = runs.run
-              AND (d.state = 'active' OR (d.state = 'superseded' AND NOT EXISTS (
+        "(d.state = 'active' OR (d.state = 'superseded' AND NOT EXISTS (
                 SELECT 1 FROM deployments n
                  WHERE n.organisation = d.organisation AND n.workspace = d.workspace
                    AND n.target = d.target AND n.state = 'superseded'
-                   AND n.deployment > d.deployment))))
-         AND NOT EXISTS (
-           SELECT 1 FROM releases r WHERE r.run = runs.run
-              AND (SELECT COUNT(*) FROM releases n
+                   AND n.deployment > d.deployment)))"
+    };
+}
+pub(super) use needed_deployment;
+
+/// Whether a release `r` is among the newest so many of its workspace.
+macro_rules! needed_release {
+    ($newest:literal) => {
+        concat!(
+            "(SELECT COUNT(*) FROM releases n
                     WHERE n.organisation = r.organisation AND n.workspace = r.workspace
-                      AND n.release > r.release) < $2)"
+                      AND n.release > r.release) < ",
+            $newest
+        )
+    };
+}
+pub(super) use needed_release;
+
+/// A run is past its time when it ended before `$1` and nothing needs it: no deployment, and no
+/// release among the newest `$2` of its workspace.
+macro_rules! past {
+    () => {
+        concat!(
+            "runs.state IN ('succeeded', 'failed', 'cancelled') AND runs.updated_at < $1
+         AND NOT EXISTS (SELECT 1 FROM deployments d WHERE d.run = runs.run AND ",
+            needed_deployment!(),
+            ")
+         AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.run = runs.run AND ",
+            needed_release!("$2"),
+            ")"
+        )
     };
 }
 
@@ -51,7 +72,8 @@ const FORGET: Statement = Statement::new(
 );
 const PAYLOADS: Statement = Statement::new(
     "retention.payloads",
-    "SELECT payload_blob FROM journal WHERE run = $1 AND payload_blob IS NOT NULL",
+    "SELECT payload_blob FROM journal WHERE run = $1 AND payload_blob IS NOT NULL
+        AND EXISTS (SELECT 1 FROM runs r WHERE r.run = $1 AND r.removed_at IS NULL)",
 );
 
 /// Every statement of this subject.
@@ -128,7 +150,7 @@ pub fn forget(tx: &Tx<'_>, terms: Terms, run: RunId, kept: &str) -> Result<u64, 
     Ok(forgotten.unwrap_or(0))
 }
 
-/// The blobs that hold payloads of a run's journal.
+/// The blobs that hold payloads of a run's journal; none of one that was removed.
 pub fn payload_blobs(tx: &Tx<'_>, run: RunId) -> Result<Vec<Digest>, StoreError> {
     if !tx.owns_run(run)? {
         return Ok(Vec::new());

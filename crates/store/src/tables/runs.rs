@@ -159,8 +159,23 @@ const READY: Statement = Statement::new(
      GROUP BY priority ORDER BY priority",
 );
 
+const STANDS: Statement = Statement::new(
+    "runs.stands",
+    "SELECT 1 FROM runs WHERE run = $1 AND removed_at IS NULL",
+);
+/// Waits for whoever is about to remove the run.
+const STANDS_LOCKING: Statement =
+    STANDS.on_postgres("SELECT 1 FROM runs WHERE run = $1 AND removed_at IS NULL FOR SHARE");
+const HOLD: Statement = Statement::new(
+    "runs.hold",
+    "UPDATE runs SET hold = $2 WHERE run = $1 AND removed_at IS NULL",
+);
+
 /// Every statement of this table.
 pub const STATEMENTS: &[Statement] = &[
+    STANDS,
+    STANDS_LOCKING,
+    HOLD,
     INSERT,
     GET,
     LIST,
@@ -223,6 +238,10 @@ pub struct RunRow {
     pub placement: Placement,
     /// Where it comes from.
     pub lineage: Lineage,
+    /// When retention removed its journal; the row stays.
+    pub removed_at: Option<Timestamp>,
+    /// Why a person holds it, so that retention does not remove it; empty if nobody does.
+    pub hold: String,
 }
 
 /// Where a run comes from, and how far back its journal counts.
@@ -285,10 +304,12 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow, StoreError> {
             fork_seq: row.get(22)?,
             base_seq: row.get(23)?,
         },
+        removed_at: row.get(24)?,
+        hold: row.get(25)?,
     })
 }
 
-/// Adds a run; epoch, crashes, owner and waits start empty.
+/// Adds a run; epoch, crashes, owner, waits and hold start empty.
 pub fn insert(tx: &Tx<'_>, new: &RunRow) -> Result<(), StoreError> {
     tx.require_scope(&new.scope)?;
     tx.execute(
@@ -565,6 +586,23 @@ pub fn continue_as_new(
     epoch: i64,
 ) -> Result<bool, StoreError> {
     Ok(tx.owns_run(id)? && tx.execute(&CONTINUE, params![&id, version, epoch])? == 1)
+}
+
+/// Whether a run is there with its journal. In a transaction that writes nobody removes it before
+/// that one ends.
+pub fn stands(tx: &Tx<'_>, id: RunId) -> Result<bool, StoreError> {
+    let statement = if tx.writes() {
+        &STANDS_LOCKING
+    } else {
+        &STANDS
+    };
+    Ok(tx.owns_run(id)? && tx.query_one(statement, params![&id])?.is_some())
+}
+
+/// Holds a run, so that retention does not remove it, or lets go of it with an empty reason; false
+/// if it was removed before.
+pub fn hold(tx: &Tx<'_>, id: RunId, reason: &str) -> Result<bool, StoreError> {
+    Ok(tx.owns_run(id)? && tx.execute(&HOLD, params![&id, reason])? == 1)
 }
 
 /// Everyone who owns a running run.

@@ -12,6 +12,7 @@
 )]
 
 mod cases;
+mod months;
 mod processes;
 mod roles;
 mod schema;

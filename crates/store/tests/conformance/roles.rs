@@ -61,9 +61,10 @@ const TABLES: &str = "
           AND relname <> 'refinery_schema_history' ORDER BY relname";
 
 /// Tables whose rows are nobody's in particular.
-const SHARED: [&str; 7] = [
+const SHARED: [&str; 8] = [
     "checkpoints",
     "directory",
+    "leaves",
     "shards",
     "singletons",
     "throttles",
@@ -72,12 +73,13 @@ const SHARED: [&str; 7] = [
 ];
 
 /// Tables of the engine.
-const ENGINES: [&str; 15] = [
+const ENGINES: [&str; 16] = [
     "approvals",
     "checkpoints",
     "directory",
     "inbox",
     "journal",
+    "leaves",
     "runs",
     "shards",
     "singletons",
@@ -126,6 +128,7 @@ fn fill(site: &Site) {
         };
         idempotency::record(tx, &caller(&ours()), "k", &key, at(0))?;
         checkpoints::keep_node(tx, 0, 1, 0, &token)?;
+        checkpoints::keep_leaves(tx, 0, 1, &[token])?;
         let head = checkpoints::CheckpointRow {
             shard: 0,
             size: 1,

@@ -169,7 +169,7 @@ pub(crate) fn caller(scope: &Scope) -> Caller {
     }
 }
 
-pub(crate) fn at(micros: i64) -> Timestamp {
+pub(crate) const fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
@@ -203,6 +203,8 @@ pub(crate) fn run_row(number: u8, scope: &Scope) -> RunRow {
             ..Placement::default()
         },
         lineage: matrix_store::tables::runs::Lineage::default(),
+        removed_at: None,
+        hold: String::new(),
     }
 }
 

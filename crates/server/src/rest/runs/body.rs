@@ -92,6 +92,13 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub forked_from: Option<RunId>,
+    /// Why a person holds it, so that retention does not remove it; absent if nobody does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hold: String,
+    /// When retention removed its journal, in microseconds since 1970; only lists still have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub removed_at: Option<Timestamp>,
     /// Its result, once it has one; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
@@ -192,6 +199,8 @@ impl From<RunRow> for Run {
             head_hash: row.head_hash,
             parent: row.lineage.parent,
             forked_from: row.lineage.forked_from,
+            hold: row.hold,
+            removed_at: row.removed_at,
             result: None,
             error: None,
             steps: None,
@@ -235,6 +244,8 @@ impl From<RunView> for Run {
             head_hash: view.head_hash,
             parent: view.parent,
             forked_from: view.forked_from,
+            hold: view.hold,
+            removed_at: None,
             result: view.result,
             error: view.error,
             steps: Some(steps.collect()),

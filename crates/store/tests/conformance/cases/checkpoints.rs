@@ -23,6 +23,12 @@ pub(super) const CASES: &[Row] = &[
     ("checkpoints::leaves", gives_leaves, |s| {
         s.engine_only(|tx| checkpoints::leaves(tx, 0, 0, 9));
     }),
+    ("checkpoints::keep_leaves", keeps_leaves, |s| {
+        s.engine_only(|tx| checkpoints::keep_leaves(tx, 0, 1, &[Digest::of("x")]));
+    }),
+    ("checkpoints::kept_leaves", keeps_leaves, |s| {
+        s.engine_only(|tx| checkpoints::kept_leaves(tx, 0, 1, 9));
+    }),
     ("checkpoints::shards", gives_shards, |s| {
         s.engine_only(checkpoints::shards);
     }),
@@ -91,6 +97,32 @@ fn gives_leaves(site: &Site) {
     let all = [(1, "1/0"), (2, "2/0"), (3, "1/1")].map(|(lsn, hash)| (lsn, Digest::of(hash)));
     assert_eq!(leaves(0, 9), all);
     assert_eq!(leaves(1, 1), all[1..2]);
+}
+
+fn keeps_leaves(site: &Site) {
+    let hashes = |from: i64, to: i64| (from..=to).map(|n| Digest::of(n.to_string())).collect();
+    let keep = |first: i64, hashes: Vec<Digest>| {
+        site.try_engine(move |tx| checkpoints::keep_leaves(tx, 0, first, &hashes))
+    };
+    keep(257, hashes(257, 300)).unwrap();
+    keep(301, hashes(301, 512)).unwrap();
+    crate::site::conflicts(keep(257, hashes(1, 1)));
+    let kept = |first, last| site.look(|tx| checkpoints::kept_leaves(tx, 0, first, last));
+    assert_eq!(kept(1, 256), []);
+    assert_eq!(kept(1, 257), [(257, hashes(257, 300))]);
+    assert_eq!(kept(512, 900), [(301, hashes(301, 512))]);
+    assert_eq!(site.look(|tx| checkpoints::length(tx, 0)), 512);
+    // Entries that are there are read where they stand; kept hashes are read between them.
+    with_entries(site);
+    let leaves = site.look(|tx| checkpoints::leaves(tx, 0, 1, 257));
+    let expected = [
+        (2, Digest::of("2/0")),
+        (3, Digest::of("1/1")),
+        (257, Digest::of("257")),
+        (258, Digest::of("258")),
+    ];
+    assert_eq!(leaves, expected);
+    assert_eq!(site.look(|tx| checkpoints::leaves(tx, 1, 0, 900)), []);
 }
 
 fn gives_positions(site: &Site) {

@@ -14,6 +14,7 @@ mod principals;
 mod queue;
 mod records;
 mod releases;
+mod removal;
 mod retention;
 mod runs;
 mod singletons;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         queue::CASES,
         records::CASES,
         releases::CASES,
+        removal::CASES,
         retention::CASES,
         runs::CASES,
         singletons::CASES,

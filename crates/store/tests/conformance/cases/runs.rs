@@ -55,6 +55,14 @@ pub(super) const CASES: &[Row] = &[
         let lost = |tx: &matrix_store::Tx<'_>| runs::continue_as_new(tx, run_id(1), "2", 0);
         assert!(!s.theirs(lost));
     }),
+    ("runs::stands", stands, |s| {
+        s.with_runs(&[1]);
+        assert!(!s.theirs(|tx| runs::stands(tx, run_id(1))));
+    }),
+    ("runs::hold", stands, |s| {
+        s.with_runs(&[1]);
+        assert!(!s.theirs(|tx| runs::hold(tx, run_id(1), "mine")));
+    }),
     ("runs::owners", knows_owners, |s| {
         s.engine_only(runs::owners);
     }),
@@ -62,6 +70,22 @@ pub(super) const CASES: &[Row] = &[
         s.engine_only(|tx| runs::ready(tx, 9));
     }),
 ];
+
+fn stands(site: &Site) {
+    site.with_runs(&[1]);
+    assert!(site.see(|tx| runs::stands(tx, run_id(1))));
+    assert!(site.ours(|tx| runs::stands(tx, run_id(1))));
+    assert!(!site.see(|tx| runs::stands(tx, run_id(2))));
+    let held = || site.see(|tx| runs::get(tx, run_id(1))).unwrap().hold;
+    assert_eq!(held(), "");
+    assert!(site.ours(|tx| runs::hold(tx, run_id(1), "an audit")));
+    assert_eq!(held(), "an audit");
+    assert!(site.ours(|tx| runs::hold(tx, run_id(1), "")));
+    site.engine(|tx| matrix_store::tables::removal::mark(tx, run_id(1), run_id(9), at(2)));
+    assert!(!site.see(|tx| runs::stands(tx, run_id(1))));
+    assert!(!site.ours(|tx| runs::stands(tx, run_id(1))));
+    assert!(!site.ours(|tx| runs::hold(tx, run_id(1), "too late")));
+}
 
 fn inserts(site: &Site) {
     let mut row = run_row(1, &ours());
