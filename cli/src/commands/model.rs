@@ -288,8 +288,8 @@ async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
     let by = action.by.clone();
     let request = reader.may(action)?;
     let ledger = Ledger::new(reader.database.clone(), Arc::clone(&context.clock));
-    let lines = ledger::usage(&ledger, &request).await?;
-    let usage = ModelUsage::from(lines);
+    let report = ledger::usage(&ledger, &request).await?;
+    let usage = ModelUsage::from(report);
     if context.json {
         let usage = serde_json::to_value(usage);
         output::json(&usage.map_err(StoreError::corrupt)?);
@@ -306,7 +306,22 @@ async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
     let counts = ["calls", "failed", "tokens in", "tokens out", "cost $"];
     let head: Vec<&str> = names.chain(counts).collect();
     output::table(&head, &cells);
+    if usage.more {
+        output::line(format_args!("and more, which cost less"));
+    }
     output::line(format_args!("{} US dollars", usage.cost));
+    let sum = |of: fn(&ModelUsageLine) -> i64| usage.lines.iter().map(of).sum::<i64>();
+    let (unknown, incomplete) = (sum(|line| line.unknown), sum(|line| line.incomplete));
+    if unknown > 0 {
+        output::line(format_args!(
+            "{unknown} failed after they were sent; the most that they can cost is counted"
+        ));
+    }
+    if incomplete > 0 {
+        output::line(format_args!(
+            "{incomplete} used tools of their provider's, which have no price here and are not counted"
+        ));
+    }
     Ok(Exit::Done)
 }
 

@@ -14,6 +14,7 @@ use matrix_engine::{Engine, Events};
 use matrix_identity::Accounts;
 use matrix_models::Gateway;
 use matrix_models::admission::REMEMBERED;
+use matrix_models::batch::Quota;
 use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -90,6 +91,8 @@ pub struct Limits {
     pub model_bytes: usize,
     /// The most bytes of all conversations that are being read, together; more are refused.
     pub models_bytes: usize,
+    /// How much of files and batches a workspace may have.
+    pub quota: Quota,
     /// How long a client may read nothing of an answer that is being written for it.
     pub stall: Duration,
     /// The most connections of one listener at once; more wait to be accepted.
@@ -113,6 +116,7 @@ impl Default for Limits {
             model: Duration::from_mins(61),
             model_bytes: 64 * 1024 * 1024,
             models_bytes: 512 * 1024 * 1024,
+            quota: Quota::default(),
             stall: Duration::from_mins(2),
             connections: 512,
             streams: 128,

@@ -313,11 +313,11 @@ impl Streaming {
         };
         charge.heard.error = error.map(|error| error.code().text);
         match error {
-            Some(error) if error.is_ill() => {
-                charge.attempt.fail();
-                charge.settle(usage, Ending::Failed);
+            // Nobody knows what was written behind what came.
+            Some(error) => {
+                charge.blame(error);
+                charge.settle(usage, Ending::Unknown);
             }
-            Some(_) => drop(charge.settle(usage, Ending::Failed)),
             None => {
                 charge.answered(Outcome::HungUp);
                 charge.settle(usage, Ending::Estimated);

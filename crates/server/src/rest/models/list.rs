@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use matrix_core::Scope;
 use matrix_models::registry::{self, Entry, Model, ModelRead, Snapshot};
-use matrix_models::route::Breaker;
+use matrix_models::route::State as Health;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -107,9 +107,10 @@ pub(crate) async fn list(
 }
 
 fn health(server: &Server, scope: &Scope, model: &Model) -> &'static str {
-    match server.models().board().breaker(scope, model) {
-        Breaker::Closed => "ok",
-        Breaker::Failing(_) => "failing",
-        Breaker::Open { .. } | Breaker::Probing { .. } => "left_alone",
+    match server.models().board().state(scope, model) {
+        Health::Well => "ok",
+        Health::Failing => "failing",
+        Health::LeftAlone => "left_alone",
+        Health::KeyRefused => "key_refused",
     }
 }
