@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use matrix_changes::retention::Keep;
 use matrix_core::{Code, Problem};
 use matrix_engine::Scheduling;
+use matrix_models::batch::Quota;
 use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,10 @@ pub(crate) struct Config {
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
     /// A table of what models cost that goes before the bundled one.
     pub(crate) model_prices: Sourced<Option<PathBuf>>,
+    /// The most batches of models of a workspace that have not ended.
+    pub(crate) model_batches: Sourced<u32>,
+    /// The most bytes of a workspace's files for models.
+    pub(crate) model_file_bytes: Sourced<u64>,
     /// The collector that spans are sent to; without one, none is.
     pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
@@ -109,6 +114,8 @@ struct ConfigFile {
     targets: Option<PathBuf>,
     vulnerabilities: Option<PathBuf>,
     model_prices: Option<PathBuf>,
+    model_batches: Option<u32>,
+    model_file_bytes: Option<u64>,
     traces: Option<String>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
@@ -184,6 +191,20 @@ impl Config {
             model_prices: absolute(
                 pick.optional(parsed(set("MATRIX_MODEL_PRICES")), file.model_prices)?,
             )?,
+            model_batches: pick
+                .value(
+                    None,
+                    parsed(set("MATRIX_MODEL_BATCHES")),
+                    file.model_batches,
+                )?
+                .unwrap_or_else(|| by_default(Quota::default().batches)),
+            model_file_bytes: pick
+                .value(
+                    None,
+                    parsed(set("MATRIX_MODEL_FILE_BYTES")),
+                    file.model_file_bytes,
+                )?
+                .unwrap_or_else(|| by_default(Quota::default().file_bytes)),
             traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick

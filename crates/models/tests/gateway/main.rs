@@ -17,6 +17,7 @@ mod faults;
 mod frames;
 mod local;
 mod matrix;
+mod paid_tools;
 #[cfg(feature = "local-models")]
 mod real;
 mod rights;

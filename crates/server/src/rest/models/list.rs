@@ -39,8 +39,8 @@ pub struct ModelView {
     pub max_output: Option<u64>,
     /// What it is known to do.
     pub capabilities: Vec<String>,
-    /// `ok`, `failing`, or `left_alone` because it failed again and again, as the process saw it that
-    /// answers; absent where none was asked.
+    /// `ok`, `failing`, `left_alone` because it failed again and again, or `key_refused` by its provider,
+    /// as the process saw it that answers; absent where none was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
 }
