@@ -64,8 +64,39 @@ fn nanos(text: &Value) -> i64 {
 
 fn limit(site: &Site, nanos: i64) {
     let money = dollars(nanos);
-    site.matrix(&["model", "budget", "set", "workspace", "--money", &money])
-        .expect(0);
+    let set = [
+        "model",
+        "budget",
+        "set",
+        "workspace",
+        "--period",
+        "total",
+        "--money",
+        &money,
+    ];
+    site.matrix(&set).expect(0);
+}
+
+/// Budgets that limit nothing, so that each call changes several.
+fn limit_nothing(site: &Site) {
+    for (subject, period) in [
+        ("organisation", "total"),
+        ("organisation", "month"),
+        ("workspace", "day"),
+        ("workspace", "month"),
+    ] {
+        let set = [
+            "model", "budget", "set", subject, "--period", period, "--money", "1000",
+        ];
+        site.matrix(&set).expect(0);
+    }
+}
+
+/// The budget of the workspace among all.
+fn of_workspace(all: &Value) -> Value {
+    let mut all = all["budgets"].as_array().unwrap().iter();
+    let found = all.find(|one| one["subject"] == "workspace" && one["period"] == "total");
+    found.unwrap().clone()
 }
 
 fn token(site: &Site) -> String {
@@ -127,7 +158,7 @@ fn call(address: &str, token: &str, number: usize) -> Ended {
 fn stands(serving: &Serving, token: &str) -> (i64, i64) {
     let (status, body) = serving.ask("GET", "/api/v1/budgets", token, "");
     assert_eq!(status, 200, "{body}");
-    let budget = &body["budgets"][0];
+    let budget = of_workspace(&body);
     (nanos(&budget["money_spent"]), nanos(&budget["money_held"]))
 }
 
@@ -185,7 +216,7 @@ fn report(site: &Site) -> Value {
 
 fn budget(site: &Site) -> Value {
     let listed = site.matrix(&["model", "budget", "list", "--json"]);
-    listed.expect(0).json()["budgets"][0].clone()
+    of_workspace(&listed.expect(0).json())
 }
 
 /// About half of what the callers' calls cost.
@@ -204,6 +235,7 @@ fn exactly(site: &Site, count: usize) {
     add_model(site, &upstream);
     let limit = half();
     self::limit(site, limit);
+    limit_nothing(site);
     let serving: Vec<Serving> = (0..count).map(|_| Serving::start(site)).collect();
     let token = token(site);
     let answered = crowd(&serving, &token, limit);
@@ -251,6 +283,12 @@ fn exactly(site: &Site, count: usize) {
 fn three_processes_spend_together_what_there_is_and_no_more() {
     let server = Server::start();
     exactly(&postgres::site(&server, CHECKS), 3);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'd0'";
+    assert_eq!(
+        server.admin("postgres", deadlocks),
+        "0",
+        "processes waited for each other"
+    );
 }
 
 #[test]
