@@ -1,6 +1,7 @@
 //! What the operator decides. Flags beat the environment, the environment the file, the file the
 //! default; each value knows where it came from, and an unknown key is an error.
 
+mod models;
 mod sourced;
 
 use std::collections::BTreeMap;
@@ -11,10 +12,10 @@ use std::path::{Path, PathBuf};
 use matrix_changes::retention::Keep;
 use matrix_core::{Code, Problem};
 use matrix_engine::Scheduling;
-use matrix_models::batch::Quota;
 use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
+use self::models::{ModelConfig, ModelFile};
 pub(crate) use self::sourced::{Origin, Sourced};
 use self::sourced::{Pick, by_default, from_table, parsed, several};
 use crate::args::Global;
@@ -64,12 +65,9 @@ pub(crate) struct Config {
     pub(crate) targets: Sourced<Option<PathBuf>>,
     /// A directory of OSV records for the dependency audit.
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
-    /// A table of what models cost that goes before the bundled one.
-    pub(crate) model_prices: Sourced<Option<PathBuf>>,
-    /// The most batches of models of a workspace that have not ended.
-    pub(crate) model_batches: Sourced<u32>,
-    /// The most bytes of a workspace's files for models.
-    pub(crate) model_file_bytes: Sourced<u64>,
+    /// What is configured of models.
+    #[serde(flatten)]
+    pub(crate) models: ModelConfig,
     /// The collector that spans are sent to; without one, none is.
     pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
@@ -127,6 +125,17 @@ struct ConfigFile {
     tenants: Option<BTreeMap<String, LimitFile>>,
 }
 
+impl ConfigFile {
+    /// What it says of models.
+    fn models(&mut self) -> ModelFile {
+        ModelFile {
+            prices: self.model_prices.take(),
+            batches: self.model_batches,
+            file_bytes: self.model_file_bytes,
+        }
+    }
+}
+
 /// The address that `serve` listens on.
 const LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7420);
@@ -138,7 +147,8 @@ fn refused(text: impl Into<String>) -> Problem {
 impl Config {
     /// Brings flags, environment, file and defaults together.
     pub(crate) fn load(global: &Global, environment: &Environment) -> Result<Self, Problem> {
-        let (read, file) = read_file(global, environment)?;
+        let (read, mut file) = read_file(global, environment)?;
+        let models = file.models();
         let from_file = || Origin::File(read.value.clone().unwrap_or_default());
         let pick = Pick { file: &from_file };
         let set = |name: &'static str| environment.get(name).map(|text| (name, text));
@@ -188,23 +198,7 @@ impl Config {
             vulnerabilities: absolute(
                 pick.optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
             )?,
-            model_prices: absolute(
-                pick.optional(parsed(set("MATRIX_MODEL_PRICES")), file.model_prices)?,
-            )?,
-            model_batches: pick
-                .value(
-                    None,
-                    parsed(set("MATRIX_MODEL_BATCHES")),
-                    file.model_batches,
-                )?
-                .unwrap_or_else(|| by_default(Quota::default().batches)),
-            model_file_bytes: pick
-                .value(
-                    None,
-                    parsed(set("MATRIX_MODEL_FILE_BYTES")),
-                    file.model_file_bytes,
-                )?
-                .unwrap_or_else(|| by_default(Quota::default().file_bytes)),
+            models: ModelConfig::load(&pick, environment, models)?,
             traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick

@@ -22,7 +22,7 @@ use matrix_engine::{
 };
 use matrix_identity::principals::Accounts;
 use matrix_models::Gateway;
-use matrix_models::batch::{BatchFunction, FileFunction, Quota};
+use matrix_models::batch::{BatchFunction, FileFunction};
 use matrix_models::inference::ModelLog;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
@@ -149,7 +149,11 @@ impl Host {
             owner: owner.clone(),
         };
         let facts = facts(options.worker, mode, &layout);
-        let server = Server::new(rooms, facts, limits(config));
+        let limits = Limits {
+            quota: config.models.quota(),
+            ..Limits::default()
+        };
+        let server = Server::new(rooms, facts, limits);
         let (closing, answering) = answer(listen(&layout)?, &server);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
         let working = (duty == Duty::Drive).then(|| Working::start(&engine, &workshop, &owner));
@@ -248,16 +252,6 @@ impl Working {
         self.engine.abort();
         self.sealer.abort();
         self.keeping.abort();
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits {
-        quota: Quota {
-            batches: config.model_batches.value,
-            file_bytes: config.model_file_bytes.value,
-        },
-        ..Limits::default()
     }
 }
 

@@ -51,16 +51,16 @@ impl Batch {
         .expect(0);
         let serving = Serving::start(&site);
         let token = token(&site);
-        let lines: String = (0..LINES)
-            .map(|number| {
-                let words = format!("line-{number} 3");
-                let body = json!({ "model": "m", "max_tokens": 100,
-                    "messages": [{ "role": "user", "content": words }] });
-                let line = json!({ "custom_id": format!("r{number}"), "method": "POST",
-                    "url": "/v1/chat/completions", "body": body });
-                format!("{line}\n")
-            })
-            .collect();
+        let mut lines = String::new();
+        for number in 0..LINES {
+            let words = format!("line-{number} 3");
+            let body = json!({ "model": "m", "max_tokens": 100,
+                "messages": [{ "role": "user", "content": words }] });
+            let line = json!({ "custom_id": format!("r{number}"), "method": "POST",
+                "url": "/v1/chat/completions", "body": body });
+            lines.push_str(&line.to_string());
+            lines.push('\n');
+        }
         let form = format!(
             "--X\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--X\r\n\
              Content-Disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n{lines}\r\n\

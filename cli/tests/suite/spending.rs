@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use serde_json::{Value, json};
 
@@ -195,7 +196,7 @@ fn crowd(serving: &[Serving], token: &str, limit: i64) -> usize {
                 })
             })
             .collect();
-        let ended: Vec<_> = callers.into_iter().map(|caller| caller.join()).collect();
+        let ended: Vec<_> = callers.into_iter().map(ScopedJoinHandle::join).collect();
         over.store(true, Ordering::SeqCst);
         assert!(watch.join().unwrap() > 0, "nobody watched");
         assert!(ended.iter().all(Result::is_ok), "a caller failed");
@@ -400,6 +401,32 @@ fn clients_that_hang_up_pay_for_what_was_written_and_hold_nothing() {
     // A stream stops when nobody listens; an answer as a whole is finished and counted.
     assert_eq!(all["estimated"], 5, "{all}");
     assert_eq!(all["failed"], 0, "{all}");
+    // In the middle of a stream.
+    upstream.stammer();
+    let mut streams: Vec<_> = (0..5)
+        .map(|number| request(&serving.address, &token, 70 + number, true).unwrap())
+        .collect();
+    for stream in &mut streams {
+        let (mut heard, mut some) = (String::new(), [0; 512]);
+        while !heard.contains("word") {
+            let count = stream.read(&mut some).unwrap();
+            heard.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    }
+    drop(streams);
+    let before = nanos(&all["cost"]);
+    let all = eventually("every stream settled", || {
+        let report = report(&serving);
+        (report["calls"] == 15).then_some(report)
+    });
+    assert_eq!(all["estimated"], 10, "{all}");
+    let each = (nanos(&all["cost"]) - before) / 5;
+    assert!(each >= 9 * READ, "{each}: what was read is paid for");
+    assert!(each < 80 * WRITTEN, "{each}: what was not written is not");
+    upstream.open();
+    eventually("the provider hears of it", || {
+        (upstream.hung_up() >= 5).then_some(())
+    });
     eventually("nothing is held", || {
         let (spent, held) = stands(&serving, &token);
         (held == 0 && spent == nanos(&all["cost"])).then_some(())

@@ -15,6 +15,25 @@ pub(crate) struct Total {
     pub(crate) output: i64,
 }
 
+/// What is waited for until it is open.
+#[derive(Debug, Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn set(&self, open: bool) {
+        *self.open.lock().unwrap() = open;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_while(open, |open| !*open).unwrap());
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     total: Mutex<Total>,
@@ -23,8 +42,9 @@ struct Shared {
     asked: AtomicUsize,
     hung_up: AtomicUsize,
     /// Whether it answers; until then it takes requests and says nothing.
-    open: Mutex<bool>,
-    opened: Condvar,
+    answers: Gate,
+    /// Whether it goes on after the first word of a stream.
+    speaks: Gate,
     ill: AtomicBool,
     over: AtomicBool,
 }
@@ -71,13 +91,18 @@ impl Upstream {
 
     /// From now on it takes requests and answers none.
     pub(crate) fn hold(&self) {
-        *self.shared.open.lock().unwrap() = false;
+        self.shared.answers.set(false);
+    }
+
+    /// From now on it says one word of a stream, and no more.
+    pub(crate) fn stammer(&self) {
+        self.shared.speaks.set(false);
     }
 
     /// It answers, also those whom it let wait.
     pub(crate) fn open(&self) {
-        *self.shared.open.lock().unwrap() = true;
-        self.shared.opened.notify_all();
+        self.shared.answers.set(true);
+        self.shared.speaks.set(true);
     }
 
     /// Whether it fails from now on.
@@ -126,15 +151,14 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
     let body: Value = serde_json::from_slice(&body)?;
     shared.asked.fetch_add(1, Ordering::SeqCst);
-    let open = shared.open.lock().unwrap();
-    drop(shared.opened.wait_while(open, |open| !*open).unwrap());
+    shared.answers.pass();
     let said = if shared.ill.load(Ordering::SeqCst) {
         let text = r#"{"error":{"message":"I am ill","type":"server_error"}}"#;
         let length = text.len();
         let head = "HTTP/1.1 500 Ill\r\nconnection: close\r\ncontent-type: application/json";
         return write!(stream, "{head}\r\ncontent-length: {length}\r\n\r\n{text}");
     } else {
-        answer(&mut stream, &body)
+        answer(shared, &mut stream, &body)
     };
     match said {
         Ok(used) => {
@@ -157,7 +181,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// Says as many words as the question asks for, and that it read ten and one for each of its letters.
-fn answer(stream: &mut TcpStream, body: &Value) -> std::io::Result<Total> {
+fn answer(shared: &Shared, stream: &mut TcpStream, body: &Value) -> std::io::Result<Total> {
     let words = body["messages"][0]["content"].as_str().unwrap_or_default();
     let number = words.rsplit(' ').next().and_then(|last| last.parse().ok());
     let used = Total {
@@ -188,7 +212,7 @@ fn answer(stream: &mut TcpStream, body: &Value) -> std::io::Result<Total> {
     for _ in 0..used.output {
         let delta = json!([{ "index": 0, "delta": { "role": "assistant", "content": "word " } }]);
         write!(stream, "data: {}\n\n", chunk(delta, Value::Null))?;
-        stream.flush()?;
+        shared.speaks.pass();
     }
     let end = json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }]);
     write!(stream, "data: {}\n\n", chunk(end, Value::Null))?;

@@ -19,6 +19,8 @@ use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+use crate::edge::read::Reading;
 use utoipa::ToSchema;
 
 use crate::health::HealthBoard;
@@ -141,7 +143,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     askers: Recent<Digest, Caller>,
     /// What conversations that are being read may still hold, in KiB.
-    reading: Arc<Semaphore>,
+    reading: Arc<Reading>,
     started: Duration,
     started_at: Timestamp,
 }
@@ -164,7 +166,7 @@ impl Server {
             shared: Arc::new(Shared {
                 streams: Arc::new(Semaphore::new(limits.streams)),
                 askers,
-                reading: Arc::new(Semaphore::new(limits.models_bytes / 1024)),
+                reading: Arc::new(Reading::of(limits.models_bytes)),
                 rooms,
                 host,
                 limits,
@@ -256,7 +258,7 @@ impl Server {
     }
 
     /// What conversations that are being read may still hold, in KiB.
-    pub(crate) fn reading(&self) -> &Semaphore {
+    pub(crate) fn reading(&self) -> &Reading {
         &self.shared.reading
     }
 

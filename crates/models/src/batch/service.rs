@@ -223,18 +223,18 @@ pub(super) fn written(own: &Own, made: Made) -> String {
 pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<BatchView, ModelError> {
     let run = names::batch_of(batch)?;
     let row = batch_row(engine, caller, (run, batch))?;
-    view(engine, caller, row)
+    view(engine, caller, &row)
 }
 
-fn view(engine: &Engine, caller: &Caller, row: BatchRow) -> Result<BatchView, ModelError> {
+fn view(engine: &Engine, caller: &Caller, row: &BatchRow) -> Result<BatchView, ModelError> {
     let run = row.new.run;
     let (status, error) = match &*row.state {
         "succeeded" => (BatchStatus::Completed, None),
-        "failed" => (BatchStatus::Failed, last_error(engine, caller, &row)?),
+        "failed" => (BatchStatus::Failed, last_error(engine, caller, row)?),
         "cancelled" => (BatchStatus::Cancelled, None),
         _ if row.cancelled_at.is_some() => (BatchStatus::Cancelling, None),
         // What waits for a person says so.
-        _ if !row.stopped.is_empty() => (BatchStatus::InProgress, because(&row)),
+        _ if !row.stopped.is_empty() => (BatchStatus::InProgress, because(row)),
         _ => (BatchStatus::InProgress, None),
     };
     let ended = !matches!(status, BatchStatus::InProgress | BatchStatus::Cancelling);
@@ -294,7 +294,7 @@ pub fn list_batches(
     let more = rows.len() > limit;
     let views = rows.into_iter().take(limit);
     let views = views
-        .map(|row| view(engine, caller, row))
+        .map(|row| view(engine, caller, &row))
         .collect::<Result<_, _>>()?;
     Ok((views, more))
 }

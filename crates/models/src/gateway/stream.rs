@@ -312,16 +312,13 @@ impl Streaming {
             return;
         };
         charge.heard.error = error.map(|error| error.code().text);
-        match error {
+        if let Some(error) = error {
             // Nobody knows what was written behind what came.
-            Some(error) => {
-                charge.blame(error);
-                charge.settle(usage, Ending::Unknown);
-            }
-            None => {
-                charge.answered(Outcome::HungUp);
-                charge.settle(usage, Ending::Estimated);
-            }
+            charge.blame(error);
+            charge.settle(usage, Ending::Unknown);
+        } else {
+            charge.answered(Outcome::HungUp);
+            charge.settle(usage, Ending::Estimated);
         }
     }
 }

@@ -244,7 +244,7 @@ fn what_is_written_alone_never_waits_in_a_circle() {
             let (open, gate) = mpsc::channel::<()>();
             let database = database.clone();
             let stalled = thread::spawn(move || {
-                let wait = move |_: &Tx<'_>| Ok::<_, StoreError>(drop(gate.recv()));
+                let wait = move |_: &Tx<'_>| Ok::<_, StoreError>(gate.recv().is_err());
                 block_on(database.write(wait))
             });
             (open, stalled)
