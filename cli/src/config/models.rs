@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use matrix_core::Problem;
 use matrix_models::batch::Quota;
+use matrix_server::Limits;
 use serde::Serialize;
 
 use super::absolute;
@@ -33,11 +34,14 @@ pub(super) struct ModelFile {
 }
 
 impl ModelConfig {
-    /// How much of files and batches a workspace may have.
-    pub(crate) fn quota(&self) -> Quota {
-        Quota {
-            batches: self.batches.value,
-            file_bytes: self.file_bytes.value,
+    /// The server's limits, with how much of files and batches a workspace may have.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            quota: Quota {
+                batches: self.batches.value,
+                file_bytes: self.file_bytes.value,
+            },
+            ..Limits::default()
         }
     }
 
