@@ -20,6 +20,7 @@ mod matrix;
 mod paid_tools;
 #[cfg(feature = "local-models")]
 mod real;
+mod reports;
 mod rights;
 mod site;
 mod streams;
