@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use matrix_models::ModelError;
+use matrix_models::chat::ChatRequest;
 use matrix_models::provider::{Reason, Refusal};
 use matrix_models::registry::ProviderKind;
 use matrix_models::route::State;
 use tokio::io::AsyncWriteExt;
 
-use crate::site::{QUESTION, Site, asking, caller, spec};
+use crate::site::{QUESTION, Site, asking, caller, question, spec};
 use crate::transcripts::{Has, streamed, whole};
 use crate::upstream::{self, Reply, Step, Upstream, piece, status};
 
@@ -517,4 +518,27 @@ async fn a_key_that_is_not_there_makes_nobody_ill() {
     site.key("key", "sk-1");
     site.chat("m").await.unwrap();
     assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_protocol_has_no_words_for_is_not_sent_and_makes_nobody_ill() {
+    let upstream = Upstream::always(good(How::Whole)).await;
+    let site = Site::new().await;
+    site.model("m", ProviderKind::Gemini, &upstream.url()).await;
+    for _ in 0..7 {
+        let nothing = ChatRequest {
+            messages: Vec::new(),
+            ..question()
+        };
+        let error = site.gateway.chat(&asking("m"), nothing).await.unwrap_err();
+        assert_eq!(reason(&error), Reason::Unsupported, "{error}");
+        assert_eq!(error.complaint().status, 400);
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(states(&site).await[0].1, State::Well);
+    assert_eq!(
+        site.charged().await,
+        (0, 0, 7),
+        "nothing was read by anybody"
+    );
 }
