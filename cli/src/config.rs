@@ -1,6 +1,7 @@
 //! What the operator decides. Flags beat the environment, the environment the file, the file the
 //! default; each value knows where it came from, and an unknown key is an error.
 
+mod models;
 mod sourced;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use matrix_engine::Scheduling;
 use matrix_server::{HostName, Origin as ServedOrigin};
 use serde::{Deserialize, Serialize};
 
+use self::models::{ModelConfig, ModelFile};
 pub(crate) use self::sourced::{Origin, Sourced};
 use self::sourced::{Pick, by_default, from_table, parsed, several};
 use crate::args::Global;
@@ -63,8 +65,9 @@ pub(crate) struct Config {
     pub(crate) targets: Sourced<Option<PathBuf>>,
     /// A directory of OSV records for the dependency audit.
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
-    /// A table of what models cost that goes before the bundled one.
-    pub(crate) model_prices: Sourced<Option<PathBuf>>,
+    /// What is configured of models.
+    #[serde(flatten)]
+    pub(crate) models: ModelConfig,
     /// The collector that spans are sent to; without one, none is.
     pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
@@ -111,6 +114,8 @@ struct ConfigFile {
     targets: Option<PathBuf>,
     vulnerabilities: Option<PathBuf>,
     model_prices: Option<PathBuf>,
+    model_batches: Option<u32>,
+    model_file_bytes: Option<u64>,
     traces: Option<String>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
@@ -121,6 +126,17 @@ struct ConfigFile {
     lanes: Option<BTreeMap<String, LimitFile>>,
     keys: Option<BTreeMap<String, LimitFile>>,
     tenants: Option<BTreeMap<String, LimitFile>>,
+}
+
+impl ConfigFile {
+    /// What it says of models.
+    fn models(&mut self) -> ModelFile {
+        ModelFile {
+            prices: self.model_prices.take(),
+            batches: self.model_batches,
+            file_bytes: self.model_file_bytes,
+        }
+    }
 }
 
 /// The address that `serve` listens on.
@@ -134,7 +150,8 @@ fn refused(text: impl Into<String>) -> Problem {
 impl Config {
     /// Brings flags, environment, file and defaults together.
     pub(crate) fn load(global: &Global, environment: &Environment) -> Result<Self, Problem> {
-        let (read, file) = read_file(global, environment)?;
+        let (read, mut file) = read_file(global, environment)?;
+        let models = file.models();
         let from_file = || Origin::File(read.value.clone().unwrap_or_default());
         let pick = Pick { file: &from_file };
         let set = |name: &'static str| environment.get(name).map(|text| (name, text));
@@ -182,9 +199,7 @@ impl Config {
             vulnerabilities: absolute(
                 pick.optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
             )?,
-            model_prices: absolute(
-                pick.optional(parsed(set("MATRIX_MODEL_PRICES")), file.model_prices)?,
-            )?,
+            models: ModelConfig::load(&pick, environment, models)?,
             traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick

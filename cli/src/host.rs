@@ -29,7 +29,7 @@ use matrix_models::batch::{BatchFunction, FileFunction};
 use matrix_models::inference::ModelLog;
 use matrix_sandbox::egress::{Destination, Upstream};
 use matrix_sandbox::spec::Limits as SandboxLimits;
-use matrix_server::{HostFacts, HostMode, Limits, Rooms, Server, bind_socket, serve_socket};
+use matrix_server::{HostFacts, HostMode, Rooms, Server, bind_socket, serve_socket};
 use matrix_store::{Blobs, Database};
 use matrix_worktree::Git;
 use tokio::net::UnixListener;
@@ -153,7 +153,7 @@ impl Host {
             owner: owner.clone(),
         };
         let facts = facts(options.worker, mode, &layout);
-        let server = Server::new(rooms, facts, Limits::default());
+        let server = Server::new(rooms, facts, config.models.limits());
         let (closing, answering) = answer(listen(&layout)?, &server);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
         let working =

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prices that go before the bundled ones, if the operator has a file of them.
 pub(crate) fn catalogue(config: &Config) -> Result<Option<Catalogue>, Problem> {
-    let Some(path) = &config.model_prices.value else {
+    let Some(path) = &config.models.prices.value else {
         return Ok(None);
     };
     let wrong = |why: String| {

@@ -10,7 +10,8 @@ use matrix_models::error::BAD_SPEC;
 use matrix_models::ledger::{self, By, Ledger, UsageRead};
 use matrix_models::registry::{self, Entry, Model, ModelRead};
 use matrix_models::secret::SecretRef;
-use matrix_server::rest::{Budget, Budgets, ModelUsage, ModelUsageLine, Models};
+use matrix_server::Client;
+use matrix_server::rest::{Budget, Budgets, ModelUsage, ModelUsageLine, ModelView, Models};
 use matrix_store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -19,8 +20,9 @@ use crate::args::{BudgetCommand, ModelAddArgs, ModelCommand, PriceArgs, RouteArg
 use crate::door::Door;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::host::socket;
 use crate::reader::Reader;
-use crate::{models, output};
+use crate::{models, output, place, reader};
 
 pub(super) async fn model(context: &Context, command: ModelCommand) -> Result<Exit, Failure> {
     match command {
@@ -238,14 +240,25 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let registry = Registry::new(reader.database.clone(), clock, catalogue);
     let request = reader.may(ModelRead)?;
     let snapshot = registry::list_models(&registry, &request).await?;
+    let mut views = Models::from(&*snapshot);
+    let seen = as_the_host_sees_them(context).await;
+    for view in &mut views.models {
+        let same =
+            |other: &&ModelView| (&other.name, &other.version) == (&view.name, &view.version);
+        view.health = seen
+            .iter()
+            .find(same)
+            .and_then(|other| other.health.clone());
+    }
     if context.json {
-        let all = serde_json::to_value(Models::from(&*snapshot));
+        let all = serde_json::to_value(views);
         output::json(&all.map_err(StoreError::corrupt)?);
         return Ok(Exit::Done);
     }
-    let cells: Vec<Vec<String>> = snapshot.models().iter().map(|model| row(model)).collect();
+    let cells = snapshot.models().iter().zip(&views.models);
+    let cells: Vec<Vec<String>> = cells.map(|(model, view)| row(model, view)).collect();
     let head = [
-        "model", "version", "provider", "asked as", "$ in/M", "$ out/M", "for",
+        "model", "version", "provider", "asked as", "$ in/M", "$ out/M", "for", "health",
     ];
     output::table(&head, &cells);
     for (name, entry) in snapshot.names() {
@@ -261,7 +274,24 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn row(model: &Model) -> Vec<String> {
+/// The models with how they do, as the host of the data directory sees it, if there is one: none of
+/// several processes on one database knows how they do for the others.
+async fn as_the_host_sees_them(context: &Context) -> Vec<ModelView> {
+    let layout = reader::layout(&context.config);
+    if context.config.database.value.is_some() || !place::is_hosted(&layout) {
+        return Vec::new();
+    }
+    let Ok(path) = socket(&layout) else {
+        return Vec::new();
+    };
+    let asked = async {
+        let client = Client::connect(&path).await.ok()?;
+        client.get::<Models>("/api/v1/models").await.ok()
+    };
+    asked.await.map(|models| models.models).unwrap_or_default()
+}
+
+fn row(model: &Model, view: &ModelView) -> Vec<String> {
     let million = |price: u64| {
         let nanos = i64::try_from(price.saturating_mul(1_000)).unwrap_or(i64::MAX);
         Money::from_nanos(nanos).to_string()
@@ -280,6 +310,7 @@ fn row(model: &Model) -> Vec<String> {
         price.map_or_else(unknown, |price| million(price.input)),
         price.map_or_else(unknown, |price| million(price.output)),
         tasks.join(" "),
+        view.health.clone().unwrap_or_default(),
     ]
 }
 
@@ -288,8 +319,8 @@ async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
     let by = action.by.clone();
     let request = reader.may(action)?;
     let ledger = Ledger::new(reader.database.clone(), Arc::clone(&context.clock));
-    let lines = ledger::usage(&ledger, &request).await?;
-    let usage = ModelUsage::from(lines);
+    let report = ledger::usage(&ledger, &request).await?;
+    let usage = ModelUsage::from(report);
     if context.json {
         let usage = serde_json::to_value(usage);
         output::json(&usage.map_err(StoreError::corrupt)?);
@@ -306,7 +337,22 @@ async fn usage(context: &Context, action: UsageRead) -> Result<Exit, Failure> {
     let counts = ["calls", "failed", "tokens in", "tokens out", "cost $"];
     let head: Vec<&str> = names.chain(counts).collect();
     output::table(&head, &cells);
+    if usage.more {
+        output::line(format_args!("and more, which cost less"));
+    }
     output::line(format_args!("{} US dollars", usage.cost));
+    let sum = |of: fn(&ModelUsageLine) -> i64| usage.lines.iter().map(of).sum::<i64>();
+    let (unknown, incomplete) = (sum(|line| line.unknown), sum(|line| line.incomplete));
+    if unknown > 0 {
+        output::line(format_args!(
+            "{unknown} failed after they were sent; the most that they can cost is counted"
+        ));
+    }
+    if incomplete > 0 {
+        output::line(format_args!(
+            "{incomplete} used tools of their provider's, which have no price here and are not counted"
+        ));
+    }
     Ok(Exit::Done)
 }
 

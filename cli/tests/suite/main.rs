@@ -21,6 +21,9 @@
 //! * [`processes`] — several processes on one database, which die, stop and lose it.
 //! * [`ages`] — data directories of older and newer programs.
 //! * [`models`] — models, and clients of providers that are pointed at them.
+//! * [`spending`] — what processes spend on models together.
+//! * [`batching`] — batches, processes that die meanwhile, and a provider that fails.
+//! * [`upstream`] — a provider of models that counts.
 //! * [`lists`] — lists that are narrowed.
 //! * [`retention`] — runs that are past their time.
 //! * [`remote`] — workers outside, which do steps, die, hang, and speak twice.
@@ -36,6 +39,7 @@
 mod agents;
 mod ages;
 mod approvals;
+mod batching;
 mod blobs;
 #[path = "../../../crates/store/tests/blobs/bucket.rs"]
 #[expect(dead_code, reason = "the store's own tests use more of it")]
@@ -68,5 +72,7 @@ mod retention;
 mod schedules;
 mod serving;
 mod site;
+mod spending;
 mod steering;
+mod upstream;
 mod weaken;

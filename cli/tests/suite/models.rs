@@ -21,6 +21,7 @@ fn site_with_a_script() -> Site {
         { "when": "sunny", "text": "It is sunny." },
         { "when": "think", "reasoning": "Let me think.", "text": "Thought." },
         { "when": "fail", "error": { "status": 500, "message": "broken on purpose" } },
+        { "when": "refuse", "error": { "status": 401, "message": "who are you" } },
         { "when": "busy", "error": { "status": 429, "message": "too many" } },
         { "text": "Hello, I was written before." },
     ] });
@@ -205,5 +206,31 @@ fn ranking_and_refusals_are_told_in_the_words_of_the_protocol() {
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
     let (status, body) = serving.ask("POST", path, token, &deep);
     assert_eq!((status, &body["error"]["code"]), (400, &json!("HTTP-0008")));
+    serving.end();
+}
+
+#[test]
+fn a_key_that_is_refused_is_shown_until_it_is_tried_out_and_accepted() {
+    let site = site_with_a_script();
+    let health = || {
+        let listed = site.matrix(&["model", "list", "--json"]).expect(0).json();
+        listed["models"][0]["health"].clone()
+    };
+    assert_eq!(health(), json!(null), "nobody has seen it");
+    let serving = Serving::start(&site);
+    assert_eq!(health(), "ok");
+    site.matrix(&["model", "ask", "demo", "Please refuse"])
+        .expect(1)
+        .says("MODEL-0011");
+    assert_eq!(health(), "key_refused");
+    site.matrix(&["model", "list"])
+        .expect(0)
+        .says("key_refused");
+    site.matrix(&["model", "ask", "demo", "Hi"])
+        .expect(1)
+        .says("refused the key");
+    site.matrix(&["model", "test", "demo"]).expect(0);
+    assert_eq!(health(), "ok");
+    site.matrix(&["model", "ask", "demo", "Hi"]).expect(0);
     serving.end();
 }

@@ -88,6 +88,28 @@ impl Serving {
         self.ask("POST", &path, token, "{\"reason\": \"looked at it\"}")
     }
 
+    /// The body of an answer that is no JSON.
+    pub(crate) fn text(&self, path: &str, token: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let (host, token) = (&self.address, format!("Bearer {token}"));
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\n\
+             Connection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        body.to_owned()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.started.signal(signal);
+    }
+
     /// Asks it to end and waits until it has.
     pub(crate) fn stopped(self) -> Done {
         self.started.signal(Signal::TERM);

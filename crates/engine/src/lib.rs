@@ -57,6 +57,6 @@ pub use error::{RunError, StepError};
 pub use events::{Events, Forwarder};
 pub use journal::Journal;
 pub use run::{Child, Decision, NewChild, Progress, Run, Saga, Verdict};
-pub use step::{EffectClass, RetryPolicy, Step, StepContext};
+pub use step::{EffectClass, Later, RetryPolicy, Step, StepContext};
 pub use tasks::{Task, TaskFunction, WorkerChoice};
 pub use worker::DurableFunction;

@@ -100,6 +100,17 @@ pub(crate) type Probe =
 pub(crate) type Projection =
     Arc<dyn Fn(&Tx<'_>, &Value, Timestamp) -> Result<(), StoreError> + Send + Sync>;
 
+pub(crate) type Turn = Box<dyn Fn() -> BoxFuture<'static, Option<Later>> + Send + Sync>;
+
+/// Why a step does not begin yet, and when to look again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Later {
+    /// In words.
+    pub because: String,
+    /// After so long.
+    pub after: Duration,
+}
+
 /// The description of a step.
 pub struct Step {
     pub(crate) name: String,
@@ -110,6 +121,7 @@ pub struct Step {
     pub(crate) heartbeat_timeout: Option<Duration>,
     pub(crate) probe: Option<Probe>,
     pub(crate) projection: Option<Projection>,
+    pub(crate) turn: Option<Turn>,
 }
 
 impl std::fmt::Debug for Step {
@@ -132,6 +144,7 @@ impl Step {
             heartbeat_timeout: None,
             probe: None,
             projection: None,
+            turn: None,
         }
     }
 
@@ -215,6 +228,18 @@ impl Step {
                     .map_err(|error| StepError::permanent("not_json", error.to_string()))
             })
         }));
+        self
+    }
+
+    /// Whether the step's turn has come: nothing, or when to look again. It is asked before each attempt
+    /// begins, so that a wait for a turn, however long and whatever dies meanwhile, is no attempt. What it
+    /// says is not remembered.
+    #[must_use]
+    pub fn turn<F>(mut self, turn: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, Option<Later>> + Send + Sync + 'static,
+    {
+        self.turn = Some(Box::new(turn));
         self
     }
 

@@ -26,7 +26,7 @@ pub(crate) const UNRECORDED: &str = "unrecorded";
 /// What a run waits for, for people and for the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {
-    /// `approval`, `signal`, `timer`, `retry` or `person`.
+    /// `approval`, `signal`, `timer`, `retry`, `turn` or `person`.
     #[serde(rename = "for")]
     pub what: String,
     /// Which one.

@@ -42,6 +42,9 @@ pub const NO_BUDGET: Code = Code::new("MODEL-0013", 404, 6, "no such budget");
 /// There is no such file or batch.
 pub const NO_FILE: Code = Code::new("MODEL-0014", 404, 6, "no such file or batch");
 
+/// There is no room for another file or batch.
+pub const FULL: Code = Code::new("MODEL-0015", 403, 4, "too many files or batches");
+
 /// Why a model was not asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -108,6 +111,16 @@ pub enum ModelError {
     /// There is no such file or batch of the caller's.
     #[error("you have no file or batch `{0}`")]
     NoFile(String),
+    /// There is no room for another file or batch.
+    #[error("this workspace has {held} {what} of {most} that it may have")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        held: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// A run cannot be had or steered.
     #[error(transparent)]
     Run(#[from] RequestError),
@@ -143,6 +156,7 @@ impl ModelError {
             Self::NoneLeft { .. } => NONE_LEFT,
             Self::NoBudget { .. } => NO_BUDGET,
             Self::NoFile(_) => NO_FILE,
+            Self::Full { .. } => FULL,
             Self::Run(RequestError::Ended { .. }) => ENDED,
             Self::Denied(_) => DENIED,
             Self::Run(_) | Self::Store(_) => UNAVAILABLE,
@@ -165,6 +179,7 @@ impl ModelError {
             Self::Provider { source, .. } => return source.complaint(),
             Self::NoneLeft { .. } => (503, "server_error", Some("no_model_available")),
             Self::NoBudget { .. } | Self::NoFile(_) => (404, "invalid_request_error", None),
+            Self::Full { .. } => (403, "insufficient_quota", Some("quota_exceeded")),
             Self::Run(RequestError::Ended { .. }) => (409, "invalid_request_error", None),
             Self::Denied(_) => (403, "permission_error", Some("not_allowed")),
             Self::Run(_) | Self::Store(_) => (503, "server_error", Some("storage")),
@@ -195,6 +210,9 @@ impl From<ModelError> for Problem {
             ),
             ModelError::Spent { .. } => {
                 problem.help("raise it with `matrix model budget set`, or wait")
+            }
+            ModelError::Full { .. } => {
+                problem.help("remove files, wait for batches, or raise the limit where Matrix runs")
             }
             ModelError::TooLong { .. } => problem.help("send less, or ask another model"),
             ModelError::Denied(denied) => denied.into(),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use matrix_core::{Action, Authorised, Caller, Clock, Money, Scope, Timestamp};
-use matrix_store::tables::model_usage::{self, UsageKey, Used};
+use matrix_store::tables::model_usage::{self, Apart, UsageKey, Used};
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::registry::Model;
 use crate::usage::Usage;
 
 /// The most lines of a report.
-const LINES_MAX: i64 = 100_000;
+const LINES_MAX: usize = 10_000;
 
 /// What was used, on its way into the database. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -40,8 +40,10 @@ pub enum Ending {
     Estimated,
     /// It was answered from the cache.
     Cached,
-    /// It failed.
+    /// It failed, and is believed to have used what is said.
     Failed,
+    /// It failed after it was sent, and nobody knows what it used: the most is paid.
+    Unknown,
 }
 
 impl Ledger {
@@ -95,7 +97,7 @@ impl Ledger {
             let written = self
                 .database
                 .within(&scope)
-                .write::<_, StoreError, _>(move |tx| {
+                .write_alone::<_, StoreError, _>(move |tx| {
                     for (hour, key, used) in &all {
                         model_usage::add(tx, &of, *hour, key, used)?;
                     }
@@ -126,9 +128,11 @@ fn whole(number: u64) -> i64 {
 fn one(usage: &Usage, cost: Money, ending: Ending) -> Used {
     Used {
         calls: 1,
-        failed: i64::from(ending == Ending::Failed),
+        failed: i64::from(matches!(ending, Ending::Failed | Ending::Unknown)),
         cached: i64::from(ending == Ending::Cached),
         estimated: i64::from(ending == Ending::Estimated),
+        unknown: i64::from(ending == Ending::Unknown),
+        incomplete: i64::from(usage.tools > 0),
         input: whole(usage.input),
         output: whole(usage.output),
         cache_read: whole(usage.cache_read),
@@ -144,6 +148,8 @@ fn sum(a: Used, b: Used) -> Used {
         failed: a.failed.saturating_add(b.failed),
         cached: a.cached.saturating_add(b.cached),
         estimated: a.estimated.saturating_add(b.estimated),
+        unknown: a.unknown.saturating_add(b.unknown),
+        incomplete: a.incomplete.saturating_add(b.incomplete),
         input: a.input.saturating_add(b.input),
         output: a.output.saturating_add(b.output),
         cache_read: a.cache_read.saturating_add(b.cache_read),
@@ -226,6 +232,10 @@ pub struct UsageLine {
     pub cached: i64,
     /// Of them, those of which nobody said what they used.
     pub estimated: i64,
+    /// Of them, those of which nobody can know it: the most that they can have used counts.
+    pub unknown: i64,
+    /// Of them, those that used something of the provider's that has no price here.
+    pub incomplete: i64,
     /// Tokens read.
     pub input: i64,
     /// Tokens written.
@@ -240,45 +250,50 @@ pub struct UsageLine {
     pub cost: Money,
 }
 
-/// What was used, the most expensive first.
+/// What was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageReport {
+    /// The most expensive lines first.
+    pub lines: Vec<UsageLine>,
+    /// Everything, told apart by nothing; also what is in no line.
+    pub total: UsageLine,
+    /// Whether there are more lines than a report has.
+    pub more: bool,
+}
+
+/// What was used. The database adds up, so every line and the total are exact however many there are.
 pub async fn usage(
     ledger: &Ledger,
     request: &Authorised<UsageRead>,
-) -> Result<Vec<UsageLine>, ModelError> {
+) -> Result<UsageReport, ModelError> {
     ledger.flush().await?;
     let scope = request.caller().scope.clone();
     let UsageRead { from, until, by } = request.action().clone();
     let by = if by.is_empty() { vec![By::Model] } else { by };
+    let apart = Apart {
+        model: by.contains(&By::Model),
+        provider: by.contains(&By::Provider),
+        principal: by.contains(&By::Principal),
+        project: by.contains(&By::Project),
+        agent: by.contains(&By::Agent),
+    };
     let database = ledger.database.within(&scope);
-    let from = Period::Hour.window(from);
-    let rows = database
-        .read::<_, StoreError, _>(move |tx| model_usage::sum(tx, &scope, (from, until), LINES_MAX))
+    let hours = (Period::Hour.window(from), until);
+    let most = i64::try_from(LINES_MAX).unwrap_or(i64::MAX);
+    let (mut lines, total) = database
+        .read::<_, StoreError, _>(move |tx| {
+            let lines = model_usage::sum(tx, &scope, hours, apart, most.saturating_add(1))?;
+            let total = model_usage::sum(tx, &scope, hours, Apart::default(), 1)?;
+            Ok((lines, total))
+        })
         .await?;
-    let mut lines: HashMap<UsageKey, Used> = HashMap::new();
-    for (key, used) in rows {
-        let keep = |what: By, text: String| {
-            if by.contains(&what) {
-                text
-            } else {
-                String::new()
-            }
-        };
-        let key = UsageKey {
-            model: keep(By::Model, key.model),
-            provider: keep(By::Provider, key.provider),
-            principal: keep(By::Principal, key.principal),
-            project: keep(By::Project, key.project),
-            agent: keep(By::Agent, key.agent),
-        };
-        let line = lines.entry(key).or_default();
-        *line = sum(*line, used);
-    }
-    let mut lines: Vec<UsageLine> = lines.into_iter().map(line).collect();
-    lines.sort_by(|a, b| {
-        let names = |line: &UsageLine| (line.model.clone(), line.principal.clone());
-        b.cost.cmp(&a.cost).then_with(|| names(a).cmp(&names(b)))
-    });
-    Ok(lines)
+    let more = lines.len() > LINES_MAX;
+    lines.truncate(LINES_MAX);
+    Ok(UsageReport {
+        lines: lines.into_iter().map(line).collect(),
+        total: line(total.into_iter().next().unwrap_or_default()),
+        more,
+    })
 }
 
 fn line((key, used): (UsageKey, Used)) -> UsageLine {
@@ -292,6 +307,8 @@ fn line((key, used): (UsageKey, Used)) -> UsageLine {
         failed: used.failed,
         cached: used.cached,
         estimated: used.estimated,
+        unknown: used.unknown,
+        incomplete: used.incomplete,
         input: used.input,
         output: used.output,
         cache_read: used.cache_read,

@@ -17,6 +17,15 @@ pub struct Usage {
     pub cache_write: u64,
     /// Of the output, thoughts.
     pub reasoning: u64,
+    /// How often tools of the provider's own were used, such as a search, which it is paid for beside
+    /// the tokens.
+    #[serde(skip_serializing_if = "is_none")]
+    pub tools: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Usage {
@@ -34,6 +43,7 @@ impl Usage {
             cache_read: self.cache_read.saturating_add(other.cache_read),
             cache_write: self.cache_write.saturating_add(other.cache_write),
             reasoning: self.reasoning.saturating_add(other.reasoning),
+            tools: self.tools.saturating_add(other.tools),
         }
     }
 
@@ -46,6 +56,7 @@ impl Usage {
             cache_read: self.cache_read.max(other.cache_read),
             cache_write: self.cache_write.max(other.cache_write),
             reasoning: self.reasoning.max(other.reasoning),
+            tools: self.tools.max(other.tools),
         }
     }
 }

@@ -349,6 +349,7 @@ fn foreign() -> ChatAnswer {
             cache_read: 1,
             cache_write: 2,
             reasoning: 3,
+            ..Usage::default()
         }),
         ..ChatAnswer::default()
     }

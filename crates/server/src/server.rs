@@ -15,10 +15,13 @@ use matrix_engine::{Engine, Events};
 use matrix_identity::Accounts;
 use matrix_models::Gateway;
 use matrix_models::admission::REMEMBERED;
+use matrix_models::batch::Quota;
 use matrix_store::{Blobs, Database, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+use crate::edge::read::Reading;
 use utoipa::ToSchema;
 
 use crate::health::HealthBoard;
@@ -93,6 +96,8 @@ pub struct Limits {
     pub model_bytes: usize,
     /// The most bytes of all conversations that are being read, together; more are refused.
     pub models_bytes: usize,
+    /// How much of files and batches a workspace may have.
+    pub quota: Quota,
     /// How long a client may read nothing of an answer that is being written for it.
     pub stall: Duration,
     /// The most connections of one listener at once; more wait to be accepted.
@@ -116,6 +121,7 @@ impl Default for Limits {
             model: Duration::from_mins(61),
             model_bytes: 64 * 1024 * 1024,
             models_bytes: 512 * 1024 * 1024,
+            quota: Quota::default(),
             stall: Duration::from_mins(2),
             connections: 512,
             streams: 128,
@@ -140,7 +146,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     askers: Recent<Digest, Caller>,
     /// What conversations that are being read may still hold, in KiB.
-    reading: Arc<Semaphore>,
+    reading: Arc<Reading>,
     started: Duration,
     started_at: Timestamp,
 }
@@ -163,7 +169,7 @@ impl Server {
             shared: Arc::new(Shared {
                 streams: Arc::new(Semaphore::new(limits.streams)),
                 askers,
-                reading: Arc::new(Semaphore::new(limits.models_bytes / 1024)),
+                reading: Arc::new(Reading::of(limits.models_bytes)),
                 rooms,
                 host,
                 limits,
@@ -259,7 +265,7 @@ impl Server {
     }
 
     /// What conversations that are being read may still hold, in KiB.
-    pub(crate) fn reading(&self) -> &Semaphore {
+    pub(crate) fn reading(&self) -> &Reading {
         &self.shared.reading
     }
 

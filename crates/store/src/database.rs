@@ -20,7 +20,7 @@ use crate::session::{Session, Step};
 use crate::sqlite::SqliteSession;
 use crate::tx::{Reach, Tx};
 pub use crate::writer::BATCH_MAX;
-use crate::writer::{Job, Ran, in_savepoint, in_whole};
+use crate::writer::{Company, Job, Ran, in_savepoint, in_whole};
 
 /// The most reading connections kept open.
 const READERS_MAX: usize = 8;
@@ -174,8 +174,21 @@ impl Database {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.carry(move |session, reach| in_savepoint(session, reach, work))
-            .await
+        let run = move |session: &dyn Session, reach: Reach<'_>| in_savepoint(session, reach, work);
+        self.carry(Company::Any, run).await
+    }
+
+    /// [`Self::write`] for rows that closures of other processes change, too: nothing else is in the
+    /// transaction, so that rows are locked in the closure's own order and no two processes wait for
+    /// each other. Where there is one process it is [`Self::write`].
+    pub async fn write_alone<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let run = move |session: &dyn Session, reach: Reach<'_>| in_savepoint(session, reach, work);
+        self.carry(Company::None, run).await
     }
 
     /// [`Self::write`] for a closure that gives an error only before it has written anything; that
@@ -187,11 +200,11 @@ impl Database {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.carry(move |session, reach| in_whole(session, reach, work))
-            .await
+        let run = move |session: &dyn Session, reach: Reach<'_>| in_whole(session, reach, work);
+        self.carry(Company::Any, run).await
     }
 
-    async fn carry<T, E, R>(&self, run: R) -> Result<T, E>
+    async fn carry<T, E, R>(&self, company: Company, run: R) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -211,7 +224,7 @@ impl Database {
             Ran { reply, failure }
         });
         let closed = || StoreError::Unavailable("the writer has stopped".into());
-        if !self.shared.backend.send(job)? {
+        if !self.shared.backend.send(job, company)? {
             return Err(closed().into());
         }
         answer.await.unwrap_or_else(|_| Err(closed().into()))
@@ -270,7 +283,11 @@ impl Database {
 
 impl Backend {
     /// Queues a job; false means that the writer has ended.
-    fn send(&self, job: Job) -> Result<bool, StoreError> {
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "one process writes alone")
+    )]
+    fn send(&self, job: Job, company: Company) -> Result<bool, StoreError> {
         let read_only = || StoreError::Unavailable("opened for reading only".into());
         match self {
             Self::Sqlite { writer, .. } => {
@@ -280,7 +297,7 @@ impl Backend {
             #[cfg(feature = "postgres")]
             Self::Postgres { writer, .. } => {
                 let writer = writer.as_ref().ok_or_else(read_only)?;
-                Ok(writer.send(job))
+                Ok(writer.send(job, company))
             }
         }
     }

@@ -29,6 +29,15 @@ pub(crate) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A closure that waits for the writer. It is given the connection, or why it is not run.
 pub(crate) type Job = Box<dyn FnOnce(Result<&dyn Session, StoreError>) -> Ran + Send>;
 
+/// With whom a job shares a transaction, where processes write beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// With whatever waits beside it.
+    Any,
+    /// With nobody.
+    None,
+}
+
 /// What a job left.
 pub(crate) struct Ran {
     /// Answers the asker.

@@ -20,7 +20,7 @@ use crate::history::{FailedAttempt, StepRecord};
 use crate::journal::{Beside, Fence};
 use crate::queue::is_key;
 use crate::spans::{Span, SpanKind, drive_id, step_id};
-use crate::step::{EffectClass, Step, StepContext};
+use crate::step::{EffectClass, Later, Step, StepContext};
 use crate::stopped::{Cause, Stopped};
 
 /// How often a metered step is sent into crashes. Its own errors count by its retry policy; both
@@ -73,6 +73,7 @@ impl Run {
                     .await?;
             }
             self.boundary(&path).await?;
+            self.wait_for_turn(&path, &step).await?;
             let flight = board.in_flight();
             let context = self.context(&path, &record);
             if let Some(found) = self.settle_doubt(&step, &record, &context).await? {
@@ -123,6 +124,26 @@ impl Run {
                 }
             }
             drop(flight);
+        }
+    }
+
+    /// Waits until a step says that its turn has come.
+    async fn wait_for_turn(&self, path: &str, step: &Step) -> Result<(), RunError> {
+        let Some(turn) = &step.turn else {
+            return Ok(());
+        };
+        loop {
+            let later = {
+                let _flight = self.execution.board.in_flight();
+                turn().await
+            };
+            let Some(Later { because, after }) = later else {
+                return Ok(());
+            };
+            let due = self.execution.journal.clock.now().plus(after);
+            let wait = waiting("turn", path, &because, Some(due));
+            self.wait_until(due, wait).await?;
+            self.boundary(path).await?;
         }
     }
 

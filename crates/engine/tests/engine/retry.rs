@@ -1,12 +1,12 @@
 //! Failed attempts: when the next one is made, and how often.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use matrix_engine::error::Retry;
 use matrix_engine::runs::{self, RunCancel};
-use matrix_engine::{RetryPolicy, Step, StepError};
+use matrix_engine::{Later, RetryPolicy, Step, StepError};
 use serde_json::json;
 
 use super::host::{Body, Place, body, may};
@@ -141,4 +141,84 @@ async fn a_metered_step_is_sent_three_times_into_crashes_and_then_left_to_a_pers
         host.why(run)
     );
     assert_eq!(sent.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_its_turn_has_not_begun_whoever_dies_meanwhile() {
+    let place = Place::new();
+    let (turn, sent) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::<AtomicU32>::default(),
+    );
+    let (comes, counted) = (Arc::clone(&turn), Arc::clone(&sent));
+    let function = body(move |run, _| {
+        let (comes, counted) = (Arc::clone(&comes), Arc::clone(&counted));
+        async move {
+            let step = Step::metered("ask").turn(move || {
+                let wait = Later {
+                    because: "others are before it".into(),
+                    after: HOUR,
+                };
+                let later = (!comes.load(Ordering::SeqCst)).then_some(wait);
+                Box::pin(async move { later })
+            });
+            let made: u32 = run
+                .step(step, |context| {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    async move { Ok(context.attempt) }
+                })
+                .await?;
+            Ok(json!(made))
+        }
+    });
+    let mut host = place.host("a", &function);
+    let run = host.create(json!({})).await;
+    for number in 1..=5 {
+        host.reaches(run, "waiting").await;
+        let waiting = host.view(run).waiting.unwrap();
+        assert_eq!(waiting["for"], "turn");
+        assert_eq!(waiting["because"], "others are before it");
+        let begun = host.engine.journal().read(run, -1).unwrap().len();
+        assert_eq!(
+            begun, 1,
+            "nothing is in the journal but the run's beginning"
+        );
+        host.die().await;
+        host = place.host(&format!("after {number}"), &function);
+        place.clock.advance(HOUR);
+        host.engine.wake(run);
+    }
+    host.reaches(run, "waiting").await;
+    turn.store(true, Ordering::SeqCst);
+    place.clock.advance(HOUR);
+    host.engine.wake(run);
+    host.reaches(run, "succeeded").await;
+    assert_eq!(host.result(run), json!(1), "its first attempt");
+    assert_eq!(sent.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_turn_can_be_cancelled_at_once() {
+    let place = Place::new();
+    let function = body(|run, _| async move {
+        let step = Step::read("ask").turn(|| {
+            let later = Later {
+                because: "never".into(),
+                after: HOUR,
+            };
+            Box::pin(async move { Some(later) })
+        });
+        run.step::<(), _, _>(step, |_| async { Ok(()) }).await?;
+        Ok(json!({}))
+    });
+    let host = place.host("a", &function);
+    let run = host.create(json!({})).await;
+    host.reaches(run, "waiting").await;
+    let request = may(RunCancel {
+        run,
+        submitter: String::new(),
+        reason: "enough".into(),
+    });
+    runs::cancel(&host.engine, &request).await.unwrap();
+    host.reaches(run, "cancelled").await;
 }

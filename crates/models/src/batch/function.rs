@@ -1,18 +1,25 @@
 //! Batches and the files that they read, as runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use matrix_core::{Authorised, Money, RunId};
+use futures::future::BoxFuture;
+use matrix_core::{Authorised, Money, RunId, Timestamp};
 use matrix_engine::error::Retry;
 use matrix_engine::runs::{RunRead, entries};
 use matrix_engine::spans::step_id;
-use matrix_engine::{DurableFunction, Run, RunError, Step, StepContext, StepError};
+use matrix_engine::{
+    DurableFunction, Later, RetryPolicy, Run, RunError, Step, StepContext, StepError,
+};
+use matrix_store::tables::model_batches;
 use matrix_store::{Blobs, Database};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::line::{Call, Endpoint, Line, Outcome, lines};
+use super::names;
 use crate::admission::Granted;
 use crate::budget::Labels;
 use crate::error::{BUSY, ModelError, NONE_LEFT};
@@ -32,11 +39,19 @@ const AT_ONCE: usize = 8;
 /// How often a request is tried that a provider fails.
 const TRIES: u32 = 4;
 
-/// How long a request waits for its turn where limits let fewer be asked at once.
-const TURN: Duration = Duration::from_hours(1);
+/// The window of a batch: until it has passed, a request waits for its turn.
+const WINDOW: Duration = Duration::from_hours(24);
 
 /// The longest and the shortest that it waits before it looks again.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
+
+/// When a failed attempt is made again. How often is decided with each failure: that a provider wants
+/// fewer calls is none.
+const AGAIN: RetryPolicy = RetryPolicy {
+    attempts: u32::MAX,
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(2),
+};
 
 /// A file: all that it is is its run's input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -140,14 +155,19 @@ impl DurableFunction for BatchFunction {
             run: None,
         };
         let keyed = lines.into_iter().enumerate();
-        let keyed = keyed.map(|(index, line)| (index.to_string(), line));
-        let work = |branch: Run, line: Line| {
-            let batch = Requests {
+        let keyed = keyed.map(|(index, line)| (index.to_string(), (index, line)));
+        let until = run.started_at().plus(WINDOW);
+        let work = |branch: Run, (index, line): (usize, Line)| {
+            let request = Request {
                 gateway: self.gateway.clone(),
                 endpoint: input.endpoint,
                 labels: labels.clone(),
+                index,
+                line: Arc::new(line),
+                until,
+                busy: AtomicU32::new(0),
             };
-            async move { batch.step(&branch, line).await }
+            async move { request.step(&branch).await }
         };
         let done = run.join("lines", AT_ONCE, keyed.collect(), work).await?;
         // Those that had not begun when it was cancelled.
@@ -166,23 +186,33 @@ impl DurableFunction for BatchFunction {
     }
 }
 
-/// What the requests of a batch have in common.
-struct Requests {
+/// A request of a batch.
+struct Request {
     gateway: Gateway,
     endpoint: Endpoint,
     labels: Labels,
+    index: usize,
+    line: Arc<Line>,
+    /// Until when it waits for its turn.
+    until: Timestamp,
+    /// How many attempts found that it was not its turn, as far as this process knows.
+    busy: AtomicU32,
 }
 
-impl Requests {
+impl Request {
     /// A request as a step; whether it was answered, and what it cost. When the batch is cancelled those
     /// that have begun go on to their end, and the others say why they did not begin.
-    async fn step(
-        &self,
-        branch: &Run,
-        line: Line,
-    ) -> Result<Result<(bool, Money), String>, RunError> {
-        let step = Step::metered("call").input(&line.name);
-        let done = branch.step(step, |context| self.attempt(branch, &line, context));
+    async fn step(&self, branch: &Run) -> Result<Result<(bool, Money), String>, RunError> {
+        let (scope, run) = (branch.caller().scope.clone(), branch.id());
+        let answer = names::answer(run, self.index);
+        let step = Step::metered("call")
+            .input(&self.line.name)
+            .retry(AGAIN)
+            .turn(self.turn(branch))
+            .project(move |tx, outcome: Outcome, _| {
+                model_batches::count(tx, &scope, run, outcome.done(&answer))
+            });
+        let done = branch.step(step, |context| self.attempt(branch, context));
         match done.await {
             Ok(Outcome { status, cost, .. }) => Ok(Ok((status < 400, cost))),
             Err(RunError::Cancelled(reason)) => Ok(Err(reason)),
@@ -190,79 +220,90 @@ impl Requests {
         }
     }
 
-    /// A request that fails for good has failed alone: that is its outcome, and not the batch's.
-    async fn attempt(
+    /// Whether limits, a provider that is left alone, or a key that was refused let it be asked now. It
+    /// waits before it begins, so that whatever dies meanwhile has interrupted nothing.
+    fn turn(
         &self,
         run: &Run,
-        line: &Line,
-        context: StepContext,
-    ) -> Result<Outcome, StepError> {
-        match self.patiently(run, &line.call, &context).await {
-            Ok((body, cost)) => Ok(Outcome {
-                name: line.name.clone(),
-                status: 200,
-                body,
-                cost,
-            }),
-            Err(error) => {
-                let step = failed(&error);
-                let may_pass = matches!(step.retry, Retry::Later { .. });
-                if may_pass && context.attempt < TRIES {
-                    return Err(step);
+    ) -> impl Fn() -> BoxFuture<'static, Option<Later>> + Send + Sync + 'static {
+        let (gateway, line, until) = (self.gateway.clone(), Arc::clone(&self.line), self.until);
+        let (caller, asks) = (run.caller().clone(), self.asks());
+        move || {
+            let (gateway, line) = (gateway.clone(), Arc::clone(&line));
+            let (caller, asks) = (caller.clone(), asks.clone());
+            Box::pin(async move {
+                if gateway.now() >= until {
+                    return None;
                 }
-                let complaint = error.complaint();
-                Ok(Outcome {
-                    name: line.name.clone(),
-                    status: complaint.status,
-                    body: self.endpoint.wire().complaint(&complaint),
-                    cost: Money::ZERO,
+                let shut = gateway.turn(&caller, &asks, &line.call.needs()).await?;
+                let (shortest, longest) = LOOK;
+                Some(Later {
+                    because: shut.why.to_owned(),
+                    after: shut.retry_after.clamp(shortest, longest),
                 })
-            }
+            })
         }
     }
 
-    /// Asks when it may: that limits let fewer be asked at once than the batch would is no failure.
-    async fn patiently(
-        &self,
-        run: &Run,
-        call: &Call,
-        context: &StepContext,
-    ) -> Result<(Value, Money), ModelError> {
-        let until = tokio::time::Instant::now() + TURN;
-        let mut cancelled = context.cancelled.clone();
-        loop {
-            let error = match self.ask(run, call, context).await {
-                Err(error) if [BUSY, NONE_LEFT].contains(&error.code()) => error,
-                done => return done,
-            };
-            let (shortest, longest) = LOOK;
-            let wait = error.retry_after().unwrap_or(shortest);
-            let wait = tokio::time::sleep(wait.clamp(shortest, longest));
-            tokio::select! {
-                () = wait => {}
-                _ = cancelled.wait_for(|cancelled| *cancelled) => return Err(error),
+    /// A request that fails for good has failed alone: that is its outcome, and not the batch's.
+    async fn attempt(&self, run: &Run, context: StepContext) -> Result<Outcome, StepError> {
+        let error = match self.ask(run, &context).await {
+            Ok((body, cost)) => {
+                return Ok(Outcome {
+                    name: self.line.name.clone(),
+                    status: 200,
+                    body,
+                    cost,
+                });
             }
-            if tokio::time::Instant::now() >= until {
-                return Err(error);
-            }
+            Err(error) => error,
+        };
+        let mut step = failed(&error);
+        if let Retry::Later { after_ms } = &mut step.retry
+            && self.goes_on(&error, context.attempt)
+        {
+            *after_ms = after_ms.or_else(|| self.rest());
+            return Err(step);
         }
+        let complaint = error.complaint();
+        Ok(Outcome {
+            name: self.line.name.clone(),
+            status: complaint.status,
+            body: self.endpoint.wire().complaint(&complaint),
+            cost: Money::ZERO,
+        })
     }
 
-    async fn ask(
-        &self,
-        run: &Run,
-        call: &Call,
-        context: &StepContext,
-    ) -> Result<(Value, Money), ModelError> {
-        let asks = ModelUse {
-            model: call.model().to_owned(),
+    /// Whether what may pass is tried again.
+    fn goes_on(&self, error: &ModelError, attempt: u32) -> bool {
+        if [BUSY, NONE_LEFT].contains(&error.code()) {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            return self.gateway.now() < self.until;
+        }
+        attempt.saturating_sub(self.busy.load(Ordering::Relaxed)) < TRIES
+    }
+
+    /// How long to wait for a provider that wants fewer calls and does not say when, in milliseconds:
+    /// longer each time.
+    fn rest(&self) -> Option<u64> {
+        let busy = self.busy.load(Ordering::Relaxed);
+        let rest = LOOK.0.saturating_mul(1 << busy.min(16)).min(LOOK.1);
+        (busy > 0).then(|| u64::try_from(rest.as_millis()).unwrap_or(0))
+    }
+
+    fn asks(&self) -> ModelUse {
+        ModelUse {
+            model: self.line.call.model().to_owned(),
             labels: self.labels.clone(),
             ..ModelUse::default()
-        };
+        }
+    }
+
+    async fn ask(&self, run: &Run, context: &StepContext) -> Result<(Value, Money), ModelError> {
         let parent = step_id(context.run, context.epoch, &context.path, context.attempt);
-        let asks = within(run, &asks, parent);
+        let asks = within(run, &self.asks(), parent);
         let allowed = may(&self.gateway, run.caller().clone(), asks)?;
-        match call {
+        match &self.line.call {
             Call::Chat(request) => {
                 let request = request.as_ref().clone();
                 let answered = self.gateway.chat(&allowed, request).await?;

@@ -3,10 +3,15 @@
 use std::collections::HashSet;
 
 use matrix_core::Money;
+use matrix_store::StoreError;
+use matrix_store::tables::model_batches::Done;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::names::Made;
 use crate::chat::ChatRequest;
+use crate::gateway::Needs;
+use crate::registry::Task;
 use crate::wire::anthropic::Anthropic;
 use crate::wire::openai::embeddings::{self, EmbedAsked};
 use crate::wire::openai::{Dialect, OpenaiChat};
@@ -37,7 +42,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "/v1/chat/completions",
             Self::Responses => "/v1/responses",
@@ -63,6 +68,22 @@ impl Endpoint {
     }
 }
 
+impl std::str::FromStr for Endpoint {
+    type Err = StoreError;
+
+    /// Reads what was written by [`Endpoint::as_str`].
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let all = [
+            Self::Chat,
+            Self::Responses,
+            Self::Messages,
+            Self::Embeddings,
+        ];
+        let found = all.into_iter().find(|endpoint| endpoint.as_str() == text);
+        found.ok_or_else(|| StoreError::corrupt(format_args!("the endpoint `{text}`")))
+    }
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Line {
@@ -79,6 +100,14 @@ pub(super) enum Call {
 }
 
 impl Call {
+    /// What it needs of a model.
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Self::Chat(request) => Needs::of_chat(request),
+            Self::Embed(asked) => Needs::of_texts(&asked.request.texts, Task::Embed),
+        }
+    }
+
     pub(super) fn model(&self) -> &str {
         match self {
             Self::Chat(request) => &request.model,
@@ -105,14 +134,41 @@ impl Outcome {
         self.status < 400
     }
 
-    /// A line of the batch's output, as `OpenAI` writes it.
-    pub(super) fn line(&self, id: &str) -> Value {
-        json!({
+    /// In which of its batch's files it is.
+    pub(super) fn made(&self) -> Made {
+        if self.is_good() {
+            Made::Output
+        } else {
+            Made::Errors
+        }
+    }
+
+    /// A line of that file, as `OpenAI` writes it.
+    pub(super) fn line(&self, id: &str) -> String {
+        let line = json!({
             "id": id,
             "custom_id": self.name,
             "response": { "status_code": self.status, "request_id": id, "body": self.body },
             "error": null,
-        })
+        });
+        format!("{line}\n")
+    }
+
+    /// What it adds to its batch.
+    pub(super) fn done(&self, id: &str) -> Done {
+        let bytes = i64::try_from(self.line(id).len()).unwrap_or(i64::MAX);
+        match self.made() {
+            Made::Output => Done {
+                completed: 1,
+                output_bytes: bytes,
+                ..Done::default()
+            },
+            Made::Errors => Done {
+                failed: 1,
+                error_bytes: bytes,
+                ..Done::default()
+            },
+        }
     }
 }
 

@@ -1,73 +1,30 @@
-//! Adding, showing and cancelling batches and their files.
+//! Adding, showing and cancelling batches.
 
 use std::collections::BTreeSet;
 
 use matrix_core::{Authorised, Caller, RunId, Timestamp};
-use matrix_engine::history::{Ended, History};
+use matrix_engine::history::History;
 use matrix_engine::queue::Placing;
-use matrix_engine::runs::{self, RunCancel, RunList, RunRead};
-use matrix_engine::stopped::Stopped;
-use matrix_engine::{Engine, NewRun};
+use matrix_engine::runs::{self, RunCancel, RunRead};
+use matrix_engine::{Engine, NewRun, StepError};
 use matrix_store::StoreError;
-use matrix_store::tables::runs::{Filter, RunRow};
+use matrix_store::tables::model_batches::{self, BatchRow, NewBatchRow};
 use serde_json::Value;
 
-use super::function::{BATCH, BatchInput, FILE, FileInput, address};
+use super::files::{file_row, input};
+use super::function::{BATCH, BatchInput, address};
 use super::line::{Endpoint, Outcome, lines};
+use super::names::{self, Made, none};
+use super::quota::{Quota, create};
 use crate::admission::Granted;
 use crate::budget::Labels;
 use crate::error::ModelError;
 use crate::gateway::{Gateway, ModelUse};
 use crate::wire::WireError;
 
-/// What files are for.
-pub const PURPOSE: &str = "batch";
-
-/// The name that somebody must be allowed to ask for who puts files here.
-pub const RIGHT: &str = "batch";
-
-/// How the ids of files begin.
-const FILE_ID: &str = "file-";
-
-/// How the ids of batches begin.
-const BATCH_ID: &str = "batch_";
-
-/// How the ids of a batch's own files end.
-const OUTPUT: &str = "-output";
-const ERRORS: &str = "-errors";
-
-/// The most characters of a file's name.
-const NAME_MAX: usize = 200;
-
 /// The most of what a client says of a batch: pairs, and characters of each.
 const METADATA_MAX: usize = 16;
 const METADATA_TEXT_MAX: usize = 512;
-
-/// A file to be kept.
-#[derive(Debug, Clone)]
-pub struct NewFile {
-    /// Its name, for people.
-    pub filename: String,
-    /// What it is for.
-    pub purpose: String,
-    /// Its content.
-    pub content: String,
-}
-
-/// A file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileView {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub filename: String,
-    /// What it is for: `batch`, or `batch_output`.
-    pub purpose: String,
-    /// How long it is.
-    pub bytes: usize,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
 
 /// A batch to be done.
 #[derive(Debug, Clone)]
@@ -118,139 +75,39 @@ pub struct BatchView {
     pub errors: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When its client wanted it to end.
+    pub cancelled_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// How many requests it has.
-    pub total: usize,
+    pub total: u64,
     /// How many were answered.
-    pub completed: usize,
+    pub completed: u64,
     /// How many failed.
-    pub failed: usize,
+    pub failed: u64,
     /// What the client said of it.
     pub metadata: Value,
 }
 
-/// Keeps a file, for whoever may ask for [`RIGHT`].
-pub async fn add_file(
-    engine: &Engine,
-    request: &Authorised<ModelUse>,
-    file: NewFile,
-) -> Result<FileView, ModelError> {
-    let NewFile {
-        filename,
-        purpose,
-        content,
-    } = file;
-    if purpose != PURPOSE {
-        let why = format!("must be `{PURPOSE}`, which is what files are for here");
-        return Err(WireError::invalid("purpose", why).into());
-    }
-    let filename: String = filename.chars().take(NAME_MAX).collect();
-    let bytes = content.len();
-    let input = FileInput {
-        purpose: purpose.clone(),
-        filename: filename.clone(),
-        content,
-    };
-    let title = format!("file {filename}");
-    let run = create(engine, request.caller(), (FILE, title), &input).await?;
-    Ok(FileView {
-        id: id(FILE_ID, run),
-        filename,
-        purpose,
-        bytes,
-        created_at: run.created_at(),
-    })
-}
-
-/// A file of the caller's: one that it put here, or one of its batches has made.
-pub fn show_file(engine: &Engine, caller: &Caller, file: &str) -> Result<FileView, ModelError> {
-    let (run, made) = parse_file(file)?;
-    if let Some(made) = made {
-        let batch = own::<BatchInput>(engine, caller, (run, BATCH), file)?;
-        return Ok(FileView {
-            id: file.to_owned(),
-            filename: format!("{}{}.jsonl", id(BATCH_ID, run), made.word()),
-            purpose: "batch_output".into(),
-            bytes: batch.made(made).len(),
-            created_at: run.created_at(),
-        });
-    }
-    let found = own::<FileInput>(engine, caller, (run, FILE), file)?;
-    Ok(FileView {
-        id: file.to_owned(),
-        filename: found.input.filename,
-        purpose: found.input.purpose,
-        bytes: found.input.content.len(),
-        created_at: run.created_at(),
-    })
-}
-
-/// What is in a file of the caller's.
-pub fn content(engine: &Engine, caller: &Caller, file: &str) -> Result<String, ModelError> {
-    let (run, made) = parse_file(file)?;
-    match made {
-        Some(made) => {
-            let batch = own::<BatchInput>(engine, caller, (run, BATCH), file)?;
-            Ok(batch.made(made))
-        }
-        None => Ok(own::<FileInput>(engine, caller, (run, FILE), file)?
-            .input
-            .content),
-    }
-}
-
-/// Erases what is in a file that the caller put here. That there was one, when, and its digest stay in the
-/// journal. A batch that has not ended fails without it when it goes on in another process.
-pub async fn delete_file(engine: &Engine, caller: &Caller, file: &str) -> Result<(), ModelError> {
-    let (run, made) = parse_file(file)?;
-    if made.is_some() {
-        let why = "is what a batch has made, and goes with it";
-        return Err(WireError::invalid("file", why).into());
-    }
-    let (of, by, named) = (engine.clone(), caller.clone(), file.to_owned());
-    aside(move || own::<FileInput>(&of, &by, (run, FILE), &named).map(drop)).await?;
-    let database = engine.database().within(&caller.scope);
-    if matrix_engine::journal::erase(&database, run, 0).await? {
-        Ok(())
-    } else {
-        Err(none(file))
-    }
-}
-
-/// The caller's newest files, older than one, at most so many.
-pub fn list_files(
-    engine: &Engine,
-    caller: &Caller,
-    (after, limit): (Option<&str>, usize),
-) -> Result<(Vec<FileView>, bool), ModelError> {
-    let after = after.map(parse_file).transpose()?.map(|(run, _)| run);
-    own_runs(engine, caller, FILE, (after, limit), |run| {
-        show_file(engine, caller, &id(FILE_ID, run))
-    })
-}
-
-/// Begins a batch. Every request is read, and every model that is asked for is looked at, before it
-/// begins.
+/// Begins a batch, where there is room for one more. Every request is read, and every model that is
+/// asked for is looked at, before it begins.
 pub async fn add_batch(
     (engine, gateway): (&Engine, &Gateway),
     caller: &Caller,
     new: NewBatch,
+    quota: Quota,
 ) -> Result<BatchView, ModelError> {
     check_metadata(&new.metadata)?;
-    let (file, None) = parse_file(&new.file)? else {
-        return Err(none(&new.file));
-    };
     let (of, by, named) = (engine.clone(), caller.clone(), new.file.clone());
     let endpoint = new.endpoint;
     let read = move || {
-        let found = own::<FileInput>(&of, &by, (file, FILE), &named)?.input;
-        let lines = lines(&found.content, endpoint)?;
+        let row = file_row(&of, &by, &named)?;
+        let lines = lines(&input(&of, &by, &row)?.content, endpoint)?;
         let models = lines.iter().map(|line| line.call.model().to_owned());
         let models: BTreeSet<String> = models.collect();
-        Ok((found.filename, lines.len(), models))
+        Ok((row, lines.len(), models))
     };
-    let (filename, total, models) = aside(read).await?;
+    let (file, total, models) = aside(read).await?;
     for model in models {
         let labels = Labels {
             project: new.project.clone(),
@@ -267,8 +124,9 @@ pub async fn add_batch(
             return Err(ModelError::NoModel(model));
         }
     }
+    let metadata = new.metadata.to_string();
     let input = BatchInput {
-        file,
+        file: file.run,
         endpoint,
         total,
         metadata: new.metadata,
@@ -276,68 +134,146 @@ pub async fn add_batch(
         agent: new.agent,
     };
     let requests = if total == 1 { "request" } else { "requests" };
-    let title = format!("{total} {requests} of {filename}");
-    let run = create(engine, caller, (BATCH, title), &input).await?;
+    let run = NewRun {
+        kind: BATCH.into(),
+        title: format!("{total} {requests} of {}", file.filename),
+        input: serde_json::to_value(&input).map_err(StoreError::corrupt)?,
+        caller: caller.clone(),
+        placing: Placing::default(),
+    };
+    let (scope, owner) = (caller.scope.clone(), caller.principal.to_string());
+    let run = create(engine, run, move |tx, run| {
+        let full = quota.of_batch(tx, &scope)?;
+        if full.is_none() {
+            let row = NewBatchRow {
+                run,
+                owner,
+                file: file.run,
+                endpoint: endpoint.as_str().to_owned(),
+                metadata,
+                total: i64::try_from(total).unwrap_or(i64::MAX),
+            };
+            model_batches::put(tx, &scope, &row)?;
+        }
+        Ok(full)
+    })
+    .await?;
     let (of, by) = (engine.clone(), caller.clone());
-    aside(move || show_batch(&of, &by, &id(BATCH_ID, run))).await
+    aside(move || show_batch(&of, &by, &names::batch(run))).await
 }
 
 /// Reads on a thread that may block.
-async fn aside<T: Send + 'static>(
+pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
 ) -> Result<T, ModelError> {
     let stopped = |_| StoreError::Unavailable("the process is ending".into());
     tokio::task::spawn_blocking(work).await.map_err(stopped)?
 }
 
-/// A batch of the caller's.
-pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<BatchView, ModelError> {
-    let run = parse(BATCH_ID, batch).ok_or_else(|| none(batch))?;
-    let own = own::<BatchInput>(engine, caller, (run, BATCH), batch)?;
-    let row = runs::row(engine.database(), &reading(caller, run)?)?;
-    let (mut completed, mut failed) = (0, 0);
-    for index in 0..own.input.total {
-        match own.outcome(index) {
-            Some(outcome) if outcome.is_good() => completed += 1,
-            Some(_) => failed += 1,
-            None => {}
+/// What is noted of a batch of the caller's; `named` is what it, or a file of it, was called.
+pub(super) fn batch_row(
+    engine: &Engine,
+    caller: &Caller,
+    (run, named): (RunId, &str),
+) -> Result<BatchRow, ModelError> {
+    let database = engine.database().within(&caller.scope);
+    let found =
+        database.read_now::<_, StoreError, _>(|tx| model_batches::get(tx, &caller.scope, run))?;
+    let owner = caller.principal.to_string();
+    found
+        .filter(|row| row.new.owner == owner)
+        .ok_or_else(|| none(named))
+}
+
+/// A batch of the caller's, with all that it has done.
+pub(super) struct Own {
+    row: BatchRow,
+    history: History,
+}
+
+/// A batch of the caller's, read from its journal.
+pub(super) fn own(
+    engine: &Engine,
+    caller: &Caller,
+    named: (RunId, &str),
+) -> Result<Own, ModelError> {
+    let row = batch_row(engine, caller, named)?;
+    let read = reading(caller, row.new.run)?;
+    let history = runs::history(engine.database(), engine.blobs(), &read)?;
+    Ok(Own { row, history })
+}
+
+/// The lines of one of a batch's files, as far as it is.
+pub(super) fn written(own: &Own, made: Made) -> String {
+    let run = own.row.new.run;
+    let mut text = String::new();
+    for index in 0..usize::try_from(own.row.new.total).unwrap_or(0) {
+        let step = own.history.step(&address(index));
+        let result = step.and_then(|step| step.outcome.as_ref()?.as_ref().ok());
+        let outcome =
+            result.and_then(|value| serde_json::from_value::<Outcome>(value.clone()).ok());
+        if let Some(outcome) = outcome.filter(|outcome| outcome.made() == made) {
+            text.push_str(&outcome.line(&names::answer(run, index)));
         }
     }
-    let history = &own.history;
-    let (status, error) = match &history.ended {
-        Some(Ended::Completed(_)) => (BatchStatus::Completed, None),
-        Some(Ended::Failed(error)) => (BatchStatus::Failed, Some(error.message.clone())),
-        Some(Ended::Cancelled(_)) => (BatchStatus::Cancelled, None),
-        None if history.cancel.is_some() => (BatchStatus::Cancelling, None),
+    text
+}
+
+/// A batch of the caller's. It costs the same however many requests it has.
+pub fn show_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<BatchView, ModelError> {
+    let run = names::batch_of(batch)?;
+    let row = batch_row(engine, caller, (run, batch))?;
+    view(engine, caller, &row)
+}
+
+fn view(engine: &Engine, caller: &Caller, row: &BatchRow) -> Result<BatchView, ModelError> {
+    let run = row.new.run;
+    let (status, error) = match &*row.state {
+        "succeeded" => (BatchStatus::Completed, None),
+        "failed" => (BatchStatus::Failed, last_error(engine, caller, row)?),
+        "cancelled" => (BatchStatus::Cancelled, None),
+        _ if row.cancelled_at.is_some() => (BatchStatus::Cancelling, None),
         // What waits for a person says so.
-        None => (
-            BatchStatus::InProgress,
-            Stopped::of(&row).and_then(|_| because(&row)),
-        ),
+        _ if !row.stopped.is_empty() => (BatchStatus::InProgress, because(row)),
+        _ => (BatchStatus::InProgress, None),
     };
-    let ended = history.ended.is_some();
-    let made = |count: usize, word: &str| {
-        (ended && count > 0).then(|| format!("{}{word}", id(FILE_ID, run)))
-    };
+    let ended = !matches!(status, BatchStatus::InProgress | BatchStatus::Cancelling);
+    let made = |count: i64, made: Made| (ended && count > 0).then(|| names::made(run, made));
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
     Ok(BatchView {
-        id: batch.to_owned(),
-        endpoint: own.input.endpoint,
+        id: names::batch(run),
+        endpoint: row.new.endpoint.parse()?,
         status,
         error,
-        input: id(FILE_ID, own.input.file),
-        output: made(completed, OUTPUT),
-        errors: made(failed, ERRORS),
+        input: names::file(row.new.file),
+        output: made(row.done.completed, Made::Output),
+        errors: made(row.done.failed, Made::Errors),
         created_at: run.created_at(),
+        cancelled_at: row.cancelled_at,
         ended_at: ended.then_some(row.updated_at),
-        total: own.input.total,
-        completed,
-        failed,
-        metadata: own.input.metadata,
+        total: count(row.new.total),
+        completed: count(row.done.completed),
+        failed: count(row.done.failed),
+        metadata: serde_json::from_str(&row.new.metadata).unwrap_or_default(),
     })
 }
 
+/// Why a batch failed: its journal's last entry says so.
+fn last_error(
+    engine: &Engine,
+    caller: &Caller,
+    row: &BatchRow,
+) -> Result<Option<String>, ModelError> {
+    let read = reading(caller, row.new.run)?;
+    let before = row.head_seq.saturating_sub(1);
+    let last = runs::entries(engine.database(), engine.blobs(), &read, before, 1)?;
+    let payload = last.into_iter().next().and_then(|entry| entry.payload);
+    let error = payload.and_then(|payload| serde_json::from_value::<StepError>(payload).ok());
+    Ok(error.map(|error| error.message))
+}
+
 /// Why a run waits, in words.
-fn because(row: &RunRow) -> Option<String> {
+fn because(row: &BatchRow) -> Option<String> {
     let waiting: Value = serde_json::from_str(row.waiting.as_deref()?).ok()?;
     waiting.get("because")?.as_str().map(str::to_owned)
 }
@@ -348,156 +284,44 @@ pub fn list_batches(
     caller: &Caller,
     (after, limit): (Option<&str>, usize),
 ) -> Result<(Vec<BatchView>, bool), ModelError> {
-    let after = after.map(|batch| parse(BATCH_ID, batch).ok_or_else(|| none(batch)));
-    own_runs(engine, caller, BATCH, (after.transpose()?, limit), |run| {
-        show_batch(engine, caller, &id(BATCH_ID, run))
-    })
+    let after = after.map(names::batch_of).transpose()?;
+    let (scope, owner) = (&caller.scope, caller.principal.to_string());
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let rows = engine
+        .database()
+        .within(scope)
+        .read_now::<_, StoreError, _>(|tx| model_batches::list(tx, scope, &owner, after, most))?;
+    let more = rows.len() > limit;
+    let views = rows.into_iter().take(limit);
+    let views = views
+        .map(|row| view(engine, caller, &row))
+        .collect::<Result<_, _>>()?;
+    Ok((views, more))
 }
 
 /// Cancels a batch of the caller's: requests under way are answered, and no other is asked.
 pub async fn cancel_batch(engine: &Engine, caller: &Caller, batch: &str) -> Result<(), ModelError> {
-    let run = parse(BATCH_ID, batch).ok_or_else(|| none(batch))?;
+    let run = names::batch_of(batch)?;
     let (of, by, named) = (engine.clone(), caller.clone(), batch.to_owned());
-    aside(move || own::<BatchInput>(&of, &by, (run, BATCH), &named).map(drop)).await?;
+    aside(move || batch_row(&of, &by, (run, &named)).map(drop)).await?;
     let cancel = RunCancel {
         run,
         submitter: caller.principal.to_string(),
         reason: "its client cancelled it".into(),
     };
     let cancel = Authorised::obtain(&Granted, caller.clone(), cancel)?;
-    Ok(runs::cancel(engine, &cancel).await?)
+    runs::cancel(engine, &cancel).await?;
+    let (scope, at) = (caller.scope.clone(), engine.clock().now());
+    engine
+        .database()
+        .within(&caller.scope)
+        .write::<_, StoreError, _>(move |tx| model_batches::cancel(tx, &scope, run, at))
+        .await?;
+    Ok(())
 }
 
-/// Which file a batch makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Made {
-    Output,
-    Errors,
-}
-
-impl Made {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Output => OUTPUT,
-            Self::Errors => ERRORS,
-        }
-    }
-}
-
-/// A run of the caller's.
-struct Own<I> {
-    run: RunId,
-    input: I,
-    history: History,
-}
-
-impl Own<BatchInput> {
-    fn outcome(&self, index: usize) -> Option<Outcome> {
-        let step = self.history.step(&address(index))?;
-        let result = step.outcome.as_ref()?.as_ref().ok()?;
-        serde_json::from_value(result.clone()).ok()
-    }
-
-    /// The lines of one of its files, as far as it is.
-    fn made(&self, made: Made) -> String {
-        let mut text = String::new();
-        for index in 0..self.input.total {
-            let wanted = |outcome: &Outcome| outcome.is_good() == (made == Made::Output);
-            if let Some(outcome) = self.outcome(index).filter(wanted) {
-                let id = format!("batch_req_{}_{index}", suffix(self.run));
-                text.push_str(&outcome.line(&id).to_string());
-                text.push('\n');
-            }
-        }
-        text
-    }
-}
-
-fn own<I: serde::de::DeserializeOwned>(
-    engine: &Engine,
-    caller: &Caller,
-    (run, kind): (RunId, &str),
-    named: &str,
-) -> Result<Own<I>, ModelError> {
-    let read = reading(caller, run)?;
-    let history = match runs::history(engine.database(), engine.blobs(), &read) {
-        Err(matrix_engine::error::RequestError::NotFound(_)) => return Err(none(named)),
-        history => history?,
-    };
-    let started = history.started.as_ref();
-    let started = started
-        .filter(|started| started.kind == kind && started.caller.principal == caller.principal);
-    let input = started.and_then(|started| serde_json::from_value(started.input.clone()).ok());
-    Ok(Own {
-        run,
-        input: input.ok_or_else(|| none(named))?,
-        history,
-    })
-}
-
-/// What a caller's own runs of a kind are, newest first.
-fn own_runs<T>(
-    engine: &Engine,
-    caller: &Caller,
-    kind: &str,
-    (after, limit): (Option<RunId>, usize),
-    show: impl Fn(RunId) -> Result<T, ModelError>,
-) -> Result<(Vec<T>, bool), ModelError> {
-    const PAGE: u32 = 100;
-    let (mut found, mut before) = (Vec::new(), after);
-    loop {
-        let filter = Filter {
-            before,
-            kind: kind.into(),
-            ..Filter::default()
-        };
-        let page = RunList {
-            filter,
-            limit: PAGE,
-        };
-        let page = Authorised::obtain(&Granted, caller.clone(), page)?;
-        let rows = runs::list(engine.database(), &page)?;
-        let more = rows.len() == PAGE as usize;
-        for row in rows {
-            before = Some(row.run);
-            // Looked at before anything of it is read.
-            if runs::submitter_of(engine.database(), row.run)? != caller.principal.to_string() {
-                continue;
-            }
-            if found.len() == limit {
-                return Ok((found, true));
-            }
-            match show(row.run) {
-                Ok(one) => found.push(one),
-                // It was erased.
-                Err(ModelError::NoFile(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if !more {
-            return Ok((found, false));
-        }
-    }
-}
-
-async fn create<I: serde::Serialize>(
-    engine: &Engine,
-    caller: &Caller,
-    (kind, title): (&str, String),
-    input: &I,
-) -> Result<RunId, ModelError> {
-    let input = serde_json::to_value(input).map_err(StoreError::corrupt)?;
-    let new = NewRun {
-        kind: kind.into(),
-        title,
-        input,
-        caller: caller.clone(),
-        placing: Placing::default(),
-    };
-    Ok(engine.create_run(new).await?)
-}
-
-fn reading(caller: &Caller, run: RunId) -> Result<Authorised<RunRead>, ModelError> {
+/// The right to read one's own.
+pub(super) fn reading(caller: &Caller, run: RunId) -> Result<Authorised<RunRead>, ModelError> {
     Ok(Authorised::obtain(
         &Granted,
         caller.clone(),
@@ -520,35 +344,4 @@ fn check_metadata(metadata: &Value) -> Result<(), WireError> {
     refuse(format!(
         "must hold texts of at most {METADATA_TEXT_MAX} characters"
     ))
-}
-
-fn none(named: &str) -> ModelError {
-    ModelError::NoFile(named.chars().take(80).collect())
-}
-
-/// The part of a run's id that its kind does not tell.
-fn suffix(run: RunId) -> String {
-    let text = run.to_string();
-    let suffix = text.strip_prefix("run_").unwrap_or(&text);
-    suffix.to_owned()
-}
-
-fn id(prefix: &str, run: RunId) -> String {
-    format!("{prefix}{}", suffix(run))
-}
-
-fn parse(prefix: &str, id: &str) -> Option<RunId> {
-    format!("run_{}", id.strip_prefix(prefix)?).parse().ok()
-}
-
-fn parse_file(file: &str) -> Result<(RunId, Option<Made>), ModelError> {
-    let (base, made) = if let Some(base) = file.strip_suffix(OUTPUT) {
-        (base, Some(Made::Output))
-    } else if let Some(base) = file.strip_suffix(ERRORS) {
-        (base, Some(Made::Errors))
-    } else {
-        (file, None)
-    };
-    let run = parse(FILE_ID, base).ok_or_else(|| none(file))?;
-    Ok((run, made))
 }

@@ -20,6 +20,7 @@ pub use service::{
 };
 
 use matrix_core::Caller;
+use matrix_store::tables::budgets::ORGANISATION;
 
 use crate::registry::InvalidSpec;
 
@@ -41,7 +42,7 @@ impl Labels {
     /// Every subject under which a call falls.
     pub fn subjects(&self, caller: &Caller) -> Vec<String> {
         let mut subjects = vec![
-            "organisation".to_owned(),
+            ORGANISATION.to_owned(),
             "workspace".to_owned(),
             format!("key:{}", caller.principal),
         ];
@@ -67,7 +68,7 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), InvalidSpec> {
         return refused("is too long, or has characters that are not text");
     }
     match subject.split_once(':') {
-        None if matches!(subject, "organisation" | "workspace") => Ok(()),
+        None if matches!(subject, ORGANISATION | "workspace") => Ok(()),
         Some(("project" | "agent" | "run", name)) if !name.is_empty() => Ok(()),
         Some(("key", principal)) if principal.contains(':') => Ok(()),
         _ => refused(

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use matrix_core::{Money, Timestamp};
+use matrix_core::{Money, Scope, Timestamp};
 use matrix_store::tables::budgets::Amount;
 
 /// What was taken out of one budget.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Purse {
+    /// Who first took something: in whose name the budget is told.
+    pub(super) scope: Scope,
     state: Mutex<State>,
     /// One transaction at a time fills it.
     pub(super) filling: Arc<tokio::sync::Mutex<()>>,
@@ -64,6 +66,15 @@ impl State {
 }
 
 impl Purse {
+    /// Nothing was taken out yet.
+    pub(super) fn of(scope: Scope) -> Self {
+        Self {
+            scope,
+            state: Mutex::default(),
+            filling: Arc::default(),
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

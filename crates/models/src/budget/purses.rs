@@ -39,6 +39,7 @@ struct Shared {
     /// The name of this process among those that hold.
     holder: String,
     tenants: Mutex<HashMap<Scope, Known>>,
+    /// By where their budgets stand: workspaces share that of their organisation.
     purses: Mutex<HashMap<(Scope, BudgetKey), Arc<Purse>>>,
 }
 
@@ -202,7 +203,7 @@ impl Purses {
             Ok(Some((row, grant)))
         };
         let database = self.shared.database.within(scope);
-        let Some((row, grant)) = database.write::<_, StoreError, _>(work).await? else {
+        let Some((row, grant)) = database.write_alone::<_, StoreError, _>(work).await? else {
             self.lose(scope, key);
             return Ok(Filled::Gone);
         };
@@ -229,8 +230,8 @@ impl Purses {
         // Rows are locked in one order by every process.
         all.sort_by(|((_, a), _), ((_, b), _)| a.cmp(b));
         let mut failed = Ok(());
-        for ((scope, key), purse) in all {
-            if let Err(error) = self.say_one(&scope, &key, &purse, keep).await {
+        for ((_, key), purse) in all {
+            if let Err(error) = self.say_one(&purse.scope, &key, &purse, keep).await {
                 failed = Err(error);
             }
         }
@@ -272,7 +273,7 @@ impl Purses {
             Ok(Some((row.money_limit.is_some(), row.token_limit.is_some())))
         };
         let database = self.shared.database.within(scope);
-        let said = database.write::<_, StoreError, _>(work).await;
+        let said = database.write_alone::<_, StoreError, _>(work).await;
         let mut state = purse.lock();
         match said {
             Ok(Some(limits)) => {
@@ -295,7 +296,8 @@ impl Purses {
 
     /// Forgets what was taken out of a budget that is no more.
     fn lose(&self, scope: &Scope, key: &BudgetKey) {
-        self.purses().remove(&(scope.clone(), key.clone()));
+        self.purses()
+            .remove(&(budgets::home(scope, key), key.clone()));
     }
 
     /// The budgets of a tenant, at most a second old.
@@ -322,7 +324,9 @@ impl Purses {
 
     fn purse(&self, scope: &Scope, key: &BudgetKey) -> Arc<Purse> {
         let mut purses = self.purses();
-        Arc::clone(purses.entry((scope.clone(), key.clone())).or_default())
+        let made = || Arc::new(Purse::of(scope.clone()));
+        let place = (budgets::home(scope, key), key.clone());
+        Arc::clone(purses.entry(place).or_insert_with(made))
     }
 
     fn tenants(&self) -> std::sync::MutexGuard<'_, HashMap<Scope, Known>> {

@@ -115,7 +115,7 @@ pub async fn set_budget(
     let scope = caller.scope.clone();
     let database = purses.database().within(&scope);
     database
-        .write::<_, ModelError, _>(move |tx| {
+        .write_alone::<_, ModelError, _>(move |tx| {
             let all = budgets::list(tx, &caller.scope, BUDGETS_MAX)?;
             let full = i64::try_from(all.len()).unwrap_or(i64::MAX) >= BUDGETS_MAX;
             if full && !all.iter().any(|other| other.key == row.key) {
@@ -143,7 +143,7 @@ pub async fn remove_budget(
     let scope = caller.scope.clone();
     let database = purses.database().within(&scope);
     database
-        .write::<_, ModelError, _>(move |tx| {
+        .write_alone::<_, ModelError, _>(move |tx| {
             let key = BudgetKey {
                 subject: subject.clone(),
                 period: period.as_str().into(),

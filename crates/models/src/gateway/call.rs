@@ -382,12 +382,15 @@ pub(super) fn counted(usage: Option<Usage>, input: u64) -> (Usage, Ending) {
         cache_read: usage.cache_read.min(TOKENS_MAX),
         cache_write: usage.cache_write.min(TOKENS_MAX),
         reasoning: usage.reasoning.min(TOKENS_MAX),
+        tools: usage.tools.min(TOKENS_MAX),
     });
+    let tools = usage.map_or(0, |usage| usage.tools);
     if let Some(usage) = usage.filter(|usage| usage.total() > 0) {
         (usage, Ending::Counted)
     } else {
         let usage = Usage {
             input,
+            tools,
             ..Usage::default()
         };
         (usage, Ending::Estimated)

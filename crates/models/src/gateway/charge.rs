@@ -89,7 +89,7 @@ impl Charge {
     /// Tells of the call whoever listens.
     fn tell(&mut self, (usage, cost): (&Usage, Money), ending: Ending) {
         let outcome = match ending {
-            Ending::Failed => Outcome::Failed,
+            Ending::Failed | Ending::Unknown => Outcome::Failed,
             _ => self.outcome,
         };
         let took = self.attempt.took().as_micros();
@@ -104,6 +104,7 @@ impl Charge {
             finish: heard.finish,
             usage: *usage,
             estimated: ending == Ending::Estimated,
+            unknown: ending == Ending::Unknown,
             reserved: self.reserved,
             cost,
             ..Inference::of(&self.request, &self.model, self.began)
@@ -129,25 +130,32 @@ impl Charge {
         }
     }
 
-    /// It failed. What the provider may have read before it fell silent is paid for.
+    /// It failed. Where it was sent and nobody knows what came of it, the most that it can have used is
+    /// paid: a provider that goes on without a listener finishes what it was asked for.
     pub(super) fn fail(&mut self, error: &ProviderError) {
-        if error.is_ill() {
-            self.attempt.fail();
-        }
-        let read = match error.reason {
-            Reason::Slow | Reason::Broken => self.needs.input,
-            _ if error.partly => self.needs.input,
-            _ => 0,
-        };
-        let usage = Usage {
-            input: read,
-            ..Usage::default()
-        };
-        let asked = u64::from(usage.input > 0) * self.needs.queries;
+        self.blame(error);
         self.heard.error = Some(error.code().text);
-        self.pay(usage, asked, Ending::Failed);
+        if error.leaves_unknown() {
+            let usage = Usage {
+                input: self.needs.input,
+                output: self.unheard,
+                ..Usage::default()
+            };
+            self.pay(usage, self.needs.queries, Ending::Unknown);
+        } else {
+            self.pay(Usage::default(), 0, Ending::Failed);
+        }
         self.gateway
             .meter(&self.model, Outcome::Failed, self.attempt.took());
+    }
+
+    /// What a failure says of the provider, and of our key.
+    pub(super) fn blame(&mut self, error: &ProviderError) {
+        match error.reason {
+            Reason::Refused(refusal) if !error.echo => self.attempt.refuse(refusal),
+            _ if error.is_ill() => self.attempt.fail(),
+            _ => {}
+        }
     }
 
     /// Whether the model writes what nobody sees before it answers.

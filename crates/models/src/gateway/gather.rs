@@ -259,6 +259,7 @@ fn share(waiters: Vec<Waiter>, answer: EmbedAnswer) {
             cache_read: part(usage.cache_read),
             cache_write: part(usage.cache_write),
             reasoning: part(usage.reasoning),
+            tools: part(usage.tools),
         });
         before = until;
         let own = EmbedAnswer {

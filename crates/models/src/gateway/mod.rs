@@ -13,6 +13,7 @@ mod meters;
 mod plan;
 mod recall;
 mod stream;
+mod turn;
 
 use std::sync::Arc;
 
@@ -22,13 +23,14 @@ use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
 pub use self::meters::{CallMeter, Meters, Outcome, Paid};
+pub(crate) use self::plan::Needs;
 pub use self::stream::Streaming;
 use crate::admission::Remembered;
 use crate::budget::{Labels, Purses};
 use crate::chat::ChatAnswer;
 use crate::inference::{CallLog, Trace};
 use crate::ledger::Ledger;
-use crate::provider::Providers;
+use crate::provider::{Providers, Reason};
 use crate::registry::{Model, Registry};
 use crate::route::Board;
 use crate::usage::Usage;
@@ -278,7 +280,17 @@ impl Gateway {
             _ => return Err(crate::error::ModelError::NoModel(name.clone())),
         };
         let provider = self.shared.providers.of(&model);
-        provider.list(&model).await.map_err(|source| {
+        let listed = provider.list(&model).await;
+        let (board, scope) = (&self.shared.board, &request.caller().scope);
+        match &listed {
+            Ok(_) => board.tried(scope, &model, None),
+            Err(error) => {
+                if let Reason::Refused(refusal) = error.reason {
+                    board.tried(scope, &model, Some(refusal));
+                }
+            }
+        }
+        listed.map_err(|source| {
             let model = name.clone();
             crate::error::ModelError::Provider { model, source }
         })

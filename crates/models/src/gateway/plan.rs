@@ -28,7 +28,7 @@ pub(super) struct Plan {
 
 /// What a call needs.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Needs {
+pub(crate) struct Needs {
     /// About how many tokens it reads.
     pub(super) input: u64,
     /// How many of them it reads at once: texts of a batch are read one by one.
@@ -45,7 +45,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of_chat(request: &ChatRequest) -> Self {
+    pub(crate) fn of_chat(request: &ChatRequest) -> Self {
         let parts = request.messages.iter().flat_map(|message| &message.parts);
         let count = u64::from(request.sampling.count.unwrap_or(1));
         let input = estimate::request(request);
@@ -61,7 +61,7 @@ impl Needs {
         }
     }
 
-    pub(super) fn of_texts(texts: &[String], task: Task) -> Self {
+    pub(crate) fn of_texts(texts: &[String], task: Task) -> Self {
         let each = texts.iter().map(|text| estimate::tokens(text));
         Self {
             input: each.clone().sum(),

@@ -312,16 +312,13 @@ impl Streaming {
             return;
         };
         charge.heard.error = error.map(|error| error.code().text);
-        match error {
-            Some(error) if error.is_ill() => {
-                charge.attempt.fail();
-                charge.settle(usage, Ending::Failed);
-            }
-            Some(_) => drop(charge.settle(usage, Ending::Failed)),
-            None => {
-                charge.answered(Outcome::HungUp);
-                charge.settle(usage, Ending::Estimated);
-            }
+        if let Some(error) = error {
+            // Nobody knows what was written behind what came.
+            charge.blame(error);
+            charge.settle(usage, Ending::Unknown);
+        } else {
+            charge.answered(Outcome::HungUp);
+            charge.settle(usage, Ending::Estimated);
         }
     }
 }

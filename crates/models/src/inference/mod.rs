@@ -75,6 +75,9 @@ pub struct Inference {
     /// Whether that was estimated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+    /// Whether nobody knows what was used, because it failed after it was sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// What was reserved for it.
     pub reserved: Money,
     /// What it cost.
@@ -103,6 +106,7 @@ impl Inference {
             run: labels.run.clone(),
             usage: Usage::default(),
             estimated: false,
+            unknown: false,
             reserved: Money::ZERO,
             cost: Money::ZERO,
         }

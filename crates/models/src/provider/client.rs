@@ -50,15 +50,15 @@ impl Clients {
 }
 
 pub(super) fn failed(error: &reqwest::Error) -> ProviderError {
-    let reason = if error.is_timeout() {
-        Reason::Slow
+    // Whoever was reached may have read what it was sent, and answers to nobody.
+    let (reason, what) = if error.is_connect() || error.is_builder() {
+        (Reason::Unreachable, "the provider cannot be reached")
+    } else if error.is_timeout() {
+        (Reason::Slow, "the provider did not answer in time")
     } else {
-        Reason::Unreachable
+        (Reason::Broken, "the connection broke before an answer")
     };
-    ProviderError::new(
-        reason,
-        format!("the provider cannot be reached: {}", cause(error)),
-    )
+    ProviderError::new(reason, format!("{what}: {}", cause(error)))
 }
 
 /// The innermost cause: what is around it repeats the address.

@@ -36,8 +36,10 @@ pub enum Reason {
     Unsupported,
     /// The request is longer than the model reads; another may read more.
     TooLong,
-    /// Our key is missing or refused.
+    /// Our key is missing, or is none.
     Key,
+    /// Our key was refused; asking with it again does not help soon.
+    Refused(Refusal),
     /// The provider does not know the model.
     NoModel,
     /// Fewer calls are wanted.
@@ -55,6 +57,15 @@ pub enum Reason {
     Broken,
 }
 
+/// For what a key was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// For everything: it is not good, or nobody pays for it.
+    Everything,
+    /// For the model that was asked; others may answer to it.
+    Model,
+}
+
 impl ProviderError {
     /// A failure in our words.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
@@ -70,7 +81,8 @@ impl ProviderError {
     /// From a provider's status and words.
     pub(crate) fn told(complaint: Complaint, retry_after: Option<Duration>) -> Self {
         let reason = match complaint.status {
-            401..=403 => Reason::Key,
+            401 | 402 => Reason::Refused(Refusal::Everything),
+            403 => Reason::Refused(Refusal::Model),
             404 => Reason::NoModel,
             408 | 504 => Reason::Slow,
             429 => Reason::Busy { retry_after },
@@ -80,7 +92,7 @@ impl ProviderError {
             503 | 529 if retry_after.is_some() => Reason::Busy { retry_after },
             _ => Reason::Failed,
         };
-        if reason == Reason::Key {
+        if matches!(reason, Reason::Refused(_)) {
             // Some repeat the key, or a part of it.
             let text = format!("the provider answered {} to our key", complaint.status);
             return Self::new(reason, text);
@@ -101,11 +113,16 @@ impl ProviderError {
         !matches!(self.reason, Reason::Invalid)
     }
 
+    /// Whether the request was sent and nobody knows what came of it, or what it used.
+    pub fn leaves_unknown(&self) -> bool {
+        matches!(self.reason, Reason::Slow | Reason::Broken) || self.partly
+    }
+
     /// Whether it says something about the provider's health.
     pub fn is_ill(&self) -> bool {
         let ill = matches!(
             self.reason,
-            Reason::Failed | Reason::Unreachable | Reason::Slow | Reason::Broken | Reason::Key
+            Reason::Failed | Reason::Unreachable | Reason::Slow | Reason::Broken
         );
         ill && !self.echo
     }
@@ -123,7 +140,7 @@ impl ProviderError {
             Reason::Invalid => BAD_REQUEST,
             Reason::Unsupported => UNSUPPORTED,
             Reason::TooLong => TOO_LONG,
-            Reason::Key => NO_KEY,
+            Reason::Key | Reason::Refused(_) => NO_KEY,
             Reason::Busy { .. } => BUSY,
             Reason::Slow => SLOW,
             Reason::NoModel | Reason::Failed | Reason::Unreachable | Reason::Broken => UPSTREAM,
@@ -142,9 +159,11 @@ impl ProviderError {
             Reason::NoModel => (404, "invalid_request_error"),
             Reason::Busy { .. } => (429, "rate_limit_error"),
             Reason::Slow => (504, "timeout_error"),
-            Reason::Key | Reason::Failed | Reason::Unreachable | Reason::Broken => {
-                (502, "server_error")
-            }
+            Reason::Key
+            | Reason::Refused(_)
+            | Reason::Failed
+            | Reason::Unreachable
+            | Reason::Broken => (502, "server_error"),
         };
         let said = self.complaint.as_deref();
         let ours = matches!(self.reason, Reason::Invalid | Reason::Busy { .. });
@@ -157,7 +176,9 @@ impl ProviderError {
                 _ => own.and_then(|said| said.code.clone()),
             },
             message: match (self.reason, own) {
-                (Reason::Key, _) => "the gateway's key for this model is not accepted".into(),
+                (Reason::Key | Reason::Refused(_), _) => {
+                    "the gateway's key for this model is not accepted".into()
+                }
                 (_, Some(said)) => said.message.clone(),
                 (_, None) => self.message.clone(),
             },

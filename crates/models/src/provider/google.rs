@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{failed, read};
-use super::{ProviderError, Reason};
+use super::{ProviderError, Reason, Refusal};
 use crate::registry::check_url;
 use crate::secret::Secret;
 
@@ -196,7 +196,7 @@ fn given(body: &[u8]) -> Result<(Secret, Duration), ProviderError> {
 fn denied(status: StatusCode, body: &[u8]) -> ProviderError {
     let reason = match status.as_u16() {
         429 => Reason::Busy { retry_after: None },
-        400..=499 => Reason::Key,
+        400..=499 => Reason::Refused(Refusal::Everything),
         _ => Reason::Failed,
     };
     let told: Option<Value> = serde_json::from_slice(body).ok();

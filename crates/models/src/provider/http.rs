@@ -25,7 +25,7 @@ use crate::embed::{EmbedAnswer, EmbedRequest};
 use crate::registry::{Model, ProviderKind};
 use crate::rerank::{RerankAnswer, RerankRequest};
 use crate::secret::{Secret, Secrets};
-use crate::wire::{Complaint, ranks, vectors};
+use crate::wire::{Complaint, WireError, ranks, vectors};
 
 /// The most bytes of an error that are read.
 const ERROR_MAX: usize = 64 * 1024;
@@ -194,7 +194,7 @@ impl Http {
         request: &EmbedRequest,
     ) -> Result<EmbedAnswer, ProviderError> {
         let kind = model.spec.provider.kind;
-        let body = vectors::encode(kind, request)?;
+        let body = vectors::encode(kind, request).map_err(unsayable)?;
         let answer = self.whole(model, Ask::Embed, Some(&body)).await?;
         Ok(vectors::decode(kind, answer, request.texts.len())?)
     }
@@ -228,7 +228,7 @@ impl Provider for Http {
         request: &ChatRequest,
     ) -> Result<(ChatAnswer, Dropped), ProviderError> {
         let wire = place::wire(model)?;
-        let encoded = wire.encode(request, false)?;
+        let encoded = wire.encode(request, false).map_err(unsayable)?;
         let body = self.whole(model, Ask::Chat, Some(&encoded.body)).await?;
         Ok((wire.decode(body)?, encoded.dropped))
     }
@@ -239,7 +239,7 @@ impl Provider for Http {
         request: &ChatRequest,
     ) -> Result<(DeltaStream, Dropped), ProviderError> {
         let wire = place::wire(model)?;
-        let encoded = wire.encode(request, true)?;
+        let encoded = wire.encode(request, true).map_err(unsayable)?;
         let response = self.send(model, Ask::Stream, Some(&encoded.body)).await?;
         let framing = place::framing(model.spec.provider.kind);
         is_a(
@@ -325,6 +325,14 @@ impl Provider for Http {
             Some(name.strip_prefix("models/").unwrap_or(name).to_owned())
         };
         Ok(list.iter().filter_map(name).collect())
+    }
+}
+
+/// What has no words in a provider's protocol is not sent, and says nothing about the provider.
+fn unsayable(error: WireError) -> ProviderError {
+    match error {
+        WireError::Unsupported(why) => ProviderError::new(Reason::Unsupported, why),
+        other => ProviderError::new(Reason::Unsupported, format!("the request: {other}")),
     }
 }
 

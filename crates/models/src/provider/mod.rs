@@ -30,7 +30,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::Stream;
 
-pub use self::error::{ProviderError, Reason};
+pub use self::error::{ProviderError, Reason, Refusal};
 pub(crate) use self::guard::may_reach;
 pub use self::http::{Http, HttpOptions};
 use self::local::Local;

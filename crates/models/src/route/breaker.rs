@@ -16,7 +16,7 @@ const PROBE_MAX: Duration = Duration::from_mins(10);
 
 /// Whether a provider's model is asked. Times are of one monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Breaker {
+pub(super) enum Breaker {
     /// It is.
     #[default]
     Closed,
@@ -49,7 +49,7 @@ pub enum Gate {
 
 impl Breaker {
     /// Asks for a call; the call that passes an open one is its probe.
-    pub fn ask(&mut self, now: Duration) -> Gate {
+    pub(super) fn ask(&mut self, now: Duration) -> Gate {
         match *self {
             Self::Closed | Self::Failing(_) => Gate::Pass,
             Self::Open { until, .. } if now < until => Gate::Wait(until.saturating_sub(now)),
@@ -66,18 +66,18 @@ impl Breaker {
     }
 
     /// Whether a call would pass now.
-    pub fn peek(&self, now: Duration) -> Gate {
+    pub(super) fn peek(&self, now: Duration) -> Gate {
         let mut copy = *self;
         copy.ask(now)
     }
 
     /// A call was answered.
-    pub fn succeed(&mut self) {
+    pub(super) fn succeed(&mut self) {
         *self = Self::Closed;
     }
 
     /// A call failed in a way that says something about the provider.
-    pub fn fail(&mut self, now: Duration) {
+    pub(super) fn fail(&mut self, now: Duration) {
         *self = match *self {
             Self::Closed => Self::Failing(1),
             Self::Failing(count) if count + 1 < FAILURES => Self::Failing(count + 1),
@@ -98,7 +98,7 @@ impl Breaker {
     }
 
     /// A probe ended without saying anything about the provider.
-    pub fn forget(&mut self, now: Duration) {
+    pub(super) fn forget(&mut self, now: Duration) {
         if let Self::Probing { rest, .. } = *self {
             *self = Self::Open { until: now, rest };
         }

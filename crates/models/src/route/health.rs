@@ -7,6 +7,7 @@ use std::time::Duration;
 use matrix_core::{Clock, Scope};
 
 use super::breaker::{Breaker, Gate};
+use crate::provider::Refusal;
 use crate::registry::{KeyLimits, Model};
 
 /// How much a new answer counts in what answers took of late.
@@ -14,6 +15,12 @@ const NEW: u32 = 4;
 
 /// A minute.
 const MINUTE: Duration = Duration::from_mins(1);
+
+/// How long a key is not tried again that was refused.
+const REFUSED: Duration = Duration::from_mins(1);
+
+/// How long somebody who was told that it is its turn has until it begins.
+const PROMISE: Duration = Duration::from_secs(2);
 
 /// Something of each name of each tenant.
 type Named<T> = HashMap<(Scope, String), Arc<Mutex<T>>>;
@@ -31,16 +38,35 @@ struct Health {
     breaker: Breaker,
     latency: Option<Duration>,
     busy: u32,
+    /// Until when its key is not asked with for it, because it was refused.
+    refused: Option<Duration>,
 }
 
 /// What is used of a key's limits.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Load {
     busy: u32,
     /// When the minute began that is counted.
     minute: Duration,
     calls: u32,
     tokens: u64,
+    /// Until when it is not asked with, because it was refused.
+    refused: Option<Duration>,
+    /// How many were told that it is their turn and have not begun, and until when that counts.
+    promised: (u32, Duration),
+}
+
+/// How a model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It answers, or nobody has asked it.
+    Well,
+    /// It failed of late.
+    Failing,
+    /// It failed again and again, and is left alone.
+    LeftAlone,
+    /// Its provider refused our key, which is not tried again for a while.
+    KeyRefused,
 }
 
 /// Why a model is not asked now.
@@ -81,9 +107,58 @@ impl Board {
         (health.latency, health.busy, gate)
     }
 
-    /// Its breaker.
-    pub fn breaker(&self, scope: &Scope, model: &Model) -> Breaker {
-        locked(&self.health(scope, model)).breaker
+    /// How it does.
+    pub fn state(&self, scope: &Scope, model: &Model) -> State {
+        let (health, now) = (self.health(scope, model), self.clock.monotonic());
+        let (refused, breaker) = {
+            let health = locked(&health);
+            (health.refused, health.breaker)
+        };
+        let key = locked(&self.load(scope, model)).refused;
+        if [refused, key]
+            .into_iter()
+            .flatten()
+            .any(|until| now < until)
+        {
+            return State::KeyRefused;
+        }
+        match breaker {
+            Breaker::Closed => State::Well,
+            Breaker::Failing(_) => State::Failing,
+            Breaker::Open { .. } | Breaker::Probing { .. } => State::LeftAlone,
+        }
+    }
+
+    /// Its provider took our key, or refused it, when somebody tried it out.
+    pub fn tried(&self, scope: &Scope, model: &Model, refusal: Option<Refusal>) {
+        let until = self.clock.monotonic() + REFUSED;
+        let (health, load) = (self.health(scope, model), self.load(scope, model));
+        locked(&health).refused = refusal
+            .filter(|refusal| *refusal == Refusal::Model)
+            .map(|_| until);
+        locked(&load).refused = refusal
+            .filter(|refusal| *refusal == Refusal::Everything)
+            .map(|_| until);
+    }
+
+    /// Whether a call of about so many tokens could begin now, as far as is known here. Whoever is told
+    /// so has a moment to begin, in which others are told to wait.
+    pub fn open(&self, scope: &Scope, model: &Model, tokens: u64) -> Result<(), Shut> {
+        let now = self.clock.monotonic();
+        let (health, load) = (self.health(scope, model), self.load(scope, model));
+        let mut load = locked(&load);
+        load.accepts(now)?;
+        load.turn_over(now);
+        let promised = load.promised(now);
+        let mut then = Load {
+            busy: load.busy.saturating_add(promised),
+            calls: load.calls.saturating_add(promised),
+            ..*load
+        };
+        then.take(&model.spec.limits, now, tokens)?;
+        locked(&health).open(now, promised)?;
+        load.promised = (promised + 1, now + PROMISE);
+        Ok(())
     }
 
     /// Begins a call of about so many tokens, unless its breaker or its key's limits are against it.
@@ -92,18 +167,15 @@ impl Board {
         let load = self.load(scope, model);
         {
             let mut load = locked(&load);
+            load.accepts(now)?;
+            load.promised.0 = load.promised.0.saturating_sub(1);
             load.take(&model.spec.limits, now, tokens)?;
         }
         let health = self.health(scope, model);
-        let gate = locked(&health).breaker.ask(now);
-        if let Gate::Wait(retry_after) = gate {
+        if let Err(shut) = locked(&health).begin(now) {
             locked(&load).give_back(tokens);
-            return Err(Shut {
-                why: "it failed of late and is left alone",
-                retry_after,
-            });
+            return Err(shut);
         }
-        locked(&health).busy += 1;
         Ok(Attempt {
             clock: Arc::clone(&self.clock),
             began: now,
@@ -129,13 +201,73 @@ impl Board {
     }
 }
 
+fn left_alone(retry_after: Duration) -> Shut {
+    Shut {
+        why: "it failed of late and is left alone",
+        retry_after,
+    }
+}
+
+/// Whether a key that may have been refused is asked with again.
+fn accepted(refused: Option<Duration>, now: Duration) -> Result<(), Shut> {
+    match refused.filter(|until| now < *until) {
+        None => Ok(()),
+        Some(until) => Err(Shut {
+            why: "its provider refused the key",
+            retry_after: until.saturating_sub(now),
+        }),
+    }
+}
+
+impl Health {
+    fn accepts(&self, now: Duration) -> Result<(), Shut> {
+        accepted(self.refused, now)
+    }
+
+    /// Who is left alone is asked by one, to find out whether it is well again.
+    fn open(&self, now: Duration, promised: u32) -> Result<(), Shut> {
+        self.accepts(now)?;
+        match (self.breaker, self.breaker.peek(now)) {
+            (_, Gate::Wait(retry_after)) => Err(left_alone(retry_after)),
+            (Breaker::Closed | Breaker::Failing(_), Gate::Pass) => Ok(()),
+            (_, Gate::Pass) if promised == 0 => Ok(()),
+            (_, Gate::Pass) => Err(left_alone(Duration::from_secs(1))),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) -> Result<(), Shut> {
+        self.accepts(now)?;
+        match self.breaker.ask(now) {
+            Gate::Wait(retry_after) => Err(left_alone(retry_after)),
+            Gate::Pass => {
+                self.busy += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Load {
-    fn take(&mut self, limits: &KeyLimits, now: Duration, tokens: u64) -> Result<(), Shut> {
+    fn accepts(&self, now: Duration) -> Result<(), Shut> {
+        accepted(self.refused, now)
+    }
+
+    /// Begins another minute where one has passed.
+    fn turn_over(&mut self, now: Duration) {
         if now.saturating_sub(self.minute) >= MINUTE {
             self.minute = now;
             self.calls = 0;
             self.tokens = 0;
         }
+    }
+
+    fn promised(&self, now: Duration) -> u32 {
+        let (count, until) = self.promised;
+        if now < until { count } else { 0 }
+    }
+
+    fn take(&mut self, limits: &KeyLimits, now: Duration, tokens: u64) -> Result<(), Shut> {
+        self.turn_over(now);
         let rest = MINUTE.saturating_sub(now.saturating_sub(self.minute));
         let shut = |why, retry_after| Err(Shut { why, retry_after });
         if limits.concurrency.is_some_and(|most| self.busy >= most) {
@@ -186,6 +318,15 @@ impl Attempt {
             None => took,
         });
         self.over = true;
+    }
+
+    /// The provider refused our key: that says nothing about its health.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        let until = Some(self.clock.monotonic() + REFUSED);
+        match refusal {
+            Refusal::Model => locked(&self.health).refused = until,
+            Refusal::Everything => locked(&self.load).refused = until,
+        }
     }
 
     /// It failed in a way that says something about the provider.

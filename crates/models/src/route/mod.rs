@@ -7,6 +7,6 @@ mod breaker;
 mod choose;
 mod health;
 
-pub use breaker::{Breaker, Gate};
+pub use breaker::Gate;
 pub use choose::{Candidate, order};
-pub use health::{Attempt, Board, Shut};
+pub use health::{Attempt, Board, Shut, State};

@@ -106,6 +106,7 @@ fn answer(parts: Vec<Part>) -> ChatAnswer {
             cache_read: 30,
             cache_write: 20,
             reasoning: 10,
+            ..Usage::default()
         }),
         protocol: Some(Protocol::Anthropic),
         ..ChatAnswer::default()

@@ -81,6 +81,7 @@ fn what_a_cache_had_is_part_of_what_was_read() {
         cache_read: 300,
         cache_write: 50,
         reasoning: 0,
+        ..Usage::default()
     };
     assert_eq!(answer.usage, Some(used));
     assert_eq!(answer.choices[0].finish, Finish::Tools);

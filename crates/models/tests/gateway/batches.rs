@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_core::{Caller, Principal, PrincipalKind, RunId};
-use matrix_engine::{DurableFunction, Engine};
+use matrix_engine::{DurableFunction, Engine, EntryKind};
 use matrix_models::batch::{
-    BatchFunction, BatchStatus, BatchView, Endpoint, FileFunction, NewBatch, NewFile, add_batch,
-    add_file, cancel_batch, content, delete_file, list_batches, list_files, show_batch, show_file,
+    BatchFunction, BatchStatus, BatchView, Endpoint, FileFunction, NewBatch, NewFile, Quota,
+    add_batch, add_file, cancel_batch, content, delete_file, list_batches, list_files, show_batch,
+    show_file,
 };
 use matrix_models::registry::ProviderKind;
 use matrix_models::{Gateway, ModelError};
+use matrix_store::StoreError;
+use matrix_store::tables::runs;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -48,6 +51,7 @@ struct Batches {
     gateway: Gateway,
     working: Working,
     upstream: Upstream,
+    quota: Quota,
 }
 
 impl Batches {
@@ -63,6 +67,7 @@ impl Batches {
             gateway,
             working,
             upstream,
+            quota: Quota::default(),
         }
     }
 
@@ -75,14 +80,18 @@ impl Batches {
     }
 
     async fn file(&self, text: String) -> String {
+        self.add(text).await.unwrap()
+    }
+
+    async fn add(&self, text: String) -> Result<String, ModelError> {
         let file = NewFile {
             filename: "ask.jsonl".into(),
             purpose: "batch".into(),
             content: text,
         };
         let allowed = asking("batch");
-        let added = add_file(&self.working.engine, &allowed, file);
-        added.await.unwrap().id
+        let added = add_file(&self.working.engine, &allowed, file, self.quota);
+        Ok(added.await?.id)
     }
 
     async fn begin(&self, file: &str) -> Result<BatchView, ModelError> {
@@ -93,7 +102,8 @@ impl Batches {
             project: None,
             agent: None,
         };
-        add_batch((&self.working.engine, &self.gateway), &caller(), new).await
+        let rooms = (&self.working.engine, &self.gateway);
+        add_batch(rooms, &caller(), new, self.quota).await
     }
 
     fn show(&self, batch: &str) -> BatchView {
@@ -150,6 +160,11 @@ async fn a_batch_keeps_to_the_limits_of_a_key_and_loses_nothing_by_it() {
     let ended = batches.ended(&begun.id).await;
     assert_eq!((ended.completed, ended.failed), (10, 0));
     assert_eq!(batches.upstream.count(), 10);
+    assert_eq!(
+        beginnings(&batches.working, &ended.id),
+        10,
+        "nobody began in vain"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +194,7 @@ async fn a_cancelled_batch_keeps_what_was_answered_and_asks_no_more() {
     gate.add_permits(1_000);
     let ended = batches.ended(&begun.id).await;
     assert_eq!(ended.status, BatchStatus::Cancelled);
-    let asked = batches.upstream.count();
+    let asked = batches.upstream.count() as u64;
     assert!(asked < 40, "it went on");
     assert_eq!(
         (ended.completed, ended.failed),
@@ -188,7 +203,7 @@ async fn a_cancelled_batch_keeps_what_was_answered_and_asks_no_more() {
     );
     assert!(cancel_batch(engine, &caller(), &begun.id).await.is_err());
     if let Some(output) = &ended.output {
-        assert_eq!(batches.lines(output).len(), ended.completed);
+        assert_eq!(batches.lines(output).len() as u64, ended.completed);
     }
 }
 
@@ -241,4 +256,105 @@ async fn a_batch_of_models_that_are_not_there_does_not_begin() {
     let refused = batches.begin(&file).await.unwrap_err();
     assert!(matches!(refused, ModelError::NoModel(_)), "{refused}");
     assert_eq!(batches.upstream.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_and_counts_are_those_of_what_can_be_read() {
+    let batches = Batches::new().await;
+    let text = requests(&["a", "trouble", "c", "ü"]);
+    let file = batches.file(text.clone()).await;
+    let engine = &batches.working.engine;
+    let shown = |file: &str| show_file(engine, &caller(), file).unwrap();
+    assert_eq!(shown(&file).bytes, text.len() as u64);
+    let begun = batches.begin(&file).await.unwrap();
+    let ended = batches.ended(&begun.id).await;
+    assert_eq!((ended.total, ended.completed, ended.failed), (4, 3, 1));
+    for made in [ended.output.unwrap(), ended.errors.unwrap()] {
+        let text = content(engine, &caller(), &made).unwrap();
+        assert_eq!(shown(&made).bytes, text.len() as u64, "{made}");
+    }
+    let page = list_batches(engine, &caller(), (None, 9)).unwrap().0;
+    assert_eq!((page[0].completed, page[0].failed), (3, 1));
+    delete_file(engine, &caller(), &file).await.unwrap();
+    let gone = show_file(engine, &caller(), &file).unwrap_err();
+    assert!(matches!(gone, ModelError::NoFile(_)), "{gone}");
+    assert!(delete_file(engine, &caller(), &file).await.is_err());
+    assert_eq!(list_files(engine, &caller(), (None, 9)).unwrap().0, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_has_so_many_bytes_of_files_and_batches_and_no_more() {
+    let mut batches = Batches::new().await;
+    let text = requests(&["a"]);
+    batches.quota = Quota {
+        batches: 1,
+        file_bytes: 2 * text.len() as u64,
+    };
+    let full = |error: ModelError| {
+        assert!(matches!(error, ModelError::Full { .. }), "{error}");
+        assert_eq!(error.complaint().status, 403);
+    };
+    let file = batches.file(text.clone()).await;
+    let other = batches.file(text.clone()).await;
+    full(batches.add(text.clone()).await.unwrap_err());
+    let engine = &batches.working.engine;
+    assert_eq!(list_files(engine, &caller(), (None, 9)).unwrap().0.len(), 2);
+    delete_file(engine, &caller(), &other).await.unwrap();
+    batches.file(text).await;
+    let gate = Arc::new(Semaphore::new(0));
+    batches
+        .upstream
+        .keep_saying(vec![Step::Gate(Arc::clone(&gate)), Step::Answer(echo)]);
+    let first = batches.begin(&file).await.unwrap();
+    full(batches.begin(&file).await.unwrap_err());
+    gate.add_permits(1_000);
+    batches.ended(&first.id).await;
+    batches.begin(&file).await.unwrap();
+}
+
+/// How often requests of a batch began.
+fn beginnings(working: &Working, batch: &str) -> usize {
+    let run = batch.replace("batch_", "run_").parse().unwrap();
+    let journal = working.journal(run);
+    let kinds = journal.iter().map(|entry| entry.kind);
+    kinds.filter(|kind| *kind == EntryKind::StepBegun).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_its_turn_has_not_begun_and_restarts_cost_it_nothing() {
+    let mut batches = Batches::new().await;
+    let mut few = spec(ProviderKind::Openai, &batches.upstream.url());
+    few.limits.requests_per_minute = Some(2);
+    batches.site.add("m", &few).await;
+    let file = batches.file(requests(&["a", "b", "c", "d"])).await;
+    let batch = batches.begin(&file).await.unwrap().id;
+    let waits = |batches: &Batches| {
+        let run: RunId = batch.replace("batch_", "run_").parse().unwrap();
+        let row = batches
+            .site
+            .database
+            .read_now::<_, StoreError, _>(|tx| runs::get(tx, run));
+        row.unwrap().unwrap().state == "waiting"
+    };
+    for minute in 0..2 {
+        for _ in 0..4 {
+            let parked = async {
+                while batches.show(&batch).completed < 2 * (minute + 1) || !waits(&batches) {
+                    if minute == 1 && batches.show(&batch).status == BatchStatus::Completed {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, parked).await.unwrap();
+            let engine = Batches::engine(&batches.site, &batches.gateway);
+            batches.working = Working::start(engine);
+        }
+        batches.site.clock.advance(Duration::from_mins(1));
+    }
+    let ended = batches.ended(&batch).await;
+    assert_eq!((ended.completed, ended.failed), (4, 0));
+    assert_eq!(batches.upstream.count(), 4, "each is asked for once");
+    let begun = beginnings(&batches.working, &batch);
+    assert_eq!(begun, 4, "who waits has not begun");
 }

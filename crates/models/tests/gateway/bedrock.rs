@@ -2,7 +2,7 @@
 
 use matrix_models::ModelError;
 use matrix_models::embed::EmbedRequest;
-use matrix_models::provider::Reason;
+use matrix_models::provider::{Reason, Refusal};
 use matrix_models::registry::{ModelSpec, PriceRule, ProviderKind};
 use matrix_models::rerank::RerankRequest;
 use ring::digest::{SHA256, digest};
@@ -124,7 +124,7 @@ async fn errors_have_their_reason() {
     let busy = Reason::Busy { retry_after: None };
     for (code, expected) in [
         (400, Reason::Invalid),
-        (403, Reason::Key),
+        (403, Reason::Refused(Refusal::Model)),
         (404, Reason::NoModel),
         (408, Reason::Slow),
         (424, Reason::Failed),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use matrix_core::Money;
+use matrix_core::{Money, Scope};
 use matrix_models::budget::{BudgetRemove, BudgetView, Limits, Period, Reservation, remove_budget};
 use matrix_models::registry::ProviderKind;
 use matrix_models::{Gateway, ModelError};
@@ -420,4 +420,72 @@ async fn calls_of_several_processes_are_refused_only_where_there_is_no_room() {
     }
     assert!(limit - answered * cost < need);
     assert_eq!(stands(&site).await, (answered * cost, 0));
+}
+
+/// Somebody in another workspace of the same organisation.
+fn neighbour() -> Scope {
+    Scope {
+        workspace: "next".into(),
+        ..caller().scope
+    }
+}
+
+async fn reserve_as(
+    gateway: &Gateway,
+    scope: &Scope,
+    subject: &str,
+    amount: Amount,
+) -> Result<Reservation, ModelError> {
+    let subjects = [subject.to_owned()];
+    gateway.purses().reserve(scope, &subjects, amount).await
+}
+
+#[tokio::test]
+async fn a_budget_of_an_organisation_counts_the_calls_of_all_its_workspaces() {
+    let site = Site::new().await;
+    let all = [site.gateway.clone(), site.beside("two")];
+    let (ours, next) = (caller().scope, neighbour());
+    site.limit("organisation", Period::Total, money(1_000))
+        .await;
+    let whole = |scope: Scope, amount: Amount| {
+        let all = &all;
+        async move { reserve_as(&all[0], &scope, "organisation", amount).await }
+    };
+    settle(
+        whole(ours.clone(), amount(600, 0)).await.unwrap(),
+        amount(600, 0),
+    );
+    assert!(
+        is_spent(&whole(next.clone(), amount(500, 0)).await),
+        "the other workspace has what is left, and no more"
+    );
+    settle(
+        whole(next.clone(), amount(300, 0)).await.unwrap(),
+        amount(300, 0),
+    );
+    // In another process, and by the other workspace first.
+    assert!(is_spent(
+        &reserve_as(&all[1], &next, "organisation", amount(200, 0)).await
+    ));
+    close(&all).await;
+    let last = reserve_as(&all[1], &next, "organisation", amount(100, 0)).await;
+    settle(last.unwrap(), amount(100, 0));
+    close(&all).await;
+    let of = site.budgets().await;
+    let of = of
+        .iter()
+        .find(|budget| budget.subject == "organisation")
+        .unwrap();
+    assert_eq!((of.spent.as_nanos(), of.held), (1_000, Money::ZERO));
+    // A budget of a workspace is its own.
+    let own = reserve_as(&all[0], &next, "workspace", amount(i64::MAX / 2, 0)).await;
+    assert!(own.is_ok(), "another workspace's budget does not count");
+    drop(own);
+    // Another organisation has another budget, or none.
+    let stranger = Scope {
+        organisation: "globex".into(),
+        ..ours
+    };
+    let free = reserve_as(&all[0], &stranger, "organisation", amount(9_999, 0)).await;
+    assert!(free.is_ok());
 }

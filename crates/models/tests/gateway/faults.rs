@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use matrix_models::ModelError;
-use matrix_models::provider::Reason;
+use matrix_models::chat::ChatRequest;
+use matrix_models::provider::{Reason, Refusal};
 use matrix_models::registry::ProviderKind;
-use matrix_models::route::Breaker;
+use matrix_models::route::State;
 use tokio::io::AsyncWriteExt;
 
-use crate::site::{QUESTION, Site, caller, spec};
+use crate::site::{QUESTION, Site, asking, caller, question, spec};
 use crate::transcripts::{Has, streamed, whole};
 use crate::upstream::{self, Reply, Step, Upstream, piece, status};
 
@@ -93,6 +94,15 @@ async fn a_provider_that_asks_for_a_long_wait_is_not_waited_for() {
     }
 }
 
+/// What is charged for a call that was sent and of which nobody knows what came of it: as a whole it may
+/// have written all that it may, and a stream that had no word yet has written none.
+const fn unknown(how: How) -> (i64, i64, i64) {
+    match how {
+        How::Whole => (QUESTION, 1_000, 1),
+        How::Streamed => (QUESTION, 0, 1),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_provider_refuses_costs_nothing() {
     let busy = Reason::Busy { retry_after: None };
@@ -103,16 +113,18 @@ async fn what_a_provider_refuses_costs_nothing() {
         (503, "", Reason::Failed, 2),
         (307, location, Reason::Failed, 2),
         (400, "", Reason::Invalid, 1),
-        (401, "", Reason::Key, 1),
+        (401, "", Reason::Refused(Refusal::Everything), 1),
+        (402, "", Reason::Refused(Refusal::Everything), 1),
+        (403, "", Reason::Refused(Refusal::Model), 1),
         (404, "", Reason::NoModel, 1),
         (504, "", Reason::Slow, 1),
     ] {
         for how in BOTH {
             let (reason, count, charged) = fails(status(code, headers, ERROR), how).await;
             assert_eq!((reason, count), (expected, asked), "{code} {how:?}");
-            // Who fell silent behind a proxy may have read what it was sent.
-            let read = if code == 504 { QUESTION } else { 0 };
-            assert_eq!(charged, (read, 0, 1), "{code} {how:?}");
+            // Who fell silent behind a proxy may have done what it was sent.
+            let owed = if code == 504 { unknown(how) } else { (0, 0, 1) };
+            assert_eq!(charged, owed, "{code} {how:?}");
         }
     }
 }
@@ -129,7 +141,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_answer_is_charged_for_what_was_read() {
+async fn what_is_no_answer_is_charged_at_the_most_that_it_can_have_cost() {
     let begun = r#"data: {"id":"a","choices":[{"index":0,"delta":{"con"#;
     let text = whole("openai", Has::Words);
     let half = &text[..text.len() / 2];
@@ -172,7 +184,7 @@ async fn what_is_no_answer_is_charged_for_what_was_read() {
     ] {
         let (reason, count, charged) = fails(reply, how).await;
         assert_eq!((reason, count), (Reason::Broken, 1), "{name} {how:?}");
-        assert_eq!(charged, (QUESTION, 0, 1), "{name} {how:?}");
+        assert_eq!(charged, unknown(how), "{name} {how:?}");
     }
 }
 
@@ -191,7 +203,7 @@ async fn an_answer_that_is_too_large_is_not_kept() {
         let error = ask(&site, "m", how).await.unwrap_err();
         assert_eq!(reason(&error), Reason::Broken, "{how:?}");
         assert!(error.to_string().contains("larger"), "{error}");
-        assert_eq!(site.charged().await, (QUESTION, 0, 1), "{how:?}");
+        assert_eq!(site.charged().await, unknown(how), "{how:?}");
         upstream.hung_up(1).await;
     }
 }
@@ -217,7 +229,9 @@ async fn a_provider_that_is_slow_is_given_up() {
         let error = ask(&site, "m", how).await.unwrap_err();
         assert_eq!(reason(&error), Reason::Slow, "{name} {how:?}");
         assert_eq!(error.complaint().status, 504);
-        assert_eq!(site.charged().await, (QUESTION, 0, 1), "{name} {how:?}");
+        assert_eq!(site.charged().await, unknown(how), "{name} {how:?}");
+        let used = site.used().await.remove(0);
+        assert_eq!((used.failed, used.unknown, used.estimated), (1, 1, 0));
         upstream.hung_up(1).await;
     }
 }
@@ -353,8 +367,7 @@ async fn a_provider_that_is_busy_is_not_ill() {
     let scope = caller().scope;
     let models = site.gateway.registry().snapshot(&scope).await.unwrap();
     let board = site.gateway.board();
-    let breaker = board.breaker(&scope, &models.models()[0]);
-    assert_eq!(breaker, Breaker::Closed);
+    assert_eq!(board.state(&scope, &models.models()[0]), State::Well);
     assert_eq!(upstream.count(), 7);
 }
 
@@ -402,4 +415,130 @@ async fn calls_that_are_not_made_use_up_nothing_of_a_keys_minute() {
     assert!(full.to_string().contains("this minute"), "{full}");
     site.clock.advance(Duration::from_mins(1));
     site.chat("m").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_after_the_request_was_sent_is_charged_at_the_most() {
+    for how in BOTH {
+        // It takes the request, and hangs up without a word.
+        let (reason, count, charged) = fails(vec![Step::Send(Vec::new())], how).await;
+        assert_eq!(
+            (reason, count),
+            (Reason::Broken, 1),
+            "{how:?}: it is not sent again"
+        );
+        assert_eq!(charged, unknown(how), "{how:?}");
+    }
+}
+
+/// How each model does, by its name.
+async fn states(site: &Site) -> Vec<(String, State)> {
+    let scope = caller().scope;
+    let models = site.gateway.registry().snapshot(&scope).await.unwrap();
+    let board = site.gateway.board();
+    let state = |model: &std::sync::Arc<matrix_models::registry::Model>| {
+        (model.name.clone(), board.state(&scope, model))
+    };
+    models.models().iter().map(state).collect()
+}
+
+/// Two models that are asked at one place with one key, which is refused with a status.
+async fn refusing(code: u16) -> (Upstream, Site) {
+    let upstream = Upstream::always(status(code, "", ERROR)).await;
+    let site = Site::new().await;
+    let mut spec = spec(ProviderKind::Openai, &upstream.url());
+    spec.provider.key = Some(site.key("key", "sk-1"));
+    site.add("m", &spec).await;
+    site.add("other", &spec).await;
+    (upstream, site)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_refused_is_not_tried_again_for_a_while_and_the_provider_is_not_ill() {
+    for (code, beside) in [
+        (401, State::KeyRefused),
+        (402, State::KeyRefused),
+        (403, State::Well),
+    ] {
+        let (upstream, site) = refusing(code).await;
+        let error = site.chat("m").await.unwrap_err();
+        assert_eq!(error.complaint().status, 502, "{code}");
+        let known = [
+            ("m".to_owned(), State::KeyRefused),
+            ("other".to_owned(), beside),
+        ];
+        assert_eq!(states(&site).await, known, "{code}");
+        for _ in 0..7 {
+            let refused = site.chat("m").await.unwrap_err();
+            assert!(matches!(refused, ModelError::NoneLeft { .. }), "{refused}");
+            assert!(refused.to_string().contains("refused the key"), "{refused}");
+        }
+        assert_eq!(upstream.count(), 1, "{code}: it is not asked with again");
+        assert!(site.chat("other").await.is_err());
+        let others = usize::from(beside == State::Well);
+        assert_eq!(upstream.count(), 1 + others, "{code}");
+        site.clock.advance(Duration::from_mins(1));
+        upstream.keep_saying(good(How::Whole));
+        site.chat("m").await.unwrap();
+        site.chat("other").await.unwrap();
+        let charged = site.charged().await;
+        assert_eq!(
+            (charged.0, charged.1),
+            (38, 20),
+            "{code}: a refusal costs nothing"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_put_right_is_taken_at_once_when_somebody_tries_it() {
+    let (upstream, site) = refusing(401).await;
+    let probe = || async { site.gateway.probe(&asking("m")).await };
+    assert!(probe().await.is_err());
+    assert_eq!(states(&site).await[1].1, State::KeyRefused, "a trial tells");
+    upstream.keep_saying(upstream::whole(r#"{"data":[{"id":"m"}]}"#));
+    assert_eq!(probe().await.unwrap(), ["m"]);
+    upstream.keep_saying(good(How::Whole));
+    site.chat("other").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_there_makes_nobody_ill() {
+    let upstream = Upstream::always(good(How::Whole)).await;
+    let site = Site::new().await;
+    let mut spec = spec(ProviderKind::Openai, &upstream.url());
+    let key = site.key("key", "sk-1");
+    spec.provider.key = Some(key);
+    site.add("m", &spec).await;
+    site.lose_key("key");
+    for _ in 0..7 {
+        let error = site.chat("m").await.unwrap_err();
+        assert_eq!(reason(&error), Reason::Key, "{error}");
+    }
+    site.key("key", "sk-1");
+    site.chat("m").await.unwrap();
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_protocol_has_no_words_for_is_not_sent_and_makes_nobody_ill() {
+    let upstream = Upstream::always(good(How::Whole)).await;
+    let site = Site::new().await;
+    site.model("m", ProviderKind::Gemini, &upstream.url()).await;
+    for _ in 0..7 {
+        let nothing = ChatRequest {
+            messages: Vec::new(),
+            ..question()
+        };
+        let error = site.gateway.chat(&asking("m"), nothing).await.unwrap_err();
+        assert_eq!(reason(&error), Reason::Unsupported, "{error}");
+        assert_eq!(error.complaint().status, 400);
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(states(&site).await[0].1, State::Well);
+    assert_eq!(
+        site.charged().await,
+        (0, 0, 7),
+        "nothing was read by anybody"
+    );
 }

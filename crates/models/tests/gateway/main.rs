@@ -17,8 +17,10 @@ mod faults;
 mod frames;
 mod local;
 mod matrix;
+mod paid_tools;
 #[cfg(feature = "local-models")]
 mod real;
+mod reports;
 mod rights;
 mod site;
 mod streams;

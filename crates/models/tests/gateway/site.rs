@@ -173,6 +173,11 @@ impl Site {
         SecretRef::File(path)
     }
 
+    /// A key is not there any more.
+    pub(crate) fn lose_key(&self, name: &str) {
+        std::fs::remove_file(self.dir.path().join(name)).unwrap();
+    }
+
     /// Another process at the same database.
     pub(crate) fn beside(&self, holder: &str) -> Gateway {
         gateway(&self.database, &self.clock, holder)
@@ -258,7 +263,8 @@ impl Site {
             until: Timestamp::from_micros(i64::MAX),
             by: Vec::new(),
         });
-        let mut lines = usage(self.gateway.ledger(), &read).await.unwrap();
+        let report = usage(self.gateway.ledger(), &read).await.unwrap();
+        let mut lines = report.lines;
         lines.sort_by(|a, b| a.model.cmp(&b.model));
         lines
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::future::join_all;
 use matrix_models::ModelError;
-use matrix_models::provider::Reason;
+use matrix_models::provider::{Reason, Refusal};
 use matrix_models::registry::{ModelSpec, ProviderKind};
 use ring::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
     );
     model.keep_saying(refused());
     let error = site.stream("m").await.err().unwrap();
-    assert_eq!(reason(&error), Reason::Key);
+    assert_eq!(reason(&error), Reason::Refused(Refusal::Everything));
     assert_eq!(bearers(&model.asked())[3..], ["Bearer two", "Bearer three"]);
     assert_eq!(tokens.count(), 3);
 }
@@ -170,8 +170,18 @@ async fn nothing_of_a_key_or_a_token_is_repeated() {
     let denied = format!(r#"{{"error":"invalid_grant","error_description":"{claim}"}}"#);
     let strange = format!(r#"{{"error":"{claim} is odd"}}"#);
     for (code, body, expected, says) in [
-        (400, denied.as_str(), Reason::Key, "400 invalid_grant"),
-        (401, strange.as_str(), Reason::Key, "401 no reason"),
+        (
+            400,
+            denied.as_str(),
+            Reason::Refused(Refusal::Everything),
+            "400 invalid_grant",
+        ),
+        (
+            401,
+            strange.as_str(),
+            Reason::Refused(Refusal::Everything),
+            "401 no reason",
+        ),
         (429, "", Reason::Busy { retry_after: None }, "429 no reason"),
         (500, claim, Reason::Failed, "500 no reason"),
         (200, claim, Reason::Failed, "is no token"),

@@ -62,7 +62,7 @@ impl Working {
         settled.await.unwrap().unwrap().state
     }
 
-    fn journal(&self, run: RunId) -> Vec<Entry> {
+    pub(crate) fn journal(&self, run: RunId) -> Vec<Entry> {
         let read = allowed(RunRead { run });
         entries(
             self.engine.database(),

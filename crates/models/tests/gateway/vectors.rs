@@ -3,7 +3,7 @@
 use matrix_models::ModelError;
 use matrix_models::embed::EmbedRequest;
 use matrix_models::price::Price;
-use matrix_models::provider::Reason;
+use matrix_models::provider::{Reason, Refusal};
 use matrix_models::registry::{ModelSpec, PriceRule, ProviderKind};
 use matrix_models::rerank::RerankRequest;
 use serde_json::{Value, json};
@@ -262,7 +262,7 @@ async fn refusals_are_read_in_each_ones_words() {
             ProviderKind::Cohere,
             401,
             r#"{"message":"invalid api token"}"#,
-            Reason::Key,
+            Reason::Refused(Refusal::Everything),
             "our key",
         ),
         (

@@ -27,12 +27,29 @@ impl<T: DeserializeOwned> FromRequest<Server> for Body<T> {
     }
 }
 
-/// Reads a body of JSON of so many bytes at most. With a `budget`, in KiB, it is refused where others that
-/// are being read leave too little of it.
+/// How much of what is being read may be in memory at once, in bytes.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    kibibytes: Semaphore,
+    bytes: usize,
+}
+
+impl Reading {
+    /// Nothing is being read yet.
+    pub(crate) fn of(bytes: usize) -> Self {
+        Self {
+            kibibytes: Semaphore::new(bytes / 1024),
+            bytes,
+        }
+    }
+}
+
+/// Reads a body of JSON of so many bytes at most. With a bound for all that is being read, it is refused
+/// where others leave too little of it for the text and the values in it.
 pub(crate) async fn json<T: DeserializeOwned>(
     request: Request,
     limit: usize,
-    budget: Option<&Semaphore>,
+    budget: Option<&Reading>,
 ) -> Result<T, Failure> {
     let (parts, mut body) = request.into_parts();
     let too_large = || {
@@ -63,23 +80,56 @@ pub(crate) async fn json<T: DeserializeOwned>(
             .into());
     }
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    if let Some(share) = &mut share {
+        share.weigh(text)?;
+    }
     serde_json::from_slice(text)
         .map_err(|error| Failure::malformed(format!("the body is not as expected: {error}")))
 }
 
-/// What somebody who is being read holds of a common budget in KiB, until it is dropped.
+/// About how many bytes the values of a text of JSON take beside the text itself: a list of small numbers
+/// takes some fifty times as much as its text. It counts what ends or begins a value, outside of texts.
+fn weight(text: &[u8]) -> usize {
+    // A list that grows has room for twice as many.
+    const EACH: usize = 2 * size_of::<serde_json::Value>();
+    let (mut values, mut inside, mut escaped) = (1_usize, false, false);
+    for byte in text {
+        match (inside, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => inside = !inside,
+            (false, b',' | b':' | b'[' | b'{') => values += 1,
+            _ => {}
+        }
+    }
+    values.saturating_mul(EACH)
+}
+
+/// What somebody who is being read holds of what may be, until it is dropped.
 pub(crate) struct Share<'a> {
-    budget: &'a Semaphore,
+    budget: &'a Reading,
     taken: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> Share<'a> {
     /// Nothing yet.
-    pub(crate) fn of(budget: &'a Semaphore) -> Self {
+    pub(crate) fn of(budget: &'a Reading) -> Self {
         Self {
             budget,
             taken: None,
         }
+    }
+
+    /// Takes what a text and its values need in memory. One that needs more than there is for all is
+    /// never read.
+    fn weigh(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let (needs, most) = (text.len().saturating_add(weight(text)), self.budget.bytes);
+        if text.len() <= most && needs > most {
+            let detail =
+                format!("its values would take {needs} bytes, and {most} are there for all");
+            return Err(Problem::new(TOO_LARGE, detail).into());
+        }
+        self.grow(needs)
     }
 
     /// Takes so many bytes in all, where others leave that much.
@@ -87,7 +137,7 @@ impl<'a> Share<'a> {
         let taken = self.taken.as_ref().map_or(0, SemaphorePermit::num_permits);
         let more = bytes.div_ceil(1024).saturating_sub(taken);
         let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let more = self.budget.try_acquire_many(more).map_err(|_| {
+        let more = self.budget.kibibytes.try_acquire_many(more).map_err(|_| {
             let detail = "others send as much as this server reads at once";
             Failure::from(Problem::new(TOO_MUCH, detail).with("retry_after_s", 1))
         })?;
@@ -179,5 +229,15 @@ mod tests {
         assert!(!of("text/plain; application/json"));
         assert!(!of("application/jsonp"));
         assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn values_are_counted_and_what_is_in_texts_is_not() {
+        let each = weight(b"1");
+        let count = |text: &str| weight(text.as_bytes()) / each;
+        assert_eq!(count(r#""a, b: [c] {d}""#), 1);
+        assert_eq!(count(r#""a \", b""#), 1);
+        assert_eq!(count("[0,0,0]"), 4, "a list and three numbers");
+        assert_eq!(count(r#"{"a":"x, y"}"#), 3, "an object, a name and a text");
     }
 }

@@ -78,6 +78,9 @@ pub(super) fn label(headers: &mut HeaderMap, receipt: &Receipt) {
     set(headers, "x-matrix-model", &receipt.model);
     set(headers, "x-matrix-provider", receipt.provider);
     set(headers, "x-matrix-cost", &receipt.cost.to_string());
+    if receipt.usage.tools > 0 {
+        set(headers, "x-matrix-cost-without", "provider_tools");
+    }
     if let Some(word) = receipt.cached.as_str() {
         set(headers, "x-matrix-cache", word);
     }

@@ -62,7 +62,8 @@ async fn begin(
         project: labels.project,
         agent: labels.agent,
     };
-    batch::add_batch((server.engine(), server.models()), caller, new).await
+    let rooms = (server.engine(), server.models());
+    batch::add_batch(rooms, caller, new, server.limits().quota).await
 }
 
 /// The caller's batches, newest first.
@@ -153,7 +154,7 @@ fn written(batch: &BatchView) -> Value {
         "completed_at": ended(BatchStatus::Completed),
         "failed_at": ended(BatchStatus::Failed),
         "expired_at": null,
-        "cancelling_at": null,
+        "cancelling_at": batch.cancelled_at.map(seconds),
         "cancelled_at": ended(BatchStatus::Cancelled),
         "request_counts": {
             "total": batch.total, "completed": batch.completed, "failed": batch.failed,

@@ -57,7 +57,7 @@ pub(crate) async fn create(
     let reading = tokio::time::timeout(server.limits().answer, read(&server, form));
     let late = |_| Failure::from(Problem::new(TIMEOUT, "the file did not come in time"));
     let file = reading.await.map_err(late)??;
-    let file = batch::add_file(server.engine(), &allowed, file).await?;
+    let file = batch::add_file(server.engine(), &allowed, file, server.limits().quota).await?;
     Ok(Json(written(&file)))
 }
 

@@ -85,6 +85,16 @@ async fn conversations_that_are_too_much_together_are_refused_until_others_are_r
         "{}",
         refused.text()
     );
+    // What a list of numbers takes in memory is more than its text.
+    let mut heavy = question(false);
+    heavy["metadata"] = vec![0; 100_000].into();
+    let refused = ask().json(&heavy).send().await;
+    assert_eq!(
+        refused.ok(413)["error"]["code"],
+        "HTTP-0006",
+        "{}",
+        refused.text()
+    );
     // What was refused holds nothing.
     let unknown = ask().json(&question(false)).send().await.ok(404);
     assert_eq!(unknown["error"]["code"], "model_not_found", "{unknown}");

@@ -19,7 +19,7 @@ use crate::postgres::{Address, PostgresOptions};
 use crate::session::{Session, Step};
 use crate::sql::Statement;
 use crate::tx::Reach;
-use crate::writer::{Job, refuse};
+use crate::writer::{Company, Job, refuse};
 
 /// The most closures in one transaction. Each is a subtransaction, and the server keeps that many
 /// of them at hand; with more, other sessions have to look theirs up.
@@ -39,7 +39,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 /// The writer of one process; dropping it ends it after what waits was written.
 #[derive(Debug)]
 pub(crate) struct PostgresWriter {
-    jobs: Option<mpsc::UnboundedSender<Job>>,
+    jobs: Option<mpsc::UnboundedSender<(Job, Company)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,7 +64,7 @@ impl PostgresWriter {
     ) -> Result<Self, StoreError> {
         let address = options.address.clone();
         let (clock, commits) = (Arc::clone(&options.clock), Arc::clone(commits));
-        let (jobs, queue) = mpsc::unbounded_channel::<Job>();
+        let (jobs, queue) = mpsc::unbounded_channel();
         let (ready, opened) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("committer".into())
@@ -85,11 +85,26 @@ impl PostgresWriter {
     }
 
     /// Queues a job; false means that the thread has ended.
-    pub(crate) fn send(&self, job: Job) -> bool {
+    pub(crate) fn send(&self, job: Job, company: Company) -> bool {
         self.jobs
             .as_ref()
-            .is_some_and(|jobs| jobs.send(job).is_ok())
+            .is_some_and(|jobs| jobs.send((job, company)).is_ok())
     }
+}
+
+/// Jobs as transactions, in their order.
+fn transactions(batch: Vec<(Job, Company)>) -> Vec<Vec<Job>> {
+    let mut transactions: Vec<Vec<Job>> = Vec::new();
+    let mut open = false;
+    for (job, company) in batch {
+        let joins = company == Company::Any;
+        match transactions.last_mut().filter(|_| open && joins) {
+            Some(last) => last.push(job),
+            None => transactions.push(vec![job]),
+        }
+        open = joins;
+    }
+    transactions
 }
 
 struct Committer {
@@ -117,7 +132,7 @@ impl Committer {
         Ok(committer)
     }
 
-    fn work(mut self, mut queue: mpsc::UnboundedReceiver<Job>, commits: &Commits) {
+    fn work(mut self, mut queue: mpsc::UnboundedReceiver<(Job, Company)>, commits: &Commits) {
         loop {
             let mut batch = Vec::new();
             let next = self
@@ -126,9 +141,11 @@ impl Committer {
             if next.unwrap_or(0) == 0 {
                 return;
             }
-            match self.session() {
-                Ok(session) => commits.commit(session, batch),
-                Err(error) => refuse(batch, &error),
+            for transaction in transactions(batch) {
+                match self.session() {
+                    Ok(session) => commits.commit(session, transaction),
+                    Err(error) => refuse(transaction, &error),
+                }
             }
         }
     }

@@ -4,6 +4,9 @@
 //! then how much it spent ([`settle`]). A slice is gone from the budget at once, so processes never
 //! spend more together than there is, and none asks the database for each call. What a process held
 //! when it died counts as spent ([`expire`]): nobody knows better.
+//!
+//! A budget of an organisation counts the calls of all its workspaces, so there is one of each period;
+//! it stands in a workspace of its own ([`home`]), which every workspace of the organisation reaches.
 
 use matrix_core::{Scope, Timestamp};
 
@@ -16,10 +19,32 @@ macro_rules! select {
         concat!(
             "SELECT subject, period, money_limit, token_limit, window_start, money_spent, \
              money_held, tokens_spent, tokens_held, alerted FROM budgets \
-             WHERE organisation = $1 AND workspace = $2 ",
+             WHERE organisation = $1 AND ",
             $rest
         )
     };
+}
+
+/// Whose budget counts the calls of a whole organisation.
+pub const ORGANISATION: &str = "organisation";
+
+/// The workspace of what belongs to a whole organisation; nobody's own has this name.
+const WHOLE: &str = "*";
+
+/// Where a budget stands: that of a whole organisation in a workspace of its own.
+pub fn home(scope: &Scope, key: &BudgetKey) -> Scope {
+    Scope {
+        organisation: scope.organisation.clone(),
+        workspace: place(scope, key).to_owned(),
+    }
+}
+
+fn place<'a>(scope: &'a Scope, key: &BudgetKey) -> &'a str {
+    if key.subject == ORGANISATION {
+        WHOLE
+    } else {
+        &scope.workspace
+    }
 }
 
 const PUT: Statement = Statement::new(
@@ -40,12 +65,17 @@ const LET_GO: Statement = Statement::new(
     "DELETE FROM budget_holds
      WHERE organisation = $1 AND workspace = $2 AND subject = $3 AND period = $4",
 );
-const LIST: Statement =
-    Statement::new("budgets.list", select!("ORDER BY subject, period LIMIT $3"));
-const LOCK: Statement = Statement::new("budgets.lock", select!("AND subject = $3 AND period = $4"))
-    .on_postgres(select!(
-        "AND subject = $3 AND period = $4 FOR NO KEY UPDATE"
-    ));
+const LIST: Statement = Statement::new(
+    "budgets.list",
+    select!("workspace IN ($2, '*') ORDER BY subject, period LIMIT $3"),
+);
+const LOCK: Statement = Statement::new(
+    "budgets.lock",
+    select!("workspace = $2 AND subject = $3 AND period = $4"),
+)
+.on_postgres(select!(
+    "workspace = $2 AND subject = $3 AND period = $4 FOR NO KEY UPDATE"
+));
 const WINDOW: Statement = Statement::new(
     "budgets.window",
     "UPDATE budgets SET window_start = $5, money_spent = 0, money_held = 0, tokens_spent = 0,
@@ -203,7 +233,7 @@ fn budget(row: &Row) -> Result<BudgetRow, StoreError> {
 pub fn put(tx: &Tx<'_>, scope: &Scope, row: &BudgetRow) -> Result<(), StoreError> {
     let params = params![
         &scope.organisation,
-        &scope.workspace,
+        place(scope, &row.key),
         &row.key.subject,
         &row.key.period,
         row.money_limit,
@@ -217,7 +247,7 @@ pub fn put(tx: &Tx<'_>, scope: &Scope, row: &BudgetRow) -> Result<(), StoreError
 pub fn remove(tx: &Tx<'_>, scope: &Scope, key: &BudgetKey) -> Result<bool, StoreError> {
     let params = params![
         &scope.organisation,
-        &scope.workspace,
+        place(scope, key),
         &key.subject,
         &key.period
     ];
@@ -245,7 +275,7 @@ pub fn lock(
     key: &BudgetKey,
     window: Timestamp,
 ) -> Result<Option<BudgetRow>, StoreError> {
-    let (organisation, workspace) = (&scope.organisation, &scope.workspace);
+    let (organisation, workspace) = (&scope.organisation, place(scope, key));
     let params = params![organisation, workspace, &key.subject, &key.period];
     tx.within(scope, |tx| {
         let Some(mut row) = tx
@@ -282,7 +312,7 @@ fn shift(
 ) -> Result<(), StoreError> {
     let params = params![
         &scope.organisation,
-        &scope.workspace,
+        place(scope, key),
         &key.subject,
         &key.period,
         spent.money,
@@ -311,7 +341,7 @@ pub fn held(
 ) -> Result<Option<Slice>, StoreError> {
     let params = params![
         &scope.organisation,
-        &scope.workspace,
+        place(scope, key),
         &key.subject,
         &key.period,
         holder
@@ -343,7 +373,7 @@ pub fn settle(
     let before = held(tx, scope, key, holder)?;
     let before = before.filter(|slice| slice.window == keeps.window);
     let before = before.map_or(Amount::default(), |slice| slice.amount);
-    let (organisation, workspace) = (&scope.organisation, &scope.workspace);
+    let (organisation, workspace) = (&scope.organisation, place(scope, key));
     tx.within(scope, |tx| {
         shift(tx, scope, key, spent, keeps.amount - before)?;
         if keeps.amount == Amount::default() {
@@ -372,7 +402,7 @@ pub fn expire(
     key: &BudgetKey,
     now: Timestamp,
 ) -> Result<Amount, StoreError> {
-    let (organisation, workspace) = (&scope.organisation, &scope.workspace);
+    let (organisation, workspace) = (&scope.organisation, place(scope, key));
     let params = params![organisation, workspace, &key.subject, &key.period, now];
     tx.within(scope, |tx| {
         let mut lost = Amount::default();
@@ -402,7 +432,7 @@ pub fn alerted(
 ) -> Result<bool, StoreError> {
     let params = params![
         &scope.organisation,
-        &scope.workspace,
+        place(scope, key),
         &key.subject,
         &key.period,
         percent

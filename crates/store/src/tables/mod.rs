@@ -19,6 +19,7 @@ pub mod events;
 pub mod idempotency;
 pub mod inbox;
 pub mod journal;
+pub mod model_batches;
 pub mod model_usage;
 pub mod models;
 pub mod principals;
@@ -50,6 +51,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         idempotency::STATEMENTS,
         inbox::STATEMENTS,
         journal::STATEMENTS,
+        model_batches::STATEMENTS,
         model_usage::STATEMENTS,
         models::STATEMENTS,
         principals::STATEMENTS,

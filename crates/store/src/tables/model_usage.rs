@@ -10,34 +10,61 @@ const ADD: Statement = Statement::new(
     "model_usage.add",
     "INSERT INTO model_usage
          (organisation, workspace, hour, model, provider, principal, project, agent, calls, failed,
-          cached, estimated, input, output, cache_read, cache_write, reasoning, cost)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+          cached, estimated, unknown, incomplete, input, output, cache_read, cache_write, reasoning,
+          cost)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+             $20)
      ON CONFLICT (organisation, workspace, hour, model, provider, principal, project, agent)
      DO UPDATE SET calls = model_usage.calls + $9, failed = model_usage.failed + $10,
                    cached = model_usage.cached + $11, estimated = model_usage.estimated + $12,
-                   input = model_usage.input + $13, output = model_usage.output + $14,
-                   cache_read = model_usage.cache_read + $15,
-                   cache_write = model_usage.cache_write + $16,
-                   reasoning = model_usage.reasoning + $17, cost = model_usage.cost + $18",
+                   unknown = model_usage.unknown + $13,
+                   incomplete = model_usage.incomplete + $14,
+                   input = model_usage.input + $15, output = model_usage.output + $16,
+                   cache_read = model_usage.cache_read + $17,
+                   cache_write = model_usage.cache_write + $18,
+                   reasoning = model_usage.reasoning + $19, cost = model_usage.cost + $20",
 );
-const SUM: Statement = Statement::new(
-    "model_usage.sum",
-    "SELECT model, provider, principal, project, agent, SUM(calls), SUM(failed), SUM(cached),
-            SUM(estimated), SUM(input), SUM(output), SUM(cache_read), SUM(cache_write),
-            SUM(reasoning), SUM(cost)
-     FROM model_usage WHERE organisation = $1 AND workspace = $2 AND hour >= $3 AND hour < $4
-     GROUP BY model, provider, principal, project, agent
-     ORDER BY model, provider, principal, project, agent LIMIT $5",
-)
-.on_postgres(
-    "SELECT model, provider, principal, project, agent, SUM(calls)::BIGINT, SUM(failed)::BIGINT,
-            SUM(cached)::BIGINT, SUM(estimated)::BIGINT, SUM(input)::BIGINT, SUM(output)::BIGINT,
-            SUM(cache_read)::BIGINT, SUM(cache_write)::BIGINT, SUM(reasoning)::BIGINT,
-            SUM(cost)::BIGINT
-     FROM model_usage WHERE organisation = $1 AND workspace = $2 AND hour >= $3 AND hour < $4
-     GROUP BY model, provider, principal, project, agent
-     ORDER BY model, provider, principal, project, agent LIMIT $5",
-);
+/// What is not told apart is empty, and added up.
+macro_rules! sum {
+    ($whole:literal) => {
+        concat!(
+            "SELECT CASE WHEN CAST($5 AS BIGINT) = 1 THEN model ELSE '' END,
+                    CASE WHEN CAST($6 AS BIGINT) = 1 THEN provider ELSE '' END,
+                    CASE WHEN CAST($7 AS BIGINT) = 1 THEN principal ELSE '' END,
+                    CASE WHEN CAST($8 AS BIGINT) = 1 THEN project ELSE '' END,
+                    CASE WHEN CAST($9 AS BIGINT) = 1 THEN agent ELSE '' END,
+                    SUM(calls)",
+            $whole,
+            ", SUM(failed)",
+            $whole,
+            ", SUM(cached)",
+            $whole,
+            ", SUM(estimated)",
+            $whole,
+            ", SUM(unknown)",
+            $whole,
+            ", SUM(incomplete)",
+            $whole,
+            ", SUM(input)",
+            $whole,
+            ", SUM(output)",
+            $whole,
+            ", SUM(cache_read)",
+            $whole,
+            ", SUM(cache_write)",
+            $whole,
+            ", SUM(reasoning)",
+            $whole,
+            ", SUM(cost)",
+            $whole,
+            " FROM model_usage
+              WHERE organisation = $1 AND workspace = $2 AND hour >= $3 AND hour < $4
+              GROUP BY 1, 2, 3, 4, 5 ORDER BY 17 DESC, 1, 2, 3, 4, 5 LIMIT $10"
+        )
+    };
+}
+
+const SUM: Statement = Statement::new("model_usage.sum", sum!("")).on_postgres(sum!("::BIGINT"));
 
 /// Every statement of this table.
 pub const STATEMENTS: &[Statement] = &[ADD, SUM];
@@ -68,6 +95,10 @@ pub struct Used {
     pub cached: i64,
     /// Of how many the provider did not say what they used.
     pub estimated: i64,
+    /// Of how many nobody knows what they used, so that the most counts.
+    pub unknown: i64,
+    /// How many used something of the provider's that has no price here.
+    pub incomplete: i64,
     /// Tokens read.
     pub input: i64,
     /// Tokens written.
@@ -103,6 +134,8 @@ pub fn add(
         used.failed,
         used.cached,
         used.estimated,
+        used.unknown,
+        used.incomplete,
         used.input,
         used.output,
         used.cache_read,
@@ -113,14 +146,46 @@ pub fn add(
     tx.within(scope, |tx| tx.execute(&ADD, params).map(drop))
 }
 
-/// What was used from an hour on and before another one.
+/// By what the lines of a report are told apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "any of the five, in any combination"
+)]
+pub struct Apart {
+    /// By the model.
+    pub model: bool,
+    /// By its provider.
+    pub provider: bool,
+    /// By who asked.
+    pub principal: bool,
+    /// By the project.
+    pub project: bool,
+    /// By the agent.
+    pub agent: bool,
+}
+
+/// What was used from an hour on and before another one, the most expensive first, at most `limit`
+/// lines.
 pub fn sum(
     tx: &Tx<'_>,
     scope: &Scope,
     (from, until): (Timestamp, Timestamp),
+    apart: Apart,
     limit: i64,
 ) -> Result<Vec<(UsageKey, Used)>, StoreError> {
-    let params = params![&scope.organisation, &scope.workspace, from, until, limit];
+    let params = params![
+        &scope.organisation,
+        &scope.workspace,
+        from,
+        until,
+        i64::from(apart.model),
+        i64::from(apart.provider),
+        i64::from(apart.principal),
+        i64::from(apart.project),
+        i64::from(apart.agent),
+        limit
+    ];
     tx.within(scope, |tx| {
         tx.query(&SUM, params)?.iter().map(used).collect()
     })
@@ -139,12 +204,14 @@ fn used(row: &Row) -> Result<(UsageKey, Used), StoreError> {
         failed: row.get(6)?,
         cached: row.get(7)?,
         estimated: row.get(8)?,
-        input: row.get(9)?,
-        output: row.get(10)?,
-        cache_read: row.get(11)?,
-        cache_write: row.get(12)?,
-        reasoning: row.get(13)?,
-        cost: row.get(14)?,
+        unknown: row.get(9)?,
+        incomplete: row.get(10)?,
+        input: row.get(11)?,
+        output: row.get(12)?,
+        cache_read: row.get(13)?,
+        cache_write: row.get(14)?,
+        reasoning: row.get(15)?,
+        cost: row.get(16)?,
     };
     Ok((key, used))
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::executor::block_on;
 use matrix_store::postgres::{Bell, News};
 use matrix_store::tables::runs::{self, Head, HeadMove};
-use matrix_store::tables::{audit, events, journal, queue, workers};
-use matrix_store::{Database, Statement, StoreError};
+use matrix_store::tables::{audit, budgets, events, journal, queue, workers};
+use matrix_store::{Database, Statement, StoreError, Tx};
 
+use crate::cases::budgets::row as budget;
 use crate::server::{LOGIN, Server};
 use crate::site::{Site, at, caller, entry, ours, run_id, run_row};
 
@@ -209,6 +210,68 @@ fn only_one_process_counts_at_a_time_and_nobody_waits_for_it() {
     });
     assert!(counts.unwrap());
     assert!(gate(&other).unwrap(), "the gate stayed shut");
+}
+
+/// Changes a budget's row in a transaction of its own.
+fn lock_alone(
+    database: &Database,
+    subject: &'static str,
+) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+    let database = database.within(&ours());
+    async move {
+        let lock = move |tx: &Tx<'_>| {
+            let row = budgets::lock(tx, &ours(), &budget(subject).key, at(3))?;
+            row.map(drop)
+                .ok_or_else(|| StoreError::Conflict("no budget".into()))
+        };
+        database.write_alone(lock).await
+    }
+}
+
+/// Two processes change the same two rows, each in its own order, with closures that waited beside
+/// each other: each row's lock is let go of before the next one is taken.
+#[test]
+fn what_is_written_alone_never_waits_in_a_circle() {
+    let server = Server::start();
+    let name = server.database();
+    let processes = [server.connect(&name), server.connect(&name)];
+    for subject in ["a", "b"] {
+        let put = move |tx: &Tx<'_>| budgets::put(tx, &ours(), &budget(subject));
+        block_on(processes[0].within(&ours()).write(put)).unwrap();
+    }
+    for _ in 0..20 {
+        let gates = processes.each_ref().map(|database| {
+            let (open, gate) = mpsc::channel::<()>();
+            let database = database.clone();
+            let stalled = thread::spawn(move || {
+                let wait = move |_: &Tx<'_>| Ok::<_, StoreError>(gate.recv().is_err());
+                block_on(database.write(wait))
+            });
+            (open, stalled)
+        });
+        let writes = [["a", "b"], ["b", "a"]];
+        let mut writes = processes.iter().zip(writes).map(|(database, subjects)| {
+            let [one, other] = subjects.map(|subject| lock_alone(database, subject));
+            let mut both = Box::pin(async move { futures::join!(one, other) });
+            // Both wait behind the closure that stalls.
+            assert!(block_on(futures::future::poll_immediate(&mut both)).is_none());
+            both
+        });
+        let writes = [writes.next().unwrap(), writes.next().unwrap()];
+        for (open, stalled) in gates {
+            drop(open);
+            stalled.join().unwrap().unwrap();
+        }
+        thread::scope(|scope| {
+            let writes = writes.map(|both| scope.spawn(|| block_on(both)));
+            for (one, other) in writes.map(|write| write.join().unwrap()) {
+                one.and(other).unwrap();
+            }
+        });
+    }
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'd0'";
+    drop(processes);
+    assert_eq!(server.admin("postgres", deadlocks), "0");
 }
 
 #[test]

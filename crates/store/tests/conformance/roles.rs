@@ -148,13 +148,15 @@ fn fill(site: &Site) {
 
 /// One row in every table of the model gateway.
 fn fill_models(tx: &Tx<'_>) -> Result<(), StoreError> {
-    use matrix_store::tables::{budgets, model_usage, models};
+    use matrix_store::tables::{budgets, model_batches, model_usage, models};
 
     use crate::cases;
     use crate::site::at;
     models::put(tx, &cases::models::row(&ours(), "m", "1", 1))?;
     budgets::put(tx, &ours(), &cases::budgets::row("a"))?;
     cases::budgets::tell(tx, &ours(), "one", at(5), (1, 1))?;
+    model_batches::put_file(tx, &ours(), &cases::model_batches::file(1))?;
+    model_batches::put(tx, &ours(), &cases::model_batches::batch(1, 1))?;
     let (key, used) = (cases::model_usage::key("m"), cases::model_usage::used(1));
     model_usage::add(tx, &ours(), at(0), &key, &used)
 }

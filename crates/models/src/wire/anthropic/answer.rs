@@ -104,6 +104,13 @@ impl Counted {
         Ok(())
     }
 
+    /// How often the provider's own tools were used; the numbers have names that begin with theirs.
+    fn tools(&self) -> u64 {
+        let uses = self.rest.get("server_tool_use").and_then(Value::as_object);
+        let uses = uses.into_iter().flat_map(Map::values);
+        uses.filter_map(Value::as_u64).fold(0, u64::saturating_add)
+    }
+
     /// The count in our way.
     pub(super) fn usage(&self) -> Usage {
         let cached = self.read.saturating_add(self.written);
@@ -113,6 +120,7 @@ impl Counted {
             cache_read: self.read,
             cache_write: self.written,
             reasoning: self.thinking.min(self.output),
+            tools: self.tools(),
         }
     }
 

@@ -110,7 +110,7 @@ pub(super) fn usage(mut usage: Fields) -> Result<Usage, WireError> {
         output,
         cache_read,
         cache_write,
-        reasoning: 0,
+        ..Usage::default()
     })
 }
 

@@ -1,6 +1,6 @@
 //! What is around the words of an answer: why it ends, what it used, what went wrong.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::chat::Finish;
 use crate::usage::Usage;
@@ -49,9 +49,16 @@ pub(super) fn usage(mut usage: Fields) -> Result<Option<Usage>, WireError> {
         input,
         output,
         cache_read: cached.min(input),
-        cache_write: 0,
         reasoning: thoughts,
+        ..Usage::default()
     }))
+}
+
+/// How often Google searched for the answer, which it is paid for beside the tokens.
+pub(super) fn searches(extra: &Map<String, Value>) -> u64 {
+    let grounding = extra.get("groundingMetadata");
+    let queries = grounding.and_then(|grounding| grounding.get("webSearchQueries"));
+    queries.and_then(Value::as_array).map_or(0, Vec::len) as u64
 }
 
 /// The error of a stream's event or of a body.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{FAMILY, OWN_ID, SIGNATURE, answer};
 use crate::chat::{ChatAnswer, Finish, Opaque, Part, Protocol, Source};
 use crate::delta::{Assembler, Delta, PARTS_MAX};
+use crate::usage::Usage;
 use crate::wire::sse::Event;
 use crate::wire::{Fields, StreamReader, WireError, fields};
 
@@ -196,6 +197,13 @@ impl Reader {
             });
         }
         let extra = std::mem::take(&mut self.extra);
+        let tools = answer::searches(&extra);
+        if tools > 0 {
+            out.push(Delta::Usage(Usage {
+                tools,
+                ..Usage::default()
+            }));
+        }
         out.push(Delta::Extra(Protocol::Gemini, extra));
         out.push(Delta::End);
     }

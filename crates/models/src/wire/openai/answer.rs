@@ -119,6 +119,7 @@ pub(super) fn usage(mut usage: Fields) -> Result<Usage, WireError> {
         cache_read: read.unwrap_or(0).min(input),
         cache_write: written.unwrap_or(0).min(input),
         reasoning: reasoning.flatten().unwrap_or(0).min(output),
+        tools: 0,
     })
 }
 

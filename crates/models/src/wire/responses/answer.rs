@@ -14,7 +14,7 @@ pub(super) fn decode(body: Value) -> Result<ChatAnswer, WireError> {
         return Err(error);
     }
     let output = body.list("output")?;
-    let logprobs = logprobs(&output);
+    let (logprobs, tools) = (logprobs(&output), own_tools(&output));
     let mut parts = Vec::new();
     for (index, item) in output.into_iter().enumerate() {
         let said = item::said(item);
@@ -35,7 +35,9 @@ pub(super) fn decode(body: Value) -> Result<ChatAnswer, WireError> {
             finish,
             logprobs,
         }],
-        usage: body.inside("usage", usage)?,
+        usage: body
+            .inside("usage", usage)?
+            .map(|usage| Usage { tools, ..usage }),
         extra: extra(body),
         protocol: Some(Protocol::OpenaiResponses),
     })
@@ -113,7 +115,22 @@ pub(super) fn usage(mut usage: Fields) -> Result<Usage, WireError> {
         cache_read: read.unwrap_or(0).min(input),
         cache_write: written.unwrap_or(0).min(input),
         reasoning: reasoning.flatten().unwrap_or(0).min(output),
+        tools: 0,
     })
+}
+
+/// Items that say that a tool of the provider's own was used, which is paid for beside the tokens.
+const OWN_TOOLS: &[&str] = &[
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+];
+
+/// How often tools of the provider's own were used.
+pub(super) fn own_tools(output: &[Value]) -> u64 {
+    let kinds = output.iter().filter_map(|item| item["type"].as_str());
+    kinds.filter(|kind| OWN_TOOLS.contains(kind)).count() as u64
 }
 
 /// Probabilities stand beside each text; together they are those of the answer.

@@ -11,6 +11,7 @@ use super::answer;
 use super::item::{self, FAMILY};
 use crate::chat::{Opaque, Part, Protocol};
 use crate::delta::{Delta, PARTS_MAX};
+use crate::usage::Usage;
 use crate::wire::sse::Event;
 use crate::wire::{Fields, StreamReader, WireError, fields};
 
@@ -370,7 +371,7 @@ impl Reader {
             });
         }
         let output = response.list("output")?;
-        let logprobs = answer::logprobs(&output);
+        let (logprobs, tools) = (answer::logprobs(&output), answer::own_tools(&output));
         let unheard = self.items.is_empty();
         for (index, item) in output.into_iter().enumerate().take(PARTS_MAX) {
             let open = self.items.get(&index).is_some_and(|item| !item.done);
@@ -384,7 +385,7 @@ impl Reader {
         let reason = answer::finish(&mut response, self.heard.calls, self.heard.refuses)?;
         out.push(Delta::Finish { choice: 0, reason });
         if let Some(usage) = response.inside("usage", answer::usage)? {
-            out.push(Delta::Usage(usage));
+            out.push(Delta::Usage(Usage { tools, ..usage }));
         }
         for name in ["id", "model"] {
             response.any(name);

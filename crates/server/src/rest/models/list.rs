@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use matrix_core::Scope;
 use matrix_models::registry::{self, Entry, Model, ModelRead, Snapshot};
-use matrix_models::route::Breaker;
+use matrix_models::route::State as Health;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -39,8 +39,8 @@ pub struct ModelView {
     pub max_output: Option<u64>,
     /// What it is known to do.
     pub capabilities: Vec<String>,
-    /// `ok`, `failing`, or `left_alone` because it failed again and again, as the process saw it that
-    /// answers; absent where none was asked.
+    /// `ok`, `failing`, `left_alone` because it failed again and again, or `key_refused` by its provider,
+    /// as the process saw it that answers; absent where none was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
 }
@@ -107,9 +107,10 @@ pub(crate) async fn list(
 }
 
 fn health(server: &Server, scope: &Scope, model: &Model) -> &'static str {
-    match server.models().board().breaker(scope, model) {
-        Breaker::Closed => "ok",
-        Breaker::Failing(_) => "failing",
-        Breaker::Open { .. } | Breaker::Probing { .. } => "left_alone",
+    match server.models().board().state(scope, model) {
+        Health::Well => "ok",
+        Health::Failing => "failing",
+        Health::LeftAlone => "left_alone",
+        Health::KeyRefused => "key_refused",
     }
 }

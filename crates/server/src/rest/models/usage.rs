@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use matrix_core::{Money, Timestamp};
 use matrix_models::ModelError;
-use matrix_models::ledger::{self, By, UsageLine, UsageRead};
+use matrix_models::ledger::{self, By, UsageLine, UsageRead, UsageReport};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -36,9 +36,11 @@ pub struct UsageQuery {
 /// What was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelUsage {
-    /// The most expensive first.
+    /// The most expensive first, at most 10,000.
     pub lines: Vec<ModelUsageLine>,
-    /// What all of it cost, in US dollars.
+    /// Whether there are more lines.
+    pub more: bool,
+    /// What all of it cost, in US dollars, with what is in no line.
     #[schema(value_type = String)]
     pub cost: Money,
 }
@@ -64,6 +66,12 @@ pub struct ModelUsageLine {
     pub cached: i64,
     /// Of them, those of which the provider did not say what they used.
     pub estimated: i64,
+    /// Of them, those of which nobody can know it, because they failed after they were sent: the most
+    /// that they can have used is counted.
+    pub unknown: i64,
+    /// Of them, those that used something of the provider's that has no price here, so that they cost
+    /// more than is counted.
+    pub incomplete: i64,
     /// Tokens read.
     pub input: i64,
     /// Tokens written.
@@ -79,12 +87,14 @@ pub struct ModelUsageLine {
     pub cost: Money,
 }
 
-impl From<Vec<UsageLine>> for ModelUsage {
-    fn from(lines: Vec<UsageLine>) -> Self {
-        let cost = lines.iter().map(|line| line.cost.as_nanos());
-        let cost = Money::from_nanos(cost.fold(0, i64::saturating_add));
-        let lines = lines.into_iter().map(ModelUsageLine::from).collect();
-        Self { lines, cost }
+impl From<UsageReport> for ModelUsage {
+    fn from(report: UsageReport) -> Self {
+        let lines = report.lines.into_iter().map(ModelUsageLine::from);
+        Self {
+            lines: lines.collect(),
+            more: report.more,
+            cost: report.total.cost,
+        }
     }
 }
 
@@ -100,6 +110,8 @@ impl From<UsageLine> for ModelUsageLine {
             failed: line.failed,
             cached: line.cached,
             estimated: line.estimated,
+            unknown: line.unknown,
+            incomplete: line.incomplete,
             input: line.input,
             output: line.output,
             cache_read: line.cache_read,
@@ -130,6 +142,6 @@ pub(crate) async fn usage(
         by: by.map_err(ModelError::from)?,
     };
     let request = server.authorise(caller, action)?;
-    let lines = ledger::usage(server.models().ledger(), &request).await?;
-    Ok(Json(lines.into()))
+    let report = ledger::usage(server.models().ledger(), &request).await?;
+    Ok(Json(report.into()))
 }

@@ -23,6 +23,21 @@ pub(super) const CASES: &[Row] = &[
         assert_eq!(s.spy(|tx| budgets::list(tx, &theirs(), 9)), []);
         refused(s.try_theirs(|tx| budgets::list(tx, &ours(), 9)));
     }),
+    ("budgets::home", shares, |s| {
+        let whole = row(budgets::ORGANISATION);
+        s.ours(move |tx| budgets::put(tx, &ours(), &whole));
+        let of = |scope: &Scope| budgets::home(scope, &key(budgets::ORGANISATION));
+        assert_ne!(of(&ours()), of(&theirs()));
+        assert_eq!(s.spy(|tx| budgets::list(tx, &theirs(), 9)), []);
+        let lock = |tx: &Tx<'_>| {
+            let key = key(budgets::ORGANISATION);
+            budgets::lock(tx, &theirs(), &key, at(3))
+        };
+        assert_eq!(s.theirs(lock), None);
+        let organisation = key(budgets::ORGANISATION);
+        assert!(!s.theirs(move |tx| budgets::remove(tx, &theirs(), &organisation)));
+        assert_eq!(list(s), [row(budgets::ORGANISATION)]);
+    }),
     ("budgets::lock", locks, |s| {
         with_budget(s);
         let other = s.theirs(|tx| budgets::lock(tx, &theirs(), &key("a"), at(9)));
@@ -172,6 +187,45 @@ fn lists(site: &Site) {
     assert_eq!(list(site), [row("a"), row("b"), row("c")]);
     let two = site.see(|tx| budgets::list(tx, &ours(), 2));
     assert_eq!(two, [row("a"), row("b")]);
+}
+
+/// All workspaces of an organisation have one budget of it, and none sees the others' own.
+fn shares(site: &Site) {
+    let next = Scope {
+        workspace: "next".into(),
+        ..ours()
+    };
+    let whole = key(budgets::ORGANISATION);
+    assert_eq!(budgets::home(&ours(), &whole), budgets::home(&next, &whole));
+    assert_eq!(budgets::home(&next, &key("a")), next);
+    with_budget(site);
+    site.ours(|tx| budgets::put(tx, &ours(), &row(budgets::ORGANISATION)));
+    let beside = site.database.within(&next);
+    let spend = {
+        let (next, whole) = (next.clone(), whole.clone());
+        move |tx: &Tx<'_>| {
+            let before = budgets::lock(tx, &next, &whole, at(3))?;
+            let keeps = Slice {
+                window: at(3),
+                amount: amount(30),
+            };
+            let told = (amount(12), keeps);
+            budgets::settle(tx, &next, &whole, ("two", at(9)), told)?;
+            Ok::<_, StoreError>(before)
+        }
+    };
+    let before = futures::executor::block_on(beside.write_alone(spend)).unwrap();
+    assert_eq!(before, Some(row(budgets::ORGANISATION)));
+    let seen = beside.read_now::<_, StoreError, _>(|tx| budgets::list(tx, &next, 9));
+    let stands = BudgetRow {
+        spent: amount(12),
+        held: amount(30),
+        ..row(budgets::ORGANISATION)
+    };
+    assert_eq!(seen.unwrap(), std::slice::from_ref(&stands));
+    assert_eq!(list(site), [row("a"), stands]);
+    let held = site.see(|tx| budgets::held(tx, &ours(), &whole, "two"));
+    assert_eq!(held.map(|slice| slice.amount), Some(amount(30)));
 }
 
 fn locks(site: &Site) {

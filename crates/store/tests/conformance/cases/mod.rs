@@ -8,6 +8,7 @@ mod directory;
 mod events;
 mod inbox;
 mod journal;
+pub(crate) mod model_batches;
 pub(crate) mod model_usage;
 pub(crate) mod models;
 mod principals;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         events::CASES,
         inbox::CASES,
         journal::CASES,
+        model_batches::CASES,
         model_usage::CASES,
         models::CASES,
         principals::CASES,
