@@ -20,6 +20,7 @@ use crate::args::Global;
 use crate::blobs::{self, BlobsAddress, Credentials};
 use crate::database::DatabaseAddress;
 use crate::environment::Environment;
+use crate::models::ModelsFile;
 use crate::scheduling::{LimitFile, QueueFile, QueueTables};
 
 /// The most sandboxes at once.
@@ -65,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
     /// A table of what models cost that goes before the bundled one.
     pub(crate) model_prices: Sourced<Option<PathBuf>>,
+    /// What holds for all models.
+    pub(crate) models: Sourced<ModelsFile>,
     /// The collector that spans are sent to; without one, none is.
     pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
@@ -109,6 +112,7 @@ struct ConfigFile {
     targets: Option<PathBuf>,
     vulnerabilities: Option<PathBuf>,
     model_prices: Option<PathBuf>,
+    models: Option<ModelsFile>,
     traces: Option<String>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
@@ -184,6 +188,7 @@ impl Config {
             model_prices: absolute(
                 pick.optional(parsed(set("MATRIX_MODEL_PRICES")), file.model_prices)?,
             )?,
+            models: models(&from_file, file.models)?,
             traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick
@@ -331,6 +336,16 @@ fn blobs(
             origin,
         },
     ))
+}
+
+/// What the file says of models.
+fn models(
+    file: &dyn Fn() -> Origin,
+    table: Option<ModelsFile>,
+) -> Result<Sourced<ModelsFile>, Problem> {
+    let found = from_table(file, table);
+    found.value.check()?;
+    Ok(found)
 }
 
 fn processors() -> usize {

@@ -1,5 +1,7 @@
 //! The model gateway of this process, and who keeps its books while it lives.
 
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use matrix_store::Database;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::settings::ModelsFile;
 use crate::config::Config;
 use crate::environment::Environment;
 
@@ -56,6 +59,7 @@ pub(crate) fn gateway(
         database: database.clone(),
         registry,
         providers: Providers::new(http),
+        guards: config.models.value.guards(),
         authorizer: Arc::clone(authorizer),
         holder: holder.to_owned(),
         clock: Arc::clone(clock),

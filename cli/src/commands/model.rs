@@ -208,6 +208,7 @@ async fn route(context: &Context, arguments: &RouteArgs) -> Result<Exit, Failure
         ("strategy", arguments.strategy.as_str().into()),
         ("fallbacks", json!(arguments.fallbacks)),
         ("cache_seconds", json!(arguments.cache_seconds)),
+        ("guard", guard(arguments)?),
     ]);
     let body = json!({ "name": arguments.name, "route": spec });
     let answer = say(context, "/api/v1/models", &body).await?;
@@ -217,6 +218,22 @@ async fn route(context: &Context, arguments: &RouteArgs) -> Result<Exit, Failure
         arguments.to.join(", ")
     );
     Ok(done(context, &answer, &text))
+}
+
+/// What must not go to a route's models, and what is noted of its calls.
+fn guard(arguments: &RouteArgs) -> Result<Value, Failure> {
+    let mut rules = serde_json::Map::new();
+    for rule in &arguments.redact {
+        let Some((class, action)) = rule.split_once('=') else {
+            return Err(wrong(format!("`{rule}` is no rule: say CLASS=ACTION")).into());
+        };
+        rules.insert(class.to_owned(), action.into());
+    }
+    Ok(fields([
+        ("redact", rules.into()),
+        ("answers", arguments.redact_answers.into()),
+        ("record", json!(arguments.record)),
+    ]))
 }
 
 async fn ask(

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::guard::{Guarded, may_reach};
 use super::{ProviderError, Reason};
+use crate::secret::{NoSecret, Secret, SecretRef, Secrets};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -49,6 +50,38 @@ impl Clients {
     }
 }
 
+/// The way out of this process, for whoever asks somebody beside providers. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    clients: Arc<Clients>,
+    secrets: Secrets,
+}
+
+impl Way {
+    pub(super) fn new(clients: Arc<Clients>, secrets: Secrets) -> Self {
+        Self { clients, secrets }
+    }
+
+    /// To an address, if there may be one.
+    pub(crate) fn to(&self, url: &Url, private: bool) -> Result<&Client, ProviderError> {
+        self.clients.to(url, private)
+    }
+
+    /// The secret behind a reference, as it is now.
+    pub(crate) async fn secret(&self, reference: &SecretRef) -> Result<Secret, NoSecret> {
+        self.secrets.resolve(reference).await
+    }
+
+    /// Reads a body piece by piece, up to a limit.
+    pub(crate) async fn read(
+        response: Response,
+        limit: usize,
+        silence: Duration,
+    ) -> Result<Vec<u8>, ProviderError> {
+        read(response, limit, silence).await
+    }
+}
+
 pub(super) fn failed(error: &reqwest::Error) -> ProviderError {
     let reason = if error.is_timeout() {
         Reason::Slow
@@ -62,7 +95,7 @@ pub(super) fn failed(error: &reqwest::Error) -> ProviderError {
 }
 
 /// The innermost cause: what is around it repeats the address.
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

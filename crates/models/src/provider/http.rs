@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::aws::{self, AccessKey};
-use super::client::{Clients, failed, read};
+use super::client::{Clients, Way, failed, read};
 use super::google::{self, Account};
 use super::identity::Identity;
 use super::listening::{ANSWER_MAX, BODY_MAX, Listening};
@@ -61,7 +61,7 @@ impl Default for HttpOptions {
 /// Providers over HTTP.
 #[derive(Debug)]
 pub struct Http {
-    clients: Clients,
+    clients: Arc<Clients>,
     secrets: Secrets,
     tokens: Tokens,
     clock: Arc<dyn Clock>,
@@ -78,11 +78,16 @@ impl Http {
     /// Ready to connect; nothing is connected yet.
     pub fn new(options: HttpOptions) -> Result<Self, ProviderError> {
         Ok(Self {
-            clients: Clients::new(&options.roots)?,
+            clients: Arc::new(Clients::new(&options.roots)?),
             secrets: options.secrets,
             tokens: Tokens::new(Arc::clone(&options.clock)),
             clock: options.clock,
         })
+    }
+
+    /// The way out that its requests take.
+    pub(super) fn way(&self) -> Way {
+        Way::new(Arc::clone(&self.clients), self.secrets.clone())
     }
 
     async fn send(

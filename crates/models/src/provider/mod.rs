@@ -30,6 +30,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::Stream;
 
+pub(crate) use self::client::{Way, cause};
 pub use self::error::{ProviderError, Reason};
 pub(crate) use self::guard::may_reach;
 pub use self::http::{Http, HttpOptions};
@@ -105,6 +106,11 @@ impl Providers {
             local: Arc::new(Local::new()),
             scripted: Arc::new(Scripted::default()),
         }
+    }
+
+    /// The way out of this process that providers are asked by.
+    pub(crate) fn way(&self) -> Way {
+        self.http.way()
     }
 
     /// Who answers for a model.

@@ -15,6 +15,8 @@ mod cache;
 mod embeds;
 mod faults;
 mod frames;
+mod guards;
+mod hooks;
 mod local;
 mod matrix;
 #[cfg(feature = "local-models")]

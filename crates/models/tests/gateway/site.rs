@@ -17,13 +17,14 @@ use matrix_models::inference::CallLog;
 use matrix_models::ledger::{UsageLine, UsageRead, usage};
 use matrix_models::price::Price;
 use matrix_models::provider::{Http, HttpOptions, Providers};
+use matrix_models::redact::GuardSpec;
 use matrix_models::registry::{
     Api, KeyLimits, ModelAdd, ModelRead, ModelSpec, PriceRule, ProviderKind, ProviderSpec,
     RouteSpec, Target, add_model, add_route,
 };
 use matrix_models::secret::SecretRef;
 use matrix_models::{
-    Answered, Gateway, GatewayParts, ModelError, ModelUse, Registry, Streaming, budget,
+    Answered, Gateway, GatewayParts, Guards, ModelError, ModelUse, Registry, Streaming, budget,
 };
 use matrix_store::{Blobs, Database, OpenMode};
 use serde_json::Value;
@@ -226,6 +227,7 @@ impl Site {
             cache_seconds: None,
             cache_tools: false,
             cache_similar: None,
+            guard: GuardSpec::default(),
         };
         let add = allowed(ModelAdd {
             name: name.into(),
@@ -298,6 +300,15 @@ impl Site {
         Gateway::new(parts)
     }
 
+    /// Another process at the same database, whose operator says this of all calls.
+    pub(crate) fn guarded(&self, guards: Guards) -> Gateway {
+        let parts = GatewayParts {
+            guards,
+            ..parts(&self.database, &self.clock, "guarded", Arc::new(Anything))
+        };
+        Gateway::new(parts)
+    }
+
     pub(crate) fn blobs(&self) -> Blobs {
         Blobs::open(self.dir.path().join("blobs")).unwrap()
     }
@@ -342,6 +353,7 @@ fn parts(
         database: database.clone(),
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
         providers: Providers::new(Http::new(options).unwrap()),
+        guards: Guards::default(),
         authorizer,
         holder: holder.to_owned(),
         clock,

@@ -22,7 +22,7 @@ use matrix_engine::{
 };
 use matrix_identity::{Access, Accounts, PolicyEngine, Role, UserAdd};
 use matrix_models::provider::{Http, HttpOptions, Providers};
-use matrix_models::{Gateway, GatewayParts, Registry};
+use matrix_models::{Gateway, GatewayParts, Guards, Registry};
 use matrix_server::{
     AllowedNames, Client, Exposure, HostFacts, HostMode, Limits, Rooms, Server, bind, bind_socket,
     serve_socket, serve_tcp,
@@ -233,6 +233,7 @@ fn gateway(engine: &Engine, access: &Access, spans: Option<Arc<dyn SpanSink>>) -
         registry: Registry::new(database.clone(), Arc::clone(&clock), None),
         database,
         providers: Providers::new(http),
+        guards: Guards::default(),
         authorizer: Arc::new(access.clone()),
         holder: WORKER.into(),
         clock,
