@@ -49,12 +49,17 @@ pub(crate) fn gateway(
     holder: &str,
 ) -> Result<Gateway, Problem> {
     let options = HttpOptions {
-        secrets: Secrets::new(environment.all().clone()),
+        secrets: Secrets::new(environment.all().clone(), config.models.value.keys()),
         roots: Vec::new(),
         clock: Arc::clone(clock),
     };
     let http = Http::new(options).map_err(|error| Problem::new(NO_KEY, error.to_string()))?;
-    let registry = Registry::new(database.clone(), Arc::clone(clock), catalogue(config)?);
+    let registry = Registry::new(
+        database.clone(),
+        Arc::clone(clock),
+        catalogue(config)?,
+        config.models.value.keys(),
+    );
     Ok(Gateway::new(GatewayParts {
         database: database.clone(),
         registry,

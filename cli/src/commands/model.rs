@@ -10,6 +10,7 @@ use matrix_models::error::BAD_SPEC;
 use matrix_models::ledger::{self, By, Ledger, UsageRead};
 use matrix_models::registry::{self, Entry, Model, ModelRead};
 use matrix_models::secret::SecretRef;
+use matrix_models::sources::KeySources;
 use matrix_server::rest::{Budget, Budgets, ModelUsage, ModelUsageLine, Models};
 use matrix_store::StoreError;
 use serde_json::{Map, Value, json};
@@ -252,7 +253,12 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     let catalogue = models::catalogue(&context.config)?;
     let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
-    let registry = Registry::new(reader.database.clone(), clock, catalogue);
+    let registry = Registry::new(
+        reader.database.clone(),
+        clock,
+        catalogue,
+        KeySources::default(),
+    );
     let request = reader.may(ModelRead)?;
     let snapshot = registry::list_models(&registry, &request).await?;
     if context.json {

@@ -3,6 +3,7 @@
 use matrix_core::Problem;
 use matrix_models::Guards;
 use matrix_models::redact::{GuardSpec, HookSpec};
+use matrix_models::sources::KeySources;
 use serde::{Deserialize, Serialize};
 
 use crate::config::BAD_CONFIG;
@@ -17,6 +18,9 @@ pub(crate) struct ModelsFile {
     /// A service that redacts requests after us.
     #[serde(skip_serializing_if = "Option::is_none")]
     hook: Option<HookSpec>,
+    /// Which secrets may be sent to providers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_from: Option<KeySources>,
 }
 
 impl ModelsFile {
@@ -30,6 +34,11 @@ impl ModelsFile {
             .as_ref()
             .map_or(Ok(()), HookSpec::check)
             .map_err(wrong)
+    }
+
+    /// Which secrets may be sent to providers.
+    pub(super) fn keys(&self) -> KeySources {
+        self.keys_from.clone().unwrap_or_default()
     }
 
     /// What must not go to models.

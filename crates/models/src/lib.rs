@@ -32,6 +32,7 @@ pub mod registry;
 pub mod rerank;
 pub mod route;
 pub mod secret;
+pub mod sources;
 pub mod usage;
 pub mod wire;
 

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use reqwest::{Client, Response, Url};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::guard::{Guarded, may_reach};
+use super::guard::{Guarded, Reach};
 use super::{ProviderError, Reason};
 use crate::secret::{NoSecret, Secret, SecretRef, Secrets};
 
@@ -23,6 +23,7 @@ const IDLE: Duration = Duration::from_secs(90);
 pub(super) struct Clients {
     public: Client,
     private: Client,
+    inside: Client,
 }
 
 impl Clients {
@@ -30,23 +31,29 @@ impl Clients {
     pub(super) fn new(roots: &[Vec<u8>]) -> Result<Self, ProviderError> {
         let tls = tls(roots)?;
         Ok(Self {
-            public: client(tls.clone(), false)?,
-            private: client(tls, true)?,
+            public: client(tls.clone(), Reach::Public)?,
+            private: client(tls.clone(), Reach::Private)?,
+            inside: client(tls, Reach::Inside)?,
         })
     }
 
     /// The way to an address, if there may be one.
     pub(super) fn to(&self, url: &Url, private: bool) -> Result<&Client, ProviderError> {
+        let (reach, client) = match (private, url.scheme()) {
+            (true, "http") => (Reach::Inside, &self.inside),
+            (true, _) => (Reach::Private, &self.private),
+            (false, _) => (Reach::Public, &self.public),
+        };
         // Numbers are not resolved, so the resolver's guard never sees them.
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        if host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| !may_reach(ip, private))
-        {
-            let text = format!("{host} is an address that may not be reached");
+        if host.parse::<IpAddr>().is_ok_and(|ip| !reach.allows(ip)) {
+            let text = format!(
+                "{host} is an address that may not be reached by {}",
+                url.scheme()
+            );
             return Err(ProviderError::new(Reason::Unreachable, text));
         }
-        Ok(if private { &self.private } else { &self.public })
+        Ok(client)
     }
 }
 
@@ -152,10 +159,10 @@ fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, ProviderError> {
     Ok(config)
 }
 
-fn client(tls: ClientConfig, private: bool) -> Result<Client, ProviderError> {
+fn client(tls: ClientConfig, reach: Reach) -> Result<Client, ProviderError> {
     Client::builder()
         .tls_backend_preconfigured(tls)
-        .dns_resolver(Guarded { private })
+        .dns_resolver(Guarded(reach))
         // A redirect would carry the conversation to somebody else.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()

@@ -17,6 +17,7 @@ mod faults;
 mod frames;
 mod guards;
 mod hooks;
+mod keys;
 mod local;
 mod matrix;
 #[cfg(feature = "local-models")]
