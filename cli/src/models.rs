@@ -50,7 +50,8 @@ pub(crate) fn gateway(
 ) -> Result<Gateway, Problem> {
     let options = HttpOptions {
         secrets: Secrets::new(environment.all().clone(), config.models.value.keys()),
-        roots: Vec::new(),
+        roots: config.models.value.roots()?,
+        pictures: config.models.value.pictures(),
         clock: Arc::clone(clock),
     };
     let http = Http::new(options).map_err(|error| Problem::new(NO_KEY, error.to_string()))?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use reqwest::{Client, Response, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::guard::{Guarded, Reach};
@@ -57,6 +59,20 @@ impl Clients {
     }
 }
 
+/// The certificates of a file in PEM (RFC 7468), in DER.
+pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, InvalidPem> {
+    let found = CertificateDer::pem_slice_iter(text);
+    let found = found.map(|one| one.map(|one| one.to_vec()));
+    found
+        .collect::<Result<_, _>>()
+        .map_err(|error| InvalidPem(error.to_string()))
+}
+
+/// What is not in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is not in PEM: {0}")]
+pub struct InvalidPem(String);
+
 /// The way out of this process, for whoever asks somebody beside providers. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Way {
@@ -95,10 +111,26 @@ pub(super) fn failed(error: &reqwest::Error) -> ProviderError {
     } else {
         Reason::Unreachable
     };
-    ProviderError::new(
-        reason,
-        format!("the provider cannot be reached: {}", cause(error)),
-    )
+    let why = match distrust(error) {
+        Some(why) => format!(
+            "its certificate is not trusted here ({why}); whoever operates the server may add the \
+             authority that signed it to the file that `ca` under [models] of its configuration names"
+        ),
+        None => cause(error),
+    };
+    ProviderError::new(reason, format!("the provider cannot be reached: {why}"))
+}
+
+/// Why a certificate is not believed, if that is what is wrong.
+fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+        return Some(why.to_string());
+    }
+    // What is inside such an error is not its source.
+    if let Some(inner) = error.downcast_ref::<std::io::Error>() {
+        return distrust(inner.get_ref()?);
+    }
+    distrust(error.source()?)
 }
 
 /// The innermost cause: what is around it repeats the address.
@@ -148,14 +180,19 @@ fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, ProviderError> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for root in roots {
-        store.add(root.clone().into()).map_err(failed)?;
+        store.add(root.clone().into()).map_err(|error| {
+            let text = format!("a certificate of `ca` under [models] cannot be used: {error}");
+            ProviderError::new(Reason::Invalid, text)
+        })?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .with_root_certificates(store)
         .with_no_client_auth();
+    // A configuration that is given says itself what is spoken.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 

@@ -17,6 +17,7 @@ use super::client::{Clients, Way, failed, read};
 use super::google::{self, Account};
 use super::identity::Identity;
 use super::listening::{ANSWER_MAX, BODY_MAX, Listening};
+use super::pictures::PictureRules;
 use super::place::{self, Ask, Framing};
 use super::tokens::Tokens;
 use super::{DeltaStream, Dropped, Provider, ProviderError, Reason, bedrock};
@@ -43,6 +44,8 @@ pub struct HttpOptions {
     pub secrets: Secrets,
     /// Certificates that are trusted beside the machine's own, in DER.
     pub roots: Vec<Vec<u8>>,
+    /// Whether pictures are fetched for providers that fetch none.
+    pub pictures: PictureRules,
     /// The time, which some providers want to be told in what proves us to them.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,6 +56,7 @@ impl Default for HttpOptions {
         Self {
             secrets: Secrets::default(),
             roots: Vec::new(),
+            pictures: PictureRules::default(),
             clock: Arc::new(SystemClock::start()),
         }
     }
@@ -64,6 +68,7 @@ pub struct Http {
     clients: Arc<Clients>,
     secrets: Secrets,
     tokens: Tokens,
+    pictures: PictureRules,
     clock: Arc<dyn Clock>,
 }
 
@@ -80,6 +85,7 @@ impl Http {
         Ok(Self {
             clients: Arc::new(Clients::new(&options.roots)?),
             secrets: options.secrets,
+            pictures: options.pictures,
             tokens: Tokens::new(Arc::clone(&options.clock)),
             clock: options.clock,
         })
@@ -233,7 +239,8 @@ impl Provider for Http {
         request: &ChatRequest,
     ) -> Result<(ChatAnswer, Dropped), ProviderError> {
         let wire = place::wire(model)?;
-        let encoded = wire.encode(request, false)?;
+        let request = self.pictures.inlined(&self.clients, model, request).await?;
+        let encoded = wire.encode(&request, false)?;
         let body = self.whole(model, Ask::Chat, Some(&encoded.body)).await?;
         Ok((wire.decode(body)?, encoded.dropped))
     }
@@ -244,7 +251,8 @@ impl Provider for Http {
         request: &ChatRequest,
     ) -> Result<(DeltaStream, Dropped), ProviderError> {
         let wire = place::wire(model)?;
-        let encoded = wire.encode(request, true)?;
+        let request = self.pictures.inlined(&self.clients, model, request).await?;
+        let encoded = wire.encode(&request, true)?;
         let response = self.send(model, Ask::Stream, Some(&encoded.body)).await?;
         let framing = place::framing(model.spec.provider.kind);
         is_a(

@@ -113,15 +113,18 @@ pub(super) fn rewritten(
     let mut copied = 0;
     for finding in findings {
         let class = finding.class;
-        *found.counts.entry(class).or_default() += 1;
         let action = policy.action(class);
+        if written == Written::Address && action != Action::Block {
+            continue;
+        }
+        *found.counts.entry(class).or_default() += 1;
         if action == Action::Block {
             return Err(Refused::blocked(class.as_str(), place));
         }
         let raw = text.get(finding.range.clone()).unwrap_or_default();
         let value = match written {
             Written::Json => unescaped(raw),
-            Written::Plain => None,
+            Written::Plain | Written::Address => None,
         };
         let value = value.as_deref().unwrap_or(raw);
         let returns = action == Action::Restore;

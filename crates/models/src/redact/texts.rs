@@ -56,6 +56,8 @@ pub(crate) enum Written {
     Plain,
     /// As JSON that stands in a text.
     Json,
+    /// As an address that somebody is to fetch, who would find nothing if it were changed.
+    Address,
 }
 
 /// Somebody who looks at texts, and may change them.
@@ -210,7 +212,7 @@ fn tool(place: Place, tool: &mut Tool, visitor: &mut Visitor<'_>) {
 /// An address is a text, and so is a document that is one.
 fn source(place: Place, source: &mut Source, visitor: &mut Visitor<'_>) {
     match source {
-        Source::Url(url) => visitor(place, Written::Plain, url),
+        Source::Url(url) => visitor(place, Written::Address, url),
         Source::Data { media_type, data } => {
             let textual = media_type.starts_with("text/") || media_type.ends_with("json");
             let bytes = textual.then(|| STANDARD.decode(&*data));

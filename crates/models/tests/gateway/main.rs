@@ -7,11 +7,13 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod authority;
 mod azure;
 mod batches;
 mod bedrock;
 mod budgets;
 mod cache;
+mod choices;
 mod embeds;
 mod faults;
 mod frames;
@@ -20,11 +22,13 @@ mod hooks;
 mod keys;
 mod local;
 mod matrix;
+mod pictures;
 #[cfg(feature = "local-models")]
 mod real;
 mod rights;
 mod site;
 mod streams;
+mod tls;
 mod tokens;
 mod told;
 mod transcripts;
