@@ -89,7 +89,8 @@ fn gemini(stream: bool) -> String {
     let first = candidate(0, "", Some("STOP"));
     events.push(body(json!([first, candidate(1, "", Some("MAX_TOKENS"))])));
     let events = events.into_iter();
-    events.map(|event| format!("data: {event}\n\n")).collect()
+    let events: Vec<String> = events.map(|event| format!("data: {event}\n\n")).collect();
+    events.concat()
 }
 
 /// Both answers in pieces, one piece of each in turn.
