@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::chat::{ChatAnswer, ChatRequest, Part, Role};
 use crate::redact::{Class, Record, cleaned};
 
-/// The most bytes of one text that are noted.
-const TEXT_MAX: usize = 8 * 1024;
+/// The most bytes of one text that are noted: all of a call fit into one event.
+const TEXT_MAX: usize = 4 * 1024;
 
 /// The most texts of one call: the newest count.
 const TEXTS_MAX: usize = 8;
@@ -117,13 +117,15 @@ fn words(parts: &[Part]) -> String {
             Part::Other { .. } => all.push_str("(other)"),
         }
     }
-    all
+    shortened(&all)
 }
 
-/// The beginning of a text. What would be cut in two and then not be known any more is left out.
+/// The beginning of a text, without signs that nobody sees and JSON writes long. What would be cut in
+/// two and then not be known any more is left out.
 fn shortened(text: &str) -> String {
+    let unseen = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
     if text.len() <= TEXT_MAX {
-        return text.to_owned();
+        return text.replace(unseen, " ");
     }
     let mut end = TEXT_MAX;
     while !text.is_char_boundary(end) {
@@ -131,5 +133,35 @@ fn shortened(text: &str) -> String {
     }
     let kept = text.get(..end).unwrap_or_default();
     let end = kept.rfind(char::is_whitespace).unwrap_or(0);
-    format!("{} …", kept.get(..end).unwrap_or_default())
+    let kept = kept.get(..end).unwrap_or_default();
+    format!("{} …", kept.replace(unseen, " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Message;
+
+    #[test]
+    fn what_is_long_is_cut_where_nothing_is_cut_in_two() {
+        let address = "ada@example.org";
+        let mut text = "word\u{1} ".repeat(TEXT_MAX / 6);
+        text.truncate(TEXT_MAX - 5);
+        let text = format!("{text} {address} and more");
+        let request = ChatRequest {
+            messages: vec![Message::text(Role::User, text); TEXTS_MAX + 3],
+            ..ChatRequest::default()
+        };
+        let content = Content::of_chat(&request, Record::Full);
+        assert_eq!(content.asked.len(), TEXTS_MAX);
+        let noted = &content.asked[0].text;
+        assert!(noted.ends_with(" …"), "{noted}");
+        assert!(
+            !noted.contains("ada") && !noted.contains('\u{1}'),
+            "{noted}"
+        );
+        assert!(noted.len() <= TEXT_MAX + 8, "{}", noted.len());
+        let written = serde_json::to_string(&content).unwrap();
+        assert!(written.len() < 100 * 1024, "it fits into an event");
+    }
 }

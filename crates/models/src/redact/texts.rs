@@ -10,8 +10,8 @@ use crate::chat::{ChatAnswer, ChatRequest, Format, Opaque, Part, Source, Tool};
 use crate::embed::EmbedRequest;
 use crate::rerank::RerankRequest;
 
-/// The longest word inside a JSON value that is looked at: what is longer and has no space in it is a
-/// signature or a picture, and would not survive a change.
+/// The longest text inside a JSON value that is looked at although it is nothing but letters of base64:
+/// what is longer is a signature or a picture, and would not survive a change.
 const WORD_MAX: usize = 512;
 
 /// Where a text stands.
@@ -235,11 +235,17 @@ fn opaque(place: Place, opaque: &mut Opaque, visitor: &mut Visitor<'_>) {
     }
 }
 
+/// Whether a text is bytes in base64.
+fn is_bytes(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    text.len() > WORD_MAX && (text.starts_with("data:") || text.bytes().all(letter))
+}
+
 /// Every text of a JSON value.
 fn value(place: Place, value: &mut Value, visitor: &mut Visitor<'_>) {
     match value {
         Value::String(text) => {
-            if text.len() <= WORD_MAX || text.contains(char::is_whitespace) {
+            if !is_bytes(text) {
                 visitor(place, Written::Plain, text);
             }
         }
