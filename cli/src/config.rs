@@ -22,6 +22,7 @@ use crate::args::Global;
 use crate::blobs::{self, BlobsAddress, Credentials};
 use crate::database::DatabaseAddress;
 use crate::environment::Environment;
+use crate::models::ModelsFile;
 use crate::scheduling::{LimitFile, QueueFile, QueueTables};
 
 /// The most sandboxes at once.
@@ -65,9 +66,11 @@ pub(crate) struct Config {
     pub(crate) targets: Sourced<Option<PathBuf>>,
     /// A directory of OSV records for the dependency audit.
     pub(crate) vulnerabilities: Sourced<Option<PathBuf>>,
-    /// What is configured of models.
+    /// What is configured of prices, files and batches.
     #[serde(flatten)]
-    pub(crate) models: ModelConfig,
+    pub(crate) model_limits: ModelConfig,
+    /// What holds for all models.
+    pub(crate) models: Sourced<ModelsFile>,
     /// The collector that spans are sent to; without one, none is.
     pub(crate) traces: Sourced<Option<String>>,
     /// Sandboxes at once.
@@ -116,6 +119,7 @@ struct ConfigFile {
     model_prices: Option<PathBuf>,
     model_batches: Option<u32>,
     model_file_bytes: Option<u64>,
+    models: Option<ModelsFile>,
     traces: Option<String>,
     sandboxes: Option<usize>,
     fetch_hosts: Option<Vec<String>>,
@@ -129,8 +133,8 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// What it says of models.
-    fn models(&mut self) -> ModelFile {
+    /// What it says of prices, files and batches of models.
+    fn model_limits(&mut self) -> ModelFile {
         ModelFile {
             prices: self.model_prices.take(),
             batches: self.model_batches,
@@ -151,7 +155,7 @@ impl Config {
     /// Brings flags, environment, file and defaults together.
     pub(crate) fn load(global: &Global, environment: &Environment) -> Result<Self, Problem> {
         let (read, mut file) = read_file(global, environment)?;
-        let models = file.models();
+        let model_limits = file.model_limits();
         let from_file = || Origin::File(read.value.clone().unwrap_or_default());
         let pick = Pick { file: &from_file };
         let set = |name: &'static str| environment.get(name).map(|text| (name, text));
@@ -199,7 +203,8 @@ impl Config {
             vulnerabilities: absolute(
                 pick.optional(parsed(set("MATRIX_VULNERABILITIES")), file.vulnerabilities)?,
             )?,
-            models: ModelConfig::load(&pick, environment, models)?,
+            model_limits: ModelConfig::load(&pick, environment, model_limits)?,
+            models: models(&from_file, file.models)?,
             traces: pick.optional(parsed(set("OTEL_EXPORTER_OTLP_ENDPOINT")), file.traces)?,
             sandboxes: bounded(sandboxes.unwrap_or_else(|| by_default(processors())))?,
             fetch_hosts: pick
@@ -358,6 +363,16 @@ fn blobs(
             origin,
         },
     ))
+}
+
+/// What the file says of models.
+fn models(
+    file: &dyn Fn() -> Origin,
+    table: Option<ModelsFile>,
+) -> Result<Sourced<ModelsFile>, Problem> {
+    let found = from_table(file, table);
+    found.value.check()?;
+    Ok(found)
 }
 
 fn processors() -> usize {

@@ -153,7 +153,7 @@ impl Host {
             owner: owner.clone(),
         };
         let facts = facts(options.worker, mode, &layout);
-        let server = Server::new(rooms, facts, config.models.limits());
+        let server = Server::new(rooms, facts, config.model_limits.limits());
         let (closing, answering) = answer(listen(&layout)?, &server);
         let beside = shared.map(|shared| Beside::start(engine.clone(), shared.address(), duty));
         let working =
@@ -161,7 +161,6 @@ impl Host {
         let telling = (duty == Duty::Drive)
             .then(|| Telling::start(&engine, &events, (&layout, &authorizer), exporter));
         let books = Books::open(models, engine.clone(), owner.clone());
-        drop(alone);
         Ok(Self {
             engine,
             server,

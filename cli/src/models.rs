@@ -1,5 +1,7 @@
 //! The model gateway of this process, and who keeps its books while it lives.
 
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use matrix_store::Database;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::settings::ModelsFile;
 use crate::config::Config;
 use crate::environment::Environment;
 
@@ -24,7 +27,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prices that go before the bundled ones, if the operator has a file of them.
 pub(crate) fn catalogue(config: &Config) -> Result<Option<Catalogue>, Problem> {
-    let Some(path) = &config.models.prices.value else {
+    let Some(path) = &config.model_limits.prices.value else {
         return Ok(None);
     };
     let wrong = |why: String| {
@@ -46,16 +49,23 @@ pub(crate) fn gateway(
     holder: &str,
 ) -> Result<Gateway, Problem> {
     let options = HttpOptions {
-        secrets: Secrets::new(environment.all().clone()),
-        roots: Vec::new(),
+        secrets: Secrets::new(environment.all().clone(), config.models.value.keys()),
+        roots: config.models.value.roots()?,
+        pictures: config.models.value.pictures(),
         clock: Arc::clone(clock),
     };
     let http = Http::new(options).map_err(|error| Problem::new(NO_KEY, error.to_string()))?;
-    let registry = Registry::new(database.clone(), Arc::clone(clock), catalogue(config)?);
+    let registry = Registry::new(
+        database.clone(),
+        Arc::clone(clock),
+        catalogue(config)?,
+        config.models.value.keys(),
+    );
     Ok(Gateway::new(GatewayParts {
         database: database.clone(),
         registry,
         providers: Providers::new(http),
+        guards: config.models.value.guards(),
         authorizer: Arc::clone(authorizer),
         holder: holder.to_owned(),
         clock: Arc::clone(clock),

@@ -198,4 +198,13 @@ pub(crate) struct RouteArgs {
     /// For how many seconds an answer is kept for the same question.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) cache_seconds: Option<u64>,
+    /// What is done with what must not go to its models: CLASS=ACTION, such as email=redact.
+    #[arg(long, value_name = "RULE")]
+    pub(crate) redact: Vec<String>,
+    /// Answers are looked at, too.
+    #[arg(long)]
+    pub(crate) redact_answers: bool,
+    /// Whether what was asked and answered is noted: not at all, redacted, or all but secrets.
+    #[arg(long, value_name = "WORD", value_parser = ["none", "redacted", "full"])]
+    pub(crate) record: Option<String>,
 }

@@ -10,6 +10,7 @@ use matrix_models::error::BAD_SPEC;
 use matrix_models::ledger::{self, By, Ledger, UsageRead};
 use matrix_models::registry::{self, Entry, Model, ModelRead};
 use matrix_models::secret::SecretRef;
+use matrix_models::sources::KeySources;
 use matrix_server::Client;
 use matrix_server::rest::{Budget, Budgets, ModelUsage, ModelUsageLine, ModelView, Models};
 use matrix_store::StoreError;
@@ -210,6 +211,7 @@ async fn route(context: &Context, arguments: &RouteArgs) -> Result<Exit, Failure
         ("strategy", arguments.strategy.as_str().into()),
         ("fallbacks", json!(arguments.fallbacks)),
         ("cache_seconds", json!(arguments.cache_seconds)),
+        ("guard", guard(arguments)?),
     ]);
     let body = json!({ "name": arguments.name, "route": spec });
     let answer = say(context, "/api/v1/models", &body).await?;
@@ -219,6 +221,22 @@ async fn route(context: &Context, arguments: &RouteArgs) -> Result<Exit, Failure
         arguments.to.join(", ")
     );
     Ok(done(context, &answer, &text))
+}
+
+/// What must not go to a route's models, and what is noted of its calls.
+fn guard(arguments: &RouteArgs) -> Result<Value, Failure> {
+    let mut rules = serde_json::Map::new();
+    for rule in &arguments.redact {
+        let Some((class, action)) = rule.split_once('=') else {
+            return Err(wrong(format!("`{rule}` is no rule: say CLASS=ACTION")).into());
+        };
+        rules.insert(class.to_owned(), action.into());
+    }
+    Ok(fields([
+        ("redact", rules.into()),
+        ("answers", arguments.redact_answers.into()),
+        ("record", json!(arguments.record)),
+    ]))
 }
 
 async fn ask(
@@ -237,7 +255,12 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     let reader = Reader::open(&context.config)?;
     let catalogue = models::catalogue(&context.config)?;
     let clock: Arc<dyn Clock> = Arc::clone(&context.clock);
-    let registry = Registry::new(reader.database.clone(), clock, catalogue);
+    let registry = Registry::new(
+        reader.database.clone(),
+        clock,
+        catalogue,
+        KeySources::default(),
+    );
     let request = reader.may(ModelRead)?;
     let snapshot = registry::list_models(&registry, &request).await?;
     let mut views = Models::from(&*snapshot);

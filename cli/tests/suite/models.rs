@@ -143,6 +143,59 @@ fn a_budget_that_is_spent_stops_calls_and_says_whose_it_is() {
 }
 
 #[test]
+fn what_the_operator_says_of_models_holds_and_is_checked() {
+    let site = site_with_a_script();
+    let file = site.path("config.toml");
+    let asking = |text: &str, name: &str| {
+        fs::write(&file, text).unwrap();
+        let config = file.to_str().unwrap();
+        let question = "Write to ada@example.org";
+        site.matrix(&["model", "ask", name, question, "--config", config])
+    };
+    let blocks = "[models.guard]\nredact = { email = \"block\" }\n";
+    let refused = asking(blocks, "demo").expect(4).says("MODEL-0015");
+    let refused = refused.says("message 0, part 0").says("`email`");
+    assert!(!refused.err.contains("ada@"), "{}", refused.err);
+    asking("", "demo").expect(0).says("written before");
+
+    // A route may be stricter, and knows only words that there are.
+    let route = |rule: &str| {
+        let words = ["model", "route", "strict", "--to", "demo", "--redact", rule];
+        site.matrix(&words)
+    };
+    route("mail=block")
+        .expect(2)
+        .says("is none of secrets, personal");
+    route("email=forbid").expect(2).says("MODEL-0002");
+    route("personal=block").expect(0);
+    asking("", "strict").expect(4).says("MODEL-0015");
+
+    for (text, why) in [
+        ("[models]\nguards = {}\n", "unknown field `guards`"),
+        (
+            "[models.guard]\nredact = { mail = \"block\" }\n",
+            "is none of secrets",
+        ),
+        ("[models]\nkeys_from = [\"OPENAI\"]\n", "`env:NAME`"),
+        (
+            "[models.hook]\nurl = \"http://dlp.example.org/\"\n",
+            "is not encrypted",
+        ),
+        ("[models]\nca = \"ca.pem\"\n", "from the root"),
+        ("[models]\nca = \"/no/such/file\"\n", "cannot be read"),
+        ("[models]\nca = \"/dev/null\"\n", "holds no certificate"),
+    ] {
+        asking(text, "demo").expect(2).says("CONFIG-0001").says(why);
+    }
+    let key = ["--provider", "openai", "--key", "env:PGPASSWORD"];
+    let words = ["model", "add", "x"].into_iter().chain(key);
+    let words: Vec<&str> = words.collect();
+    site.matrix(&words)
+        .expect(2)
+        .says("`keys_from` under [models]");
+}
+
+#[test]
 fn what_is_wrong_with_a_model_is_said_and_keys_are_never_repeated() {
     let site = Site::small(CHECKS);
     let refused = |more: &[&str]| {

@@ -303,6 +303,11 @@ impl Opaque {
         self.get(family, field)?.as_str()
     }
 
+    /// Every field, whoever's it is.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.0.values_mut().flat_map(Map::values_mut)
+    }
+
     /// Takes in what another one has; its word counts where both have one.
     pub fn merge(&mut self, other: &Self) {
         for (family, fields) in &other.0 {

@@ -43,7 +43,11 @@ pub const NO_BUDGET: Code = Code::new("MODEL-0013", 404, 6, "no such budget");
 pub const NO_FILE: Code = Code::new("MODEL-0014", 404, 6, "no such file or batch");
 
 /// There is no room for another file or batch.
-pub const FULL: Code = Code::new("MODEL-0015", 403, 4, "too many files or batches");
+pub const FULL: Code = Code::new("MODEL-0017", 403, 4, "too many files or batches");
+/// Something is in a request, or in an answer, that must not go on.
+pub const BLOCKED: Code = Code::new("MODEL-0015", 422, 4, "content not let through");
+/// The service that redacts does not.
+pub const REDACTOR: Code = Code::new("MODEL-0016", 503, 1, "redaction not to be had");
 
 /// Why a model was not asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +104,17 @@ pub enum ModelError {
         /// When one may be.
         retry_after: Option<Duration>,
     },
+    /// Something is in it that must not go on. What it is stays unsaid.
+    #[error("{place} holds something of the class `{class}`, which is not let through here")]
+    Blocked {
+        /// Of which class.
+        class: String,
+        /// Where.
+        place: String,
+    },
+    /// Requests are to be redacted by a service that does not.
+    #[error("the service that redacts requests did not: {0}")]
+    Redactor(String),
     /// There is no such budget.
     #[error("there is no {period} budget of {subject}")]
     NoBudget {
@@ -154,6 +169,8 @@ impl ModelError {
             Self::TooLong { .. } => TOO_LONG,
             Self::Provider { source, .. } => source.code(),
             Self::NoneLeft { .. } => NONE_LEFT,
+            Self::Blocked { .. } => BLOCKED,
+            Self::Redactor(_) => REDACTOR,
             Self::NoBudget { .. } => NO_BUDGET,
             Self::NoFile(_) => NO_FILE,
             Self::Full { .. } => FULL,
@@ -178,6 +195,8 @@ impl ModelError {
             Self::Spent { .. } => (402, "insufficient_quota", Some("budget_spent")),
             Self::Provider { source, .. } => return source.complaint(),
             Self::NoneLeft { .. } => (503, "server_error", Some("no_model_available")),
+            Self::Blocked { .. } => (400, "invalid_request_error", Some("content_blocked")),
+            Self::Redactor(_) => (503, "server_error", Some("redaction_unavailable")),
             Self::NoBudget { .. } | Self::NoFile(_) => (404, "invalid_request_error", None),
             Self::Full { .. } => (403, "insufficient_quota", Some("quota_exceeded")),
             Self::Run(RequestError::Ended { .. }) => (409, "invalid_request_error", None),
@@ -189,6 +208,8 @@ impl ModelError {
             Self::Store(_) | Self::Run(RequestError::Store(_)) => {
                 "the gateway's storage does not answer".to_owned()
             }
+            // And so is what is wrong with a service of the operator's.
+            Self::Redactor(_) => "the service that redacts requests does not answer".to_owned(),
             other => other.to_string(),
         };
         Complaint {
@@ -213,6 +234,11 @@ impl From<ModelError> for Problem {
             }
             ModelError::Full { .. } => {
                 problem.help("remove files, wait for batches, or raise the limit where Matrix runs")
+            }
+            ModelError::Blocked { .. } => problem
+                .help("take it out, or ask whoever set the `guard` of the route or directory"),
+            ModelError::Redactor(_) => {
+                problem.help("look at the service that `[models.hook]` names, then ask again")
             }
             ModelError::TooLong { .. } => problem.help("send less, or ask another model"),
             ModelError::Denied(denied) => denied.into(),

@@ -5,7 +5,8 @@
 //! turns them into each protocol and back, in both directions, and does nothing else. [`provider`]
 //! asks, [`registry`] knows which models there are, [`route`] chooses among them, [`budget`] says
 //! whether a call may be paid for, [`price`] what it costs, [`ledger`] keeps what was used.
-//! [`gateway`] is the door: it brings them together for one call.
+//! [`redact`] keeps back what must not go to a model. [`gateway`] is the door: it brings them together
+//! for one call.
 //!
 //! What holds here: an answer is the same whether it came as a stream or as a whole; a stream that
 //! was cut is an error, never an end; no call is made whose price nobody knows; budgets are never
@@ -26,13 +27,15 @@ pub mod ledger;
 pub mod neighbours;
 pub mod price;
 pub mod provider;
+pub mod redact;
 pub mod registry;
 pub mod rerank;
 pub mod route;
 pub mod secret;
+pub mod sources;
 pub mod usage;
 pub mod wire;
 
 pub use error::ModelError;
-pub use gateway::{Answered, Cached, Gateway, GatewayParts, ModelUse, Receipt, Streaming};
+pub use gateway::{Answered, Cached, Gateway, GatewayParts, Guards, ModelUse, Receipt, Streaming};
 pub use registry::Registry;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sources::{KeySources, NotAllowed};
+
 /// The most bytes of a file with a secret.
 const FILE_MAX: u64 = 64 * 1024;
 
@@ -101,13 +103,16 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     environment: Arc<BTreeMap<String, String>>,
+    sources: Arc<KeySources>,
 }
 
 impl Secrets {
-    /// With the process's environment, as whoever composes it hands it over.
-    pub fn new(environment: BTreeMap<String, String>) -> Self {
+    /// With the process's environment, as whoever composes it hands it over, and which of all secrets
+    /// may be read.
+    pub fn new(environment: BTreeMap<String, String>, sources: KeySources) -> Self {
         Self {
             environment: Arc::new(environment),
+            sources: Arc::new(sources),
         }
     }
 
@@ -117,19 +122,29 @@ impl Secrets {
             reference: reference.to_string(),
             why,
         };
+        let refused = |error: NotAllowed| missing(error.to_string());
+        self.sources.check(reference).map_err(refused)?;
         let text = match reference {
             SecretRef::Env(name) => {
                 let found = self.environment.get(name).cloned();
                 found.ok_or_else(|| missing("is not set in the server's environment".into()))?
             }
             SecretRef::File(path) => {
-                let data = tokio::fs::metadata(path).await;
-                let data = data.map_err(|error| missing(format!("cannot be read: {error}")))?;
+                let unreadable = |error| missing(format!("cannot be read: {error}"));
+                let real = tokio::fs::canonicalize(path).await.map_err(unreadable)?;
+                let directory = self.sources.directory(path).unwrap_or(path);
+                let within = tokio::fs::canonicalize(directory)
+                    .await
+                    .map_err(unreadable)?;
+                if !real.starts_with(&within) {
+                    return Err(missing("is a link that leads out of its directory".into()));
+                }
+                let data = tokio::fs::metadata(&real).await.map_err(unreadable)?;
                 if !data.is_file() || data.len() > FILE_MAX {
                     return Err(missing("is no file that holds a key".into()));
                 }
-                let text = tokio::fs::read_to_string(path).await;
-                text.map_err(|error| missing(format!("cannot be read: {error}")))?
+                let text = tokio::fs::read_to_string(&real).await;
+                text.map_err(unreadable)?
             }
         };
         let text = text.trim();

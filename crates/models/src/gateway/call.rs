@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matrix_core::{Authorised, Money};
+use matrix_core::{Authorised, Money, canonical};
 use matrix_store::tables::budgets::Amount;
 
 use super::cache::{Hit, Rule};
@@ -14,10 +14,12 @@ use super::recall::Recalled;
 use super::{Answered, Cached, Gateway, ModelUse, Receipt};
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::embed::{EmbedAnswer, EmbedRequest};
-use crate::error::ModelError;
+use crate::error::{BLOCKED, ModelError};
 use crate::estimate;
+use crate::inference::Content;
 use crate::ledger::Ending;
 use crate::provider::{Dropped, ProviderError, Reason};
+use crate::redact::{Counts, Screen};
 use crate::registry::{Model, Task};
 use crate::rerank::{RerankAnswer, RerankRequest};
 use crate::usage::Usage;
@@ -71,6 +73,10 @@ pub(super) struct Trying {
     pub(super) aside: Money,
     /// What is not handed on to any provider.
     pub(super) withheld: Dropped,
+    /// What was kept back from the model.
+    pub(super) redacted: Counts,
+    /// What was asked, where it is noted.
+    pub(super) content: Option<Arc<Content>>,
 }
 
 impl Trying {
@@ -97,8 +103,15 @@ impl Trying {
             cost: self.aside,
             dropped: std::mem::take(&mut self.withheld),
             passed: std::mem::take(&mut self.passed),
+            redacted: self.redacted.clone(),
             ..receipt
         }
+    }
+
+    /// What was asked, and answered before, where it is noted.
+    pub(super) fn noted(&self, answer: &ChatAnswer) -> Option<Content> {
+        let asked = self.content.as_deref();
+        asked.map(|asked| asked.with(answer))
     }
 
     /// All were tried.
@@ -122,11 +135,32 @@ impl Gateway {
         mut chat: ChatRequest,
     ) -> Result<Answered, ModelError> {
         let withheld = withhold(&mut chat);
+        let mut screen = self.screen(request, &mut chat).await?;
+        let journaled = request.action().journaled;
+        let sent = journaled.then(|| canonical::digest(&(&request.action().model, &chat)));
+        let answer = self.answer(request, (chat, withheld), &mut screen);
+        let mut answered = Box::pin(answer).await?;
+        // What is turned back is its asker's; a journal keeps it as the model knows it.
+        if !journaled {
+            screen.restore(&mut answered.answer);
+        }
+        answered.receipt.request = sent.and_then(Result::ok);
+        Ok(answered)
+    }
+
+    /// An answer to what was looked at, kept or new, as the model knows it.
+    async fn answer(
+        &self,
+        request: &Authorised<ModelUse>,
+        (chat, withheld): (ChatRequest, Dropped),
+        screen: &mut Screen,
+    ) -> Result<Answered, ModelError> {
         let needs = Needs::of_chat(&chat);
-        let mut trying = self.trying(request, &needs).await?;
+        let mut trying = self.trying(request, &needs, screen).await?;
         trying.withheld = withheld;
+        trying.content = self.noted(request, screen, |record| Content::of_chat(&chat, record));
         let Some(place) = Self::place(request, &chat, &trying) else {
-            return Box::pin(self.attempt(request, chat, (needs, trying))).await;
+            return self.attempt(request, (chat, needs), trying, screen).await;
         };
         let flight = self.shared.cache.flight(place);
         // The first one asks; the others wait for it once, and ask for themselves where it has left
@@ -141,8 +175,8 @@ impl Gateway {
                 receipt: *receipt,
             }),
             Recalled::Miss(keeping) => {
-                let attempt = self.attempt(request, chat, (needs, trying));
-                let answered = Box::pin(attempt).await?;
+                let attempt = self.attempt(request, (chat, needs), trying, screen);
+                let answered = attempt.await?;
                 self.keep(&keeping, &answered.answer, &answered.receipt.model);
                 drop(turn);
                 Ok(answered)
@@ -153,8 +187,9 @@ impl Gateway {
     async fn attempt(
         &self,
         request: &Authorised<ModelUse>,
-        mut chat: ChatRequest,
-        (needs, mut trying): (Needs, Trying),
+        (mut chat, needs): (ChatRequest, Needs),
+        mut trying: Trying,
+        screen: &mut Screen,
     ) -> Result<Answered, ModelError> {
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
@@ -162,10 +197,18 @@ impl Gateway {
             };
             chat.model.clone_from(&charge.model.spec.model);
             match self.patiently(&charge.model, &chat).await {
-                Ok((answer, mut dropped)) => {
+                Ok((mut answer, mut dropped)) => {
                     dropped.extend(trying.withheld);
                     charge.answered(Outcome::Answered);
+                    // It is paid for, whatever is in it.
+                    let looked = screen.answer(&mut answer);
+                    self.screened(screen);
+                    if looked.is_err() {
+                        charge.heard.error = Some(BLOCKED.text);
+                        charge.content = None;
+                    }
                     let mut answered = receive(&mut charge, answer, dropped, trying.passed);
+                    looked.map_err(|refused| self.refused(refused))?;
                     answered.receipt.cost = sum(answered.receipt.cost, trying.aside);
                     return Ok(answered);
                 }
@@ -183,8 +226,11 @@ impl Gateway {
         request: &Authorised<ModelUse>,
         mut embed: EmbedRequest,
     ) -> Result<(EmbedAnswer, Receipt), ModelError> {
+        let screen = self.screen(request, &mut embed).await?;
         let needs = Needs::of_texts(&embed.texts, Task::Embed);
-        let mut trying = self.trying(request, &needs).await?;
+        let mut trying = self.trying(request, &needs, &screen).await?;
+        let noted = |record| Content::of_texts(&embed.texts, record);
+        trying.content = self.noted(request, &screen, noted);
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
                 return Err(trying.over());
@@ -214,11 +260,17 @@ impl Gateway {
         request: &Authorised<ModelUse>,
         mut rerank: RerankRequest,
     ) -> Result<(RerankAnswer, Receipt), ModelError> {
+        let screen = self.screen(request, &mut rerank).await?;
         let mut needs = Needs::of_texts(&rerank.texts, Task::Rerank);
         let query = estimate::tokens(&rerank.query);
         needs.input += query;
         needs.longest += query;
-        let mut trying = self.trying(request, &needs).await?;
+        let mut trying = self.trying(request, &needs, &screen).await?;
+        let noted = |record| {
+            let texts = std::iter::once(&rerank.query).chain(&rerank.texts);
+            Content::of_texts(texts, record)
+        };
+        trying.content = self.noted(request, &screen, noted);
         loop {
             let Some(mut charge) = self.next(request, &mut trying, needs).await? else {
                 return Err(trying.over());
@@ -250,6 +302,7 @@ impl Gateway {
         &self,
         request: &Authorised<ModelUse>,
         needs: &Needs,
+        screen: &Screen,
     ) -> Result<Trying, ModelError> {
         let plan = self.plan(request.caller(), request.action(), needs).await?;
         Ok(Trying {
@@ -261,6 +314,8 @@ impl Gateway {
             keeps: plan.keeps,
             withheld: Dropped::new(),
             aside: Money::ZERO,
+            redacted: screen.sent.clone(),
+            content: None,
         })
     }
 
@@ -327,6 +382,8 @@ impl Gateway {
                 reserved: Money::from_nanos(amount.money).min(COST_MAX),
                 outcome: Outcome::HungUp,
                 heard: Heard::default(),
+                redacted: trying.redacted.clone(),
+                content: trying.content.clone(),
             }));
         }
         Ok(None)
@@ -438,5 +495,7 @@ pub(super) fn receipt(
         cost,
         dropped: Vec::new(),
         passed,
+        redacted: Counts::new(),
+        request: None,
     }
 }

@@ -11,10 +11,11 @@ use super::{Gateway, ModelUse, Receipt};
 use crate::budget::Reservation;
 use crate::chat::ChatAnswer;
 use crate::delta::Delta;
-use crate::inference::{Inference, Trace, span};
+use crate::inference::{Content, Inference, Trace, span};
 use crate::ledger::Ending;
 use crate::price::Price;
 use crate::provider::{ProviderError, Reason};
+use crate::redact::Counts;
 use crate::registry::Model;
 use crate::route::Attempt;
 use crate::usage::Usage;
@@ -38,6 +39,10 @@ pub(super) struct Charge {
     pub(super) reserved: Money,
     pub(super) outcome: Outcome,
     pub(super) heard: Heard,
+    /// What was kept back from the model.
+    pub(super) redacted: Counts,
+    /// What was asked, where it is noted.
+    pub(super) content: Option<Arc<Content>>,
 }
 
 /// What the provider said of its answer, beside the answer.
@@ -48,6 +53,8 @@ pub(super) struct Heard {
     pub(super) finish: Vec<String>,
     /// The code of its error.
     pub(super) error: Option<&'static str>,
+    /// What was asked and answered, where it is noted.
+    pub(super) content: Option<Content>,
 }
 
 impl Heard {
@@ -94,6 +101,7 @@ impl Charge {
         };
         let took = self.attempt.took().as_micros();
         let heard = std::mem::take(&mut self.heard);
+        let asked = self.content.as_deref();
         self.gateway.tell(&self.request, || Inference {
             took_us: u64::try_from(took).unwrap_or(u64::MAX),
             operation: self.needs.operation().to_owned(),
@@ -107,6 +115,8 @@ impl Charge {
             unknown: ending == Ending::Unknown,
             reserved: self.reserved,
             cost,
+            redacted: self.redacted.clone(),
+            content: heard.content.or_else(|| asked.cloned()),
             ..Inference::of(&self.request, &self.model, self.began)
         });
     }
@@ -117,6 +127,13 @@ impl Charge {
         self.heard.response.clone_from(&answer.id);
         let finish = answer.choices.iter().map(|choice| choice.finish.word());
         self.heard.finish = finish.collect();
+        self.heard_words(answer);
+    }
+
+    /// Takes note of what an answer says, where that is noted.
+    pub(super) fn heard_words(&mut self, answer: &ChatAnswer) {
+        let asked = self.content.as_deref();
+        self.heard.content = asked.map(|asked| asked.with(answer));
     }
 
     pub(super) fn receipt(
@@ -126,6 +143,7 @@ impl Charge {
     ) -> Receipt {
         Receipt {
             reserved: self.reserved,
+            redacted: self.redacted.clone(),
             ..receipt(&self.model, usage, ending, cost, passed)
         }
     }

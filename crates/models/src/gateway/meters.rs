@@ -7,6 +7,7 @@ use std::time::Duration;
 use matrix_core::Money;
 use matrix_core::meter::{Distribution, Histogram};
 
+use crate::redact::{Action, Class, Counts, Policy};
 use crate::registry::Model;
 use crate::usage::Usage;
 
@@ -71,6 +72,7 @@ pub struct Meters {
     calls: Mutex<BTreeMap<CallMeter, Arc<Histogram>>>,
     paid: Mutex<BTreeMap<(String, &'static str), Paid>>,
     first: Histogram,
+    redactions: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 impl Default for Meters {
@@ -79,6 +81,7 @@ impl Default for Meters {
             calls: Mutex::default(),
             paid: Mutex::default(),
             first: Histogram::new(BOUNDS),
+            redactions: Mutex::default(),
         }
     }
 }
@@ -109,6 +112,45 @@ impl Meters {
 
     pub(super) fn first(&self, took: Duration) {
         self.first.count_micros(took);
+    }
+
+    /// What was found in a request or an answer, and did not refuse it.
+    pub(super) fn redacted(&self, policy: &Policy, counts: &Counts) {
+        for (class, count) in counts {
+            let action = policy.action(*class);
+            if action != Action::Block {
+                self.found(class.as_str(), action, *count);
+            }
+        }
+    }
+
+    /// The operator's service changed so many texts.
+    pub(super) fn hooked(&self, texts: u64) {
+        if texts > 0 {
+            self.found("hook", Action::Redact, texts);
+        }
+    }
+
+    /// Something was found that refuses a call or an answer.
+    pub(super) fn blocked(&self, class: &str) {
+        // What a service calls its classes is not counted one by one.
+        let known = Class::ALL.into_iter().find(|known| known.as_str() == class);
+        self.found(known.map_or("hook", Class::as_str), Action::Block, 1);
+    }
+
+    fn found(&self, class: &str, action: Action, count: u64) {
+        let all = self.redactions.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        *all.entry((class.to_owned(), action.as_str())).or_default() += count;
+    }
+
+    /// How many things of each class were found, and what was done with them.
+    pub fn redactions(&self) -> Vec<((String, &'static str), u64)> {
+        let all = self.redactions.lock();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .map(|(key, count)| (key.clone(), *count))
+            .collect()
     }
 
     /// How long calls took, in microseconds.

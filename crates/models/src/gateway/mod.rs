@@ -1,6 +1,6 @@
 //! The one door: from a name and a question to an answer, its price and who gave it.
 //!
-//! A call is planned (which models, in which order: [`plan`]), and then tried: reserve what it may
+//! What must not go on is taken out of a request first ([`screening`]). Then a call is planned (which models, in which order: [`plan`]), and then tried: reserve what it may
 //! cost, ask, settle what it did cost. Another model is tried only before the first byte of an
 //! answer; after that a failure is the caller's to see. Whoever hangs up pays for what was written
 //! until then, because the provider is told to stop and what it wrote was counted.
@@ -12,18 +12,20 @@ mod gather;
 mod meters;
 mod plan;
 mod recall;
+mod screening;
 mod stream;
 mod turn;
 
 use std::sync::Arc;
 
-use matrix_core::{Action, Authorised, Authorizer, Clock, Entropy, Money, Scope};
+use matrix_core::{Action, Authorised, Authorizer, Clock, Digest, Entropy, Money, Scope};
 use matrix_engine::spans::SpanSink;
 use matrix_store::{Database, StoreError};
 use serde_json::{Value, json};
 
 pub use self::meters::{CallMeter, Meters, Outcome, Paid};
 pub(crate) use self::plan::Needs;
+pub use self::screening::Guards;
 pub use self::stream::Streaming;
 use crate::admission::Remembered;
 use crate::budget::{Labels, Purses};
@@ -31,6 +33,7 @@ use crate::chat::ChatAnswer;
 use crate::inference::{CallLog, Trace};
 use crate::ledger::Ledger;
 use crate::provider::{Providers, Reason};
+use crate::redact::Counts;
 use crate::registry::{Model, Registry};
 use crate::route::Board;
 use crate::usage::Usage;
@@ -93,6 +96,7 @@ struct Shared {
     board: Board,
     meters: Meters,
     cache: cache::Cache,
+    guarding: screening::Guarding,
     spans: Option<Arc<dyn SpanSink>>,
     log: Option<CallLog>,
     clock: Arc<dyn Clock>,
@@ -107,6 +111,8 @@ pub struct GatewayParts {
     pub registry: Registry,
     /// Who answers.
     pub providers: Providers,
+    /// What must not go to models.
+    pub guards: Guards,
     /// Who decides which models a caller may ask, where the caller left the choice to us.
     pub authorizer: Arc<dyn Authorizer>,
     /// The name of this process, which no other one has.
@@ -174,6 +180,10 @@ pub struct Receipt {
     pub dropped: Vec<&'static str>,
     /// Why models that came before were passed over.
     pub passed: Vec<String>,
+    /// How many things of each class were kept back from the model.
+    pub redacted: Counts,
+    /// The digest of the request as it was sent, of a call that a run's journal has.
+    pub request: Option<Digest>,
 }
 
 impl Gateway {
@@ -183,6 +193,7 @@ impl Gateway {
             database,
             registry,
             providers,
+            guards,
             authorizer,
             holder,
             clock,
@@ -196,6 +207,7 @@ impl Gateway {
                 authorizer: Remembered::new(authorizer, Arc::clone(&clock)),
                 purses: Purses::new(database.clone(), Arc::clone(&clock), holder),
                 ledger: Ledger::new(database, Arc::clone(&clock)),
+                guarding: screening::Guarding::new(guards, providers.way()),
                 gather: gather::Gather::new(providers.clone()),
                 providers,
                 cache: cache::Cache::new(Arc::clone(&clock)),

@@ -56,7 +56,9 @@ impl Gateway {
     ) -> Result<Recalled, ModelError> {
         let cache = &self.shared.cache;
         if let Some(hit) = cache.get(place)
-            && let Some(receipt) = self.remembered(request, &hit, Cached::Same).await?
+            && let Some(receipt) = self
+                .remembered(request, (&hit, Cached::Same), trying)
+                .await?
         {
             return Ok(Recalled::Hit(hit, Box::new(trying.recalled(receipt))));
         }
@@ -64,7 +66,9 @@ impl Gateway {
             return Ok(Recalled::Miss(Keeping { place, alike: None }));
         };
         if let Some(hit) = cache.alike(&likeness, &vector)
-            && let Some(receipt) = self.remembered(request, &hit, Cached::Similar).await?
+            && let Some(receipt) = self
+                .remembered(request, (&hit, Cached::Similar), trying)
+                .await?
         {
             return Ok(Recalled::Hit(hit, Box::new(trying.recalled(receipt))));
         }
@@ -120,8 +124,8 @@ impl Gateway {
     async fn remembered(
         &self,
         request: &Authorised<ModelUse>,
-        hit: &Hit,
-        cached: Cached,
+        (hit, cached): (&Hit, Cached),
+        trying: &Trying,
     ) -> Result<Option<Receipt>, ModelError> {
         let caller = request.caller();
         let snapshot = self.shared.registry.snapshot(&caller.scope).await?;
@@ -139,6 +143,8 @@ impl Gateway {
             answered: hit.answer.model.clone(),
             response: hit.answer.id.clone(),
             usage,
+            redacted: trying.redacted.clone(),
+            content: trying.noted(&hit.answer),
             ..Inference::of(request, model, self.shared.clock.now())
         });
         Ok(Some(Receipt {

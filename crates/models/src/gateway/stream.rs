@@ -16,9 +16,11 @@ use super::recall::{Keeping, Recalled};
 use super::{Cached, Gateway, ModelUse, Receipt};
 use crate::chat::ChatRequest;
 use crate::delta::{Assembler, Delta, deltas};
-use crate::error::ModelError;
+use crate::error::{BLOCKED, ModelError};
+use crate::inference::Content;
 use crate::ledger::Ending;
 use crate::provider::{DeltaStream, Dropped, ProviderError, Reason};
+use crate::redact::{Counts, Flow, Refused, Screen};
 use crate::usage::Usage;
 
 /// Whether it is a word of the answer; before the first one another model can still be asked.
@@ -48,6 +50,56 @@ pub struct Streaming {
     aside: Money,
     /// What is known of an answer that was kept from an earlier call.
     again: Option<Receipt>,
+    /// What was kept back from the model.
+    redacted: Counts,
+    guarded: Box<Guarded>,
+}
+
+/// What is done with an answer on its way.
+struct Guarded {
+    gateway: Gateway,
+    screen: Box<Screen>,
+    screening: Option<Flow>,
+    restoring: Option<Flow>,
+    /// Why what comes next is not given out.
+    refused: Option<Refused>,
+}
+
+impl Guarded {
+    fn new(gateway: &Gateway, request: &Authorised<ModelUse>, screen: Box<Screen>) -> Self {
+        let restoring = Flow::restoring(&screen);
+        Self {
+            gateway: gateway.clone(),
+            screening: Flow::screening(&screen),
+            // What is turned back is its asker's; a journal keeps it as the model knows it.
+            restoring: restoring.filter(|_| !request.action().journaled),
+            screen,
+            refused: None,
+        }
+    }
+
+    /// What may be kept and given out of what came.
+    fn come(&mut self, deltas: Vec<Delta>) -> Vec<Delta> {
+        let Some(flow) = &mut self.screening else {
+            return deltas;
+        };
+        match flow.pass(deltas, &mut self.screen) {
+            Ok(deltas) => deltas,
+            Err(refused) => {
+                self.refused = Some(refused);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The same as its asker hears it.
+    fn go(&mut self, deltas: Vec<Delta>) -> Vec<Delta> {
+        let Some(flow) = &mut self.restoring else {
+            return deltas;
+        };
+        // Nothing is refused that is turned back.
+        flow.pass(deltas, &mut self.screen).unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for Streaming {
@@ -66,13 +118,18 @@ impl Gateway {
         mut chat: ChatRequest,
     ) -> Result<Streaming, ModelError> {
         let withheld = withhold(&mut chat);
+        let screen = self.screen(request, &mut chat).await?;
         let needs = Needs::of_chat(&chat);
-        let mut trying = self.trying(request, &needs).await?;
+        let mut trying = self.trying(request, &needs, &screen).await?;
         trying.withheld = withheld;
+        trying.content = self.noted(request, &screen, |record| Content::of_chat(&chat, record));
+        let mut guarded = Box::new(Guarded::new(self, request, screen));
         let mut keep = None;
         if let Some(place) = Self::place(request, &chat, &trying) {
             match self.recall(request, (place, &chat), &mut trying).await? {
-                Recalled::Hit(hit, receipt) => return Ok(Streaming::again(&hit, *receipt)),
+                Recalled::Hit(hit, receipt) => {
+                    return Ok(Streaming::again(&hit, *receipt, guarded));
+                }
                 Recalled::Miss(keeping) => keep = Some((self.clone(), keeping)),
             }
         }
@@ -89,6 +146,7 @@ impl Gateway {
                 Ok((first, inner, mut dropped)) => {
                     dropped.extend(trying.withheld);
                     charge.meter_first();
+                    let first = guarded.come(first);
                     let mut assembler = Assembler::default();
                     for delta in &first {
                         assembler.push(delta);
@@ -107,6 +165,8 @@ impl Gateway {
                         keep,
                         aside: trying.aside,
                         again: None,
+                        redacted: trying.redacted,
+                        guarded,
                     });
                 }
                 Err(error) => {
@@ -152,7 +212,7 @@ impl Gateway {
 
 impl Streaming {
     /// An answer that was kept, as it was written then.
-    fn again(hit: &Hit, receipt: Receipt) -> Self {
+    fn again(hit: &Hit, receipt: Receipt, guarded: Box<Guarded>) -> Self {
         Self {
             inner: futures::stream::empty().boxed(),
             first: VecDeque::from([deltas(&hit.answer)]),
@@ -165,7 +225,9 @@ impl Streaming {
             provider: receipt.provider,
             keep: None,
             aside: Money::ZERO,
+            redacted: receipt.redacted.clone(),
             again: Some(receipt),
+            guarded,
         }
     }
 
@@ -195,6 +257,11 @@ impl Streaming {
         &self.passed
     }
 
+    /// How many things of each class were kept back from the model.
+    pub fn redacted(&self) -> &Counts {
+        &self.redacted
+    }
+
     /// Takes note of what came, and settles at the end.
     fn note(&mut self, deltas: &mut Vec<Delta>) {
         for delta in deltas.iter() {
@@ -216,11 +283,21 @@ impl Streaming {
             let end = last.len().saturating_sub(1);
             last.insert(end, Delta::Usage(usage));
         }
-        if let Some((gateway, keeping)) = self.keep.take() {
+        let noted = self
+            .charge
+            .as_ref()
+            .is_some_and(|charge| charge.content.is_some());
+        if self.keep.is_some() || noted {
             let mut answer = std::mem::take(&mut self.assembler).finish();
             answer.usage = Some(usage);
-            gateway.keep(&keeping, &answer, &self.model);
+            if let Some((gateway, keeping)) = self.keep.take() {
+                gateway.keep(&keeping, &answer, &self.model);
+            }
+            if let Some(charge) = &mut self.charge {
+                charge.heard_words(&answer);
+            }
         }
+        self.guarded.gateway.screened(&self.guarded.screen);
         if let Some(mut charge) = self.charge.take() {
             charge.answered(Outcome::Answered);
             let cost = charge.settle(usage, ending);
@@ -281,15 +358,22 @@ impl Stream for Streaming {
             if first.last() == Some(&Delta::End) && self.again.is_none() {
                 self.settle(&mut first);
             }
-            return Poll::Ready(Some(Ok(first)));
+            return Poll::Ready(Some(Ok(self.guarded.go(first))));
+        }
+        if let Some(refused) = self.guarded.refused.take() {
+            return Poll::Ready(Some(Err(self.refuse(refused))));
         }
         if self.charge.is_none() {
             return Poll::Ready(None);
         }
         match ready!(self.inner.poll_next_unpin(context)) {
-            Some(Ok(mut deltas)) => {
+            Some(Ok(deltas)) => {
+                let mut deltas = self.guarded.come(deltas);
+                if let Some(refused) = self.guarded.refused.take() {
+                    return Poll::Ready(Some(Err(self.refuse(refused))));
+                }
                 self.note(&mut deltas);
-                Poll::Ready(Some(Ok(deltas)))
+                Poll::Ready(Some(Ok(self.guarded.go(deltas))))
             }
             Some(Err(source)) => {
                 let model = self.model.clone();
@@ -305,14 +389,24 @@ impl Stream for Streaming {
 }
 
 impl Streaming {
+    /// Nothing more is given out: what was written so far is paid for.
+    fn refuse(&mut self, refused: Refused) -> ModelError {
+        if let Some(charge) = &mut self.charge {
+            charge.heard.error = Some(BLOCKED.text);
+            charge.content = None;
+        }
+        self.broke(None);
+        self.guarded.gateway.refused(refused)
+    }
+
     /// The stream broke, or nobody listens any more: what was written so far is paid for.
     fn broke(&mut self, error: Option<&ProviderError>) {
         let (usage, _) = self.used();
         let Some(mut charge) = self.charge.take() else {
             return;
         };
-        charge.heard.error = error.map(|error| error.code().text);
         if let Some(error) = error {
+            charge.heard.error = Some(error.code().text);
             // Nobody knows what was written behind what came.
             charge.blame(error);
             charge.settle(usage, Ending::Unknown);

@@ -11,6 +11,7 @@ use super::Trace;
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::error::{BUSY, ModelError, NONE_LEFT, SLOW, UPSTREAM};
 use crate::gateway::{Gateway, ModelUse, Receipt};
+use crate::redact::Counts;
 use crate::usage::Usage;
 
 /// An answer as a run's journal has it, with what it cost.
@@ -18,7 +19,7 @@ use crate::usage::Usage;
 pub struct Recorded {
     /// The answer; its `id` is the provider's.
     pub answer: ChatAnswer,
-    /// The digest of the request as it was asked for.
+    /// The digest of the request as it was sent, without what was kept back from the model.
     pub request: Digest,
     /// The model, by its name and version here.
     pub model: String,
@@ -39,6 +40,10 @@ pub struct Recorded {
     /// Why models that came before were passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed: Vec<String>,
+    /// How many things of each class were kept back from the model. A journal forgets nothing, so their
+    /// placeholders stay in the answer.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub redacted: Counts,
 }
 
 /// Asks for an answer as a step of a run: a metered one, which is never asked for again once it is
@@ -53,6 +58,7 @@ pub async fn ask(
     (name, asks): (&str, &ModelUse),
     request: &ChatRequest,
 ) -> Result<Recorded, RunError> {
+    // Of what was asked for: it must stay the same when a policy changes in the middle of a run.
     let digest = matrix_core::canonical::digest(&(&asks.model, request))?;
     ask_known(run, gateway, (name, asks), digest, || request.clone()).await
 }
@@ -75,7 +81,8 @@ pub async fn ask_known(
             let allowed = may(gateway, caller, asks).map_err(|error| failed(&error))?;
             let answered = gateway.chat(&allowed, request).await;
             let answered = answered.map_err(|error| failed(&error))?;
-            Ok(recorded(answered.answer, digest, answered.receipt))
+            let sent = answered.receipt.request.unwrap_or(digest);
+            Ok(recorded(answered.answer, sent, answered.receipt))
         }
     })
     .await
@@ -114,6 +121,7 @@ fn recorded(answer: ChatAnswer, request: Digest, receipt: Receipt) -> Recorded {
         reserved: receipt.reserved,
         cost: receipt.cost,
         passed: receipt.passed,
+        redacted: receipt.redacted,
     }
 }
 

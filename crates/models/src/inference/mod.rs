@@ -2,10 +2,11 @@
 //!
 //! Inside a run a call is a step, and the run's journal has it ([`ask`]). A call from outside is noted
 //! here, and told about once a second to a run of the kind `model_log` ([`ModelLog`]) as a signal, so that
-//! it is an entry of a journal like everything else that happened, and an event by that. Nothing here
-//! has a word of what was asked or answered.
+//! it is an entry of a journal like everything else that happened, and an event by that. It has no
+//! word of what was asked or answered, unless a policy says so ([`Content`]).
 
 mod ask;
+mod content;
 mod log;
 mod semantic;
 
@@ -15,9 +16,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::ask::{Recorded, ask, ask_known};
 pub(crate) use self::ask::{failed, may, within};
+pub use self::content::{Content, Said};
 pub use self::log::{CallLog, ModelLog, TOPICS};
 pub(crate) use self::semantic::span;
 use crate::gateway::ModelUse;
+use crate::redact::Counts;
 use crate::registry::Model;
 use crate::usage::Usage;
 
@@ -82,6 +85,12 @@ pub struct Inference {
     pub reserved: Money,
     /// What it cost.
     pub cost: Money,
+    /// How many things of each class were kept back from the model.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub redacted: Counts,
+    /// What was asked and answered, where a policy has it noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 impl Inference {
@@ -109,6 +118,8 @@ impl Inference {
             unknown: false,
             reserved: Money::ZERO,
             cost: Money::ZERO,
+            redacted: Counts::new(),
+            content: None,
         }
     }
 }

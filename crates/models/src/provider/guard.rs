@@ -68,12 +68,31 @@ fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::new(a, b, c, d))
 }
 
+/// Where a connection may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To public addresses.
+    Public,
+    /// To private ones, too.
+    Private,
+    /// To private ones alone: what is not encrypted goes through nobody else's network.
+    Inside,
+}
+
+impl Reach {
+    pub(super) fn allows(self, address: IpAddr) -> bool {
+        match self {
+            Self::Public => may_reach(address, false),
+            Self::Private => may_reach(address, true),
+            Self::Inside => may_reach(address, true) && !may_reach(address, false),
+        }
+    }
+}
+
 /// Resolves names, and leaves out addresses that must not be reached: a name that led somewhere
 /// else when it was looked at leads nowhere.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Guarded {
-    pub(super) private: bool,
-}
+pub(super) struct Guarded(pub(super) Reach);
 
 /// A name leads only to addresses that may not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -82,13 +101,12 @@ struct Forbidden(String);
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
-        let private = self.private;
+        let reach = self.0;
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found
-                .filter(|address| may_reach(address.ip(), private))
-                .collect();
+            let allowed: Vec<SocketAddr> =
+                found.filter(|address| reach.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(Forbidden(host).into());
             }
@@ -130,6 +148,8 @@ mod tests {
             let ip = address.parse().unwrap();
             assert_eq!(may_reach(ip, true), private, "{address} in private");
             assert_eq!(may_reach(ip, false), public, "{address} in public");
+            let inside = private && !public;
+            assert_eq!(Reach::Inside.allows(ip), inside, "{address} inside");
         }
     }
 }

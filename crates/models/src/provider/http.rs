@@ -13,10 +13,11 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::aws::{self, AccessKey};
-use super::client::{Clients, failed, read};
+use super::client::{Clients, Way, failed, read};
 use super::google::{self, Account};
 use super::identity::Identity;
 use super::listening::{ANSWER_MAX, BODY_MAX, Listening};
+use super::pictures::PictureRules;
 use super::place::{self, Ask, Framing};
 use super::tokens::Tokens;
 use super::{DeltaStream, Dropped, Provider, ProviderError, Reason, bedrock};
@@ -43,6 +44,8 @@ pub struct HttpOptions {
     pub secrets: Secrets,
     /// Certificates that are trusted beside the machine's own, in DER.
     pub roots: Vec<Vec<u8>>,
+    /// Whether pictures are fetched for providers that fetch none.
+    pub pictures: PictureRules,
     /// The time, which some providers want to be told in what proves us to them.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,6 +56,7 @@ impl Default for HttpOptions {
         Self {
             secrets: Secrets::default(),
             roots: Vec::new(),
+            pictures: PictureRules::default(),
             clock: Arc::new(SystemClock::start()),
         }
     }
@@ -61,9 +65,10 @@ impl Default for HttpOptions {
 /// Providers over HTTP.
 #[derive(Debug)]
 pub struct Http {
-    clients: Clients,
+    clients: Arc<Clients>,
     secrets: Secrets,
     tokens: Tokens,
+    pictures: PictureRules,
     clock: Arc<dyn Clock>,
 }
 
@@ -78,11 +83,17 @@ impl Http {
     /// Ready to connect; nothing is connected yet.
     pub fn new(options: HttpOptions) -> Result<Self, ProviderError> {
         Ok(Self {
-            clients: Clients::new(&options.roots)?,
+            clients: Arc::new(Clients::new(&options.roots)?),
             secrets: options.secrets,
+            pictures: options.pictures,
             tokens: Tokens::new(Arc::clone(&options.clock)),
             clock: options.clock,
         })
+    }
+
+    /// The way out that its requests take.
+    pub(super) fn way(&self) -> Way {
+        Way::new(Arc::clone(&self.clients), self.secrets.clone())
     }
 
     async fn send(
@@ -228,7 +239,8 @@ impl Provider for Http {
         request: &ChatRequest,
     ) -> Result<(ChatAnswer, Dropped), ProviderError> {
         let wire = place::wire(model)?;
-        let encoded = wire.encode(request, false).map_err(unsayable)?;
+        let request = self.pictures.inlined(&self.clients, model, request).await?;
+        let encoded = wire.encode(&request, false).map_err(unsayable)?;
         let body = self.whole(model, Ask::Chat, Some(&encoded.body)).await?;
         Ok((wire.decode(body)?, encoded.dropped))
     }
@@ -239,7 +251,8 @@ impl Provider for Http {
         request: &ChatRequest,
     ) -> Result<(DeltaStream, Dropped), ProviderError> {
         let wire = place::wire(model)?;
-        let encoded = wire.encode(request, true).map_err(unsayable)?;
+        let request = self.pictures.inlined(&self.clients, model, request).await?;
+        let encoded = wire.encode(&request, true).map_err(unsayable)?;
         let response = self.send(model, Ask::Stream, Some(&encoded.body)).await?;
         let framing = place::framing(model.spec.provider.kind);
         is_a(

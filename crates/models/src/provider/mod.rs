@@ -19,6 +19,7 @@ mod local;
 #[cfg(not(feature = "local-models"))]
 #[path = "absent.rs"]
 mod local;
+mod pictures;
 mod place;
 mod scripted;
 mod tokens;
@@ -30,10 +31,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::Stream;
 
+pub use self::client::certificates;
+pub(crate) use self::client::{Way, cause};
 pub use self::error::{ProviderError, Reason, Refusal};
 pub(crate) use self::guard::may_reach;
 pub use self::http::{Http, HttpOptions};
 use self::local::Local;
+pub use self::pictures::PictureRules;
 pub use self::scripted::Scripted;
 use crate::chat::{ChatAnswer, ChatRequest};
 use crate::delta::Delta;
@@ -105,6 +109,11 @@ impl Providers {
             local: Arc::new(Local::new()),
             scripted: Arc::new(Scripted::default()),
         }
+    }
+
+    /// The way out of this process that providers are asked by.
+    pub(crate) fn way(&self) -> Way {
+        self.http.way()
     }
 
     /// Who answers for a model.

@@ -118,6 +118,10 @@ impl Scripted {
         model: &Model,
         request: &ChatRequest,
     ) -> Result<ChatAnswer, ProviderError> {
+        if request.sampling.count.is_some_and(|count| count > 1) {
+            let text = "a script has one answer to a request; ask several times for several";
+            return Err(ProviderError::new(Reason::Unsupported, text));
+        }
         let script = script(model).await?;
         let said = request.messages.iter();
         let said = said

@@ -181,6 +181,9 @@ pub(crate) fn check_url(field: &str, url: &str, private: bool) -> Result<(), Inv
     let host = url.host_str().unwrap_or_default();
     let number = host.trim_matches(['[', ']']).parse::<IpAddr>();
     match number {
+        Ok(address) if url.scheme() == "http" && crate::provider::may_reach(address, false) => {
+            refuse("is not encrypted, and no address of your own network; begin it with https://")
+        }
         Ok(address) if !crate::provider::may_reach(address, private) => {
             refuse("is an address of this machine or a private network; allow it with `private`")
         }

@@ -10,6 +10,7 @@ use super::check::check_name;
 use super::spec::{InvalidSpec, ModelSpec, RouteSpec};
 use super::state::{MODELS_MAX, Registry, Snapshot};
 use crate::error::ModelError;
+use crate::sources::NotAllowed;
 
 /// Adds a model or a route, or replaces one.
 #[derive(Debug, Clone)]
@@ -69,6 +70,10 @@ pub async fn add_model(
     spec: &ModelSpec,
 ) -> Result<Named, ModelError> {
     spec.check()?;
+    if let Some(key) = &spec.provider.key {
+        let refused = |error: NotAllowed| InvalidSpec::new("key", error.to_string());
+        registry.keys().check(key).map_err(refused)?;
+    }
     let text = serde_json::to_string(spec).map_err(StoreError::corrupt)?;
     add(registry, request, "model", text).await
 }

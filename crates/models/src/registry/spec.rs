@@ -1,11 +1,13 @@
 //! What is said of a model and of a route when they are added.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::kind::ProviderKind;
 use crate::price::Price;
+use crate::redact::GuardSpec;
 use crate::secret::SecretRef;
 
 /// Why a specification is refused.
@@ -201,6 +203,9 @@ pub struct RouteSpec {
     /// Whether a question that is worded differently gets the same answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_similar: Option<Similar>,
+    /// What must not go to its models, and what is noted of its calls.
+    #[serde(default, skip_serializing_if = "GuardSpec::is_empty")]
+    pub guard: GuardSpec,
 }
 
 /// Which questions are as good as the same: all but the last words are the same, and those are alike.
@@ -268,6 +273,23 @@ impl ModelSpec {
         given
             .or_else(|| self.provider.kind.home().map(str::to_owned))
             .map(|url| url.trim_end_matches('/').to_owned())
+    }
+
+    /// Whether what it is asked leaves this machine.
+    pub fn leaves(&self) -> bool {
+        if matches!(
+            self.provider.kind,
+            ProviderKind::Local | ProviderKind::Scripted
+        ) {
+            return false;
+        }
+        let url = self
+            .base_url()
+            .and_then(|url| reqwest::Url::parse(&url).ok());
+        let host = url.as_ref().and_then(reqwest::Url::host_str);
+        let host = host.unwrap_or_default().trim_matches(['[', ']']);
+        let here = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        !here && host != "localhost"
     }
 
     /// Whether its provider may be at a private address: it was said, or it is `Ollama` at home.

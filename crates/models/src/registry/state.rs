@@ -11,6 +11,7 @@ use matrix_store::{Database, StoreError};
 use super::kind::ProviderKind;
 use super::spec::{ModelSpec, PriceRule, RouteSpec};
 use crate::price::{Catalogue, Known, Price};
+use crate::sources::KeySources;
 
 /// How long it may take until another process's change is seen.
 const LOOK: Duration = Duration::from_secs(1);
@@ -173,6 +174,7 @@ struct Shared {
     database: Database,
     clock: Arc<dyn Clock>,
     overrides: Option<Catalogue>,
+    keys: KeySources,
     tenants: Mutex<HashMap<Scope, Kept>>,
 }
 
@@ -184,13 +186,20 @@ struct Kept {
 }
 
 impl Registry {
-    /// The models of a database. Prices of `overrides` go before the bundled ones.
-    pub fn new(database: Database, clock: Arc<dyn Clock>, overrides: Option<Catalogue>) -> Self {
+    /// The models of a database. Prices of `overrides` go before the bundled ones; of models that are
+    /// added the keys must be among `keys`.
+    pub fn new(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        overrides: Option<Catalogue>,
+        keys: KeySources,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 database,
                 clock,
                 overrides,
+                keys,
                 tenants: Mutex::default(),
             }),
         }
@@ -240,6 +249,11 @@ impl Registry {
 
     pub(crate) fn database(&self) -> &Database {
         &self.shared.database
+    }
+
+    /// Which secrets may be sent to providers.
+    pub(crate) fn keys(&self) -> &KeySources {
+        &self.shared.keys
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

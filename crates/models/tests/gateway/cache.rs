@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matrix_models::chat::{ChatRequest, Message, Opaque, Part, Role, Tool};
+use matrix_models::redact::GuardSpec;
 use matrix_models::registry::{
     ModelAdd, ProviderKind, RouteSpec, Similar, Strategy, Target, add_route,
 };
@@ -35,6 +36,7 @@ pub(crate) fn route() -> RouteSpec {
         cache_seconds: Some(600),
         cache_tools: false,
         cache_similar: None,
+        guard: GuardSpec::default(),
     }
 }
 

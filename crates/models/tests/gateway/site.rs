@@ -1,5 +1,7 @@
 //! A gateway with a database of its own, and somebody who may do everything.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,13 +19,15 @@ use matrix_models::inference::CallLog;
 use matrix_models::ledger::{UsageLine, UsageRead, usage};
 use matrix_models::price::Price;
 use matrix_models::provider::{Http, HttpOptions, Providers};
+use matrix_models::redact::GuardSpec;
 use matrix_models::registry::{
     Api, KeyLimits, ModelAdd, ModelRead, ModelSpec, PriceRule, ProviderKind, ProviderSpec,
     RouteSpec, Target, add_model, add_route,
 };
-use matrix_models::secret::SecretRef;
+use matrix_models::secret::{SecretRef, Secrets};
+use matrix_models::sources::KeySources;
 use matrix_models::{
-    Answered, Gateway, GatewayParts, ModelError, ModelUse, Registry, Streaming, budget,
+    Answered, Gateway, GatewayParts, Guards, ModelError, ModelUse, Registry, Streaming, budget,
 };
 use matrix_store::{Blobs, Database, OpenMode};
 use serde_json::Value;
@@ -110,7 +114,7 @@ pub(crate) fn spec(kind: ProviderKind, url: &str) -> ModelSpec {
             base_url: Some(url.to_owned()),
             key: None,
             private: true,
-            headers: std::collections::BTreeMap::new(),
+            headers: BTreeMap::new(),
             project: (kind == ProviderKind::Vertex).then(|| "p-1".to_owned()),
             region: match kind {
                 ProviderKind::Vertex => Some("europe-west1".to_owned()),
@@ -153,7 +157,7 @@ impl Site {
         let database = Database::open(&dir.path().join("m.db"), OpenMode::Host).unwrap();
         let clock = HandClock::start();
         let site = Self {
-            gateway: gateway(&database, &clock, "one"),
+            gateway: gateway((&database, &clock, dir.path()), "one"),
             database,
             clock,
             dir: Arc::new(dir),
@@ -178,14 +182,29 @@ impl Site {
         std::fs::remove_file(self.dir.path().join(name)).unwrap();
     }
 
+    fn ground(&self) -> Ground<'_> {
+        (&self.database, &self.clock, self.dir.path())
+    }
+
+    /// Another process at the same database, which reaches providers in another way.
+    pub(crate) fn reaching(&self, way: impl FnOnce(&mut HttpOptions)) -> Gateway {
+        let mut options = options(self.ground());
+        way(&mut options);
+        let parts = GatewayParts {
+            providers: Providers::new(Http::new(options).unwrap()),
+            ..parts(self.ground(), "reaching", Arc::new(Anything))
+        };
+        Gateway::new(parts)
+    }
+
     /// Another process at the same database.
     pub(crate) fn beside(&self, holder: &str) -> Gateway {
-        gateway(&self.database, &self.clock, holder)
+        gateway(self.ground(), holder)
     }
 
     /// Another process at the same database, with rules of its own.
     pub(crate) fn judged(&self, holder: &str, authorizer: Arc<dyn Authorizer>) -> Gateway {
-        judged(&self.database, &self.clock, holder, authorizer)
+        judged(self.ground(), holder, authorizer)
     }
 
     pub(crate) async fn limit(&self, subject: &str, period: Period, limits: Limits) {
@@ -231,6 +250,7 @@ impl Site {
             cache_seconds: None,
             cache_tools: false,
             cache_similar: None,
+            guard: GuardSpec::default(),
         };
         let add = allowed(ModelAdd {
             name: name.into(),
@@ -289,8 +309,11 @@ impl Site {
     }
 }
 
-fn gateway(database: &Database, clock: &Arc<HandClock>, holder: &str) -> Gateway {
-    judged(database, clock, holder, Arc::new(Anything))
+/// What gateways beside each other share: a database, a clock, and a directory with keys.
+type Ground<'a> = (&'a Database, &'a Arc<HandClock>, &'a Path);
+
+fn gateway(ground: Ground<'_>, holder: &str) -> Gateway {
+    judged(ground, holder, Arc::new(Anything))
 }
 
 impl Site {
@@ -299,7 +322,16 @@ impl Site {
         let parts = GatewayParts {
             spans: Some(spans),
             log: Some(log.clone()),
-            ..parts(&self.database, &self.clock, "telling", Arc::new(Anything))
+            ..parts(self.ground(), "telling", Arc::new(Anything))
+        };
+        Gateway::new(parts)
+    }
+
+    /// Another process at the same database, whose operator says this of all calls.
+    pub(crate) fn guarded(&self, guards: Guards) -> Gateway {
+        let parts = GatewayParts {
+            guards,
+            ..parts(self.ground(), "guarded", Arc::new(Anything))
         };
         Gateway::new(parts)
     }
@@ -324,30 +356,36 @@ impl Site {
     }
 }
 
-fn judged(
-    database: &Database,
-    clock: &Arc<HandClock>,
-    holder: &str,
-    authorizer: Arc<dyn Authorizer>,
-) -> Gateway {
-    Gateway::new(parts(database, clock, holder, authorizer))
+fn judged(ground: Ground<'_>, holder: &str, authorizer: Arc<dyn Authorizer>) -> Gateway {
+    Gateway::new(parts(ground, holder, authorizer))
+}
+
+fn options((_, clock, dir): Ground<'_>) -> HttpOptions {
+    let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
+    HttpOptions {
+        secrets: Secrets::new(BTreeMap::new(), keys(dir)),
+        clock,
+        ..HttpOptions::default()
+    }
+}
+
+/// The keys of a directory may be read.
+fn keys(dir: &Path) -> KeySources {
+    KeySources::try_from(vec![format!("file:{}/", dir.display())]).unwrap()
 }
 
 fn parts(
-    database: &Database,
-    clock: &Arc<HandClock>,
+    (database, clock, dir): Ground<'_>,
     holder: &str,
     authorizer: Arc<dyn Authorizer>,
 ) -> GatewayParts {
+    let options = options((database, clock, dir));
     let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(clock);
-    let options = HttpOptions {
-        clock: Arc::clone(&clock),
-        ..HttpOptions::default()
-    };
     GatewayParts {
         database: database.clone(),
-        registry: Registry::new(database.clone(), Arc::clone(&clock), None),
+        registry: Registry::new(database.clone(), Arc::clone(&clock), None, keys(dir)),
         providers: Providers::new(Http::new(options).unwrap()),
+        guards: Guards::default(),
         authorizer,
         holder: holder.to_owned(),
         clock,

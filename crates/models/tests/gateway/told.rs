@@ -22,7 +22,7 @@ use crate::upstream::{PATIENCE, Upstream, status, whole};
 
 /// Keeps what it is told.
 #[derive(Debug, Default)]
-struct Ears(Mutex<Vec<Span>>);
+pub(crate) struct Ears(Mutex<Vec<Span>>);
 
 impl SpanSink for Ears {
     fn take(&self, span: Span) {
@@ -74,7 +74,7 @@ impl Working {
         .unwrap()
     }
 
-    fn runs(&self, kind: &str) -> Vec<RunId> {
+    pub(crate) fn runs(&self, kind: &str) -> Vec<RunId> {
         let list_all = allowed(RunList {
             filter: matrix_store::tables::runs::Filter {
                 kind: kind.into(),

@@ -172,6 +172,11 @@ fn models(server: &Server, text: &mut String) {
         let labels = format!(r#"model="{model}",provider="{provider}""#);
         family.line(&labels, &paid.cost);
     }
+    let help = "What was found in requests to models and in answers, and what was done with it.";
+    let mut family = Family::new("model_redactions_total", "counter", help, text);
+    for ((class, action), count) in meters.redactions() {
+        family.line(&format!(r#"class="{class}",action="{action}""#), &count);
+    }
     if let Some(log) = gateway.log() {
         let help = "Calls of models that could not be written into a journal for too long.";
         let mut family = Family::new("model_calls_unlogged_total", "counter", help, text);

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use matrix_core::{Authorised, Caller};
+use matrix_models::redact::Counts;
 use matrix_models::wire::{Asked, ClientWire, Delivery, StreamWriter, WireError};
 use matrix_models::{Gateway, ModelError, ModelUse, Receipt, Streaming};
 use tokio::time::Instant;
@@ -85,6 +86,18 @@ pub(super) fn label(headers: &mut HeaderMap, receipt: &Receipt) {
         set(headers, "x-matrix-cache", word);
     }
     about(headers, &receipt.dropped, &receipt.passed);
+    redacted(headers, &receipt.redacted);
+}
+
+/// What was kept back from the model, by class.
+fn redacted(headers: &mut HeaderMap, counts: &Counts) {
+    if !counts.is_empty() {
+        let each = counts
+            .iter()
+            .map(|(class, count)| format!("{class}={count}"));
+        let each: Vec<String> = each.collect();
+        set(headers, "x-matrix-redacted", &each.join(", "));
+    }
 }
 
 /// What was not asked, and who was not.
@@ -136,6 +149,7 @@ fn streamed(
         set(&mut headers, "x-matrix-cache", word);
     }
     about(&mut headers, streaming.dropped(), streaming.passed());
+    redacted(&mut headers, streaming.redacted());
     let outgoing = Outgoing {
         streaming,
         writer: wire.writer(created, delivery),

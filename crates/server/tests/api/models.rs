@@ -100,3 +100,67 @@ async fn conversations_that_are_too_much_together_are_refused_until_others_are_r
     assert_eq!(unknown["error"]["code"], "model_not_found", "{unknown}");
     site.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_back_is_counted_beside_the_answer_and_in_the_metrics() {
+    let site = Site::with(Limits::default()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let provider = tokio::spawn(async move {
+        let mut heard = vec![0; 16 * 1024];
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let count = stream.read(&mut heard).await.unwrap();
+        let body = json!({ "id": "1", "object": "chat.completion", "model": "m", "created": 1,
+            "choices": [{ "index": 0, "finish_reason": "stop",
+                "message": { "role": "assistant", "content": "To [email_1]." } }] });
+        let body = body.to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        let length = body.len();
+        let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&heard[..count]).into_owned()
+    });
+    add(&site, &url).await;
+    let guard = json!({ "redact": { "email": "restore", "card": "block" } });
+    let route = json!({ "name": "r", "route": { "targets": [{ "model": "m" }], "guard": guard } });
+    let client = site.client().await;
+    let _: Value = client.post("/api/v1/models", &route).await.unwrap();
+
+    let ask = async |text: &str| {
+        let messages = json!([{ "role": "user", "content": text }]);
+        let body = json!({ "model": "r", "messages": messages });
+        let ask = site.ask("POST", "/v1/chat/completions").token(&site.user);
+        ask.json(&body).open().await
+    };
+    let answered = ask("Write to ada@example.org").await;
+    assert_eq!(answered.status(), 200);
+    assert_eq!(answered.headers()["x-matrix-redacted"], "email=1");
+    let body = answered.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        body["choices"][0]["message"]["content"],
+        "To ada@example.org."
+    );
+    let heard = provider.await.unwrap();
+    assert!(
+        heard.contains("[email_1]") && !heard.contains("ada@"),
+        "{heard}"
+    );
+
+    let refused = ask("Pay with 4111 1111 1111 1111").await;
+    assert_eq!(refused.status(), 400);
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["error"]["code"], "content_blocked");
+    assert!(!body.to_string().contains("4111"), "{body}");
+    let metrics = site.ask("GET", "/metrics").token(&site.user).open().await;
+    let metrics = metrics.into_body().collect().await.unwrap().to_bytes();
+    let metrics = String::from_utf8_lossy(&metrics);
+    for line in [
+        r#"model_redactions_total{class="email",action="restore"} 1"#,
+        r#"model_redactions_total{class="card",action="block"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    site.close().await;
+}

@@ -47,6 +47,7 @@ fn table() -> Vec<Row> {
     let plan = json!({ "plan": "nonsense" });
     let change = json!({ "repository": "/missing", "plan": "nonsense" });
     let user = json!({ "name": "x", "roles": ["approver"] });
+    let hold = json!({ "reason": "x" });
     rows.extend([
         row("GET", "/health/detailed", 200, 200),
         row("GET", "/metrics", 200, 200),
@@ -61,13 +62,7 @@ fn table() -> Vec<Row> {
         ),
         row("GET", "/api/v1/runs/prune", 403, 403),
         row("POST", "/api/v1/runs/prune", 403, 403),
-        with(
-            "POST",
-            "/api/v1/runs/{run}/hold",
-            json!({ "reason": "x" }),
-            403,
-            403,
-        ),
+        with("POST", "/api/v1/runs/{run}/hold", hold, 403, 403),
         row("DELETE", "/api/v1/runs/{run}/hold", 403, 403),
         row("GET", "/api/v1/runs/{run}", 404, 404),
         row("GET", "/api/v1/runs/{run}/why", 404, 404),

@@ -23,7 +23,8 @@ use matrix_engine::{
 };
 use matrix_identity::{Access, Accounts, PolicyEngine, Role, UserAdd};
 use matrix_models::provider::{Http, HttpOptions, Providers};
-use matrix_models::{Gateway, GatewayParts, Registry};
+use matrix_models::sources::KeySources;
+use matrix_models::{Gateway, GatewayParts, Guards, Registry};
 use matrix_server::{
     AllowedNames, Client, Exposure, HostFacts, HostMode, Limits, Rooms, Server, bind, bind_socket,
     serve_socket, serve_tcp,
@@ -236,9 +237,15 @@ fn gateway(engine: &Engine, access: &Access, spans: Option<Arc<dyn SpanSink>>) -
     let clock = Arc::clone(engine.clock());
     let http = Http::new(HttpOptions::default()).unwrap();
     Gateway::new(GatewayParts {
-        registry: Registry::new(database.clone(), Arc::clone(&clock), None),
+        registry: Registry::new(
+            database.clone(),
+            Arc::clone(&clock),
+            None,
+            KeySources::default(),
+        ),
         database,
         providers: Providers::new(http),
+        guards: Guards::default(),
         authorizer: Arc::new(access.clone()),
         holder: WORKER.into(),
         clock,

@@ -266,6 +266,11 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// Whether Google reads the picture at an address by itself.
+pub(crate) fn fetches(url: &str) -> bool {
+    file(url, true).is_ok()
+}
+
 /// A file that Google reads by itself.
 fn file(url: &str, picture: bool) -> Result<Value, WireError> {
     let stored = url.starts_with("gs://");

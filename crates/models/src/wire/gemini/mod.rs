@@ -17,6 +17,7 @@ mod thinking;
 
 use serde_json::Value;
 
+pub(crate) use self::message::fetches;
 use super::{Complaint, Encoded, ProviderWire, StreamReader, WireError};
 use crate::chat::{ChatAnswer, ChatRequest};
 
