@@ -197,7 +197,12 @@ fn mischief(read: &str) -> Value {
             ("shell", json!({ "command": "for i in $(seq 6000); do echo $i > many-$i; done" })),
             ("shell", json!({ "command": "ls | wc -l; rm text.txt; chmod +x state.txt" })),
         ]),
+        { "when": "be executed", "tools": [
+            { "name": "shell", "arguments": { "command": "chmod -x state.txt; echo more >> state.txt" } },
+        ] },
         { "text": "Done." },
+        { "text": "Done." },
+        { "text": "Done indeed." },
     ])
 }
 
@@ -212,7 +217,7 @@ fn what_a_tool_will_not_do_is_told_to_the_model_and_nothing_leaves_the_work_tree
     let outputs = outputs(&site, done["run"].as_str().unwrap());
     assert_eq!(
         outputs.len(),
-        12,
+        13,
         "what does not exist is no step: {outputs:?}"
     );
     let of = |path: &str| {

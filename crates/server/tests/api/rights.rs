@@ -246,11 +246,11 @@ fn agents() -> Vec<Row> {
         row("GET", "/api/v1/tools", 200, 200),
         row("GET", "/api/v1/agents", 200, 200),
         with("POST", "/api/v1/agents", order, 403, 403),
-        row("GET", "/api/v1/agents/{name}", 404, 404),
-        row("DELETE", "/api/v1/agents/{name}", 403, 403),
-        row("POST", "/api/v1/agents/{name}/start", 403, 403),
-        row("POST", "/api/v1/agents/{name}/stop", 403, 403),
-        with("POST", "/api/v1/agents/{name}/runs", goal, 404, 404),
+        row("GET", "/api/v1/agents/{agent}", 404, 404),
+        row("DELETE", "/api/v1/agents/{agent}", 403, 403),
+        row("POST", "/api/v1/agents/{agent}/start", 403, 403),
+        row("POST", "/api/v1/agents/{agent}/stop", 403, 403),
+        with("POST", "/api/v1/agents/{agent}/runs", goal, 404, 404),
     ]
 }
 
@@ -306,6 +306,7 @@ fn address(path: &str) -> String {
         .replace("{approval}", &format!("apr_{none}"))
         .replace("{deployment}", &format!("dep_{none}"))
         .replace("{subscription}", "none")
+        .replace("{agent}", "none")
         .replace("{name}", "outputs/app")
 }
 

@@ -1,4 +1,4 @@
-//! `GET /api/v1/agents`, `GET /api/v1/agents/{name}` and `GET /api/v1/tools`.
+//! `GET /api/v1/agents`, `GET /api/v1/agents/{agent}` and `GET /api/v1/tools`.
 
 use axum::Json;
 use axum::extract::State;
@@ -62,8 +62,8 @@ pub(crate) async fn list(
 
 /// One agent: its newest version, or the one that is named as in `coder@3`.
 #[utoipa::path(
-    get, path = "/api/v1/agents/{name}", operation_id = "agent_show", tag = "agents",
-    params(("name" = String, Path, description = "The agent's name, or its name and version.")),
+    get, path = "/api/v1/agents/{agent}", operation_id = "agent_show", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's name, or its name and version.")),
     responses((status = 200, description = "The agent.", body = Agent)),
 )]
 pub(crate) async fn show(

@@ -1,4 +1,4 @@
-//! `POST /api/v1/agents/{name}/runs`: gives an agent a goal.
+//! `POST /api/v1/agents/{agent}/runs`: gives an agent a goal.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -44,8 +44,8 @@ pub struct AgentGoal {
 /// Gives an agent a goal. With an `Idempotency-Key` the same request, made again within a day, gives
 /// the same run.
 #[utoipa::path(
-    post, path = "/api/v1/agents/{name}/runs", operation_id = "agent_run", tag = "agents",
-    params(("name" = String, Path, description = "The agent's name, or its name and version."),
+    post, path = "/api/v1/agents/{agent}/runs", operation_id = "agent_run", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's name, or its name and version."),
            ("Idempotency-Key" = Option<String>, Header,
             description = "1 to 255 visible ASCII characters, new for each request.")),
     request_body = AgentGoal,

@@ -1,4 +1,4 @@
-//! `POST /api/v1/agents/{name}/start`, `POST …/stop` and `DELETE /api/v1/agents/{name}`.
+//! `POST /api/v1/agents/{agent}/start`, `POST …/stop` and `DELETE /api/v1/agents/{agent}`.
 
 use axum::Json;
 use axum::extract::State;
@@ -23,8 +23,8 @@ pub struct AgentStanding {
 
 /// Lets an agent that was stopped be given goals again.
 #[utoipa::path(
-    post, path = "/api/v1/agents/{name}/start", operation_id = "agent_start", tag = "agents",
-    params(("name" = String, Path, description = "The agent's name.")),
+    post, path = "/api/v1/agents/{agent}/start", operation_id = "agent_start", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's name.")),
     responses((status = 200, description = "It can be given goals.", body = AgentStanding)),
 )]
 pub(crate) async fn start(
@@ -37,8 +37,8 @@ pub(crate) async fn start(
 
 /// Stops an agent: it begins nothing more. What it has begun goes on.
 #[utoipa::path(
-    post, path = "/api/v1/agents/{name}/stop", operation_id = "agent_stop", tag = "agents",
-    params(("name" = String, Path, description = "The agent's name.")),
+    post, path = "/api/v1/agents/{agent}/stop", operation_id = "agent_stop", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's name.")),
     responses((status = 200, description = "It begins nothing more.", body = AgentStanding)),
 )]
 pub(crate) async fn stop(
@@ -70,8 +70,8 @@ async fn set(
 
 /// Removes an agent with all its versions. What it has begun goes on; its runs stay.
 #[utoipa::path(
-    delete, path = "/api/v1/agents/{name}", operation_id = "agent_remove", tag = "agents",
-    params(("name" = String, Path, description = "The agent's name.")),
+    delete, path = "/api/v1/agents/{agent}", operation_id = "agent_remove", tag = "agents",
+    params(("agent" = String, Path, description = "The agent's name.")),
     responses((status = 200, description = "It is gone.", body = AgentStanding)),
 )]
 pub(crate) async fn remove(
