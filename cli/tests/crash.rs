@@ -261,11 +261,9 @@ struct Upstream {
     asked: Arc<AtomicUsize>,
 }
 
-/// Turns in which files are written and read.
-const TURNS: usize = 6;
-
 impl Upstream {
-    fn start() -> Self {
+    /// One that says that it is done after so many turns in which files are written and read.
+    fn start(turns: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -274,13 +272,13 @@ impl Upstream {
             for stream in listener.incoming().flatten() {
                 let counted = Arc::clone(&counted);
                 // A client that was killed does not read its answer.
-                std::thread::spawn(move || drop(Self::answer(stream, &counted)));
+                std::thread::spawn(move || drop(Self::answer(stream, &counted, turns)));
             }
         });
         Self { port, asked }
     }
 
-    fn answer(stream: TcpStream, counted: &AtomicUsize) -> std::io::Result<()> {
+    fn answer(stream: TcpStream, counted: &AtomicUsize, turns: usize) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut length = 0;
         loop {
@@ -303,7 +301,7 @@ impl Upstream {
             .iter()
             .filter(|one| one["role"] == "assistant")
             .count();
-        let text = says(turn).to_string();
+        let text = says(turn, turns).to_string();
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
         let mut stream = stream;
         write!(stream, "{head}content-length: {}\r\n\r\n{text}", text.len())
@@ -311,12 +309,12 @@ impl Upstream {
 }
 
 /// What the model says in a turn: four calls side by side, two of which write; then that it is done.
-fn says(turn: usize) -> Value {
+fn says(turn: usize, turns: usize) -> Value {
     let call = |index: usize, name: &str, arguments: Value| {
         serde_json::json!({ "id": format!("call_{turn}_{index}"), "type": "function",
             "function": { "name": name, "arguments": arguments.to_string() } })
     };
-    let (message, finish) = if turn == TURNS {
+    let (message, finish) = if turn == turns {
         let done = serde_json::json!({ "role": "assistant", "content": "All written" });
         (done, "stop")
     } else {
@@ -365,8 +363,18 @@ fn recorded(place: &Place, run: &str) -> (usize, Vec<String>) {
 
 #[test]
 fn an_agent_killed_after_every_entry_writes_once_and_pays_once() {
+    agent_killed_at_every(3, &["after"]);
+}
+
+#[test]
+#[ignore = "it takes minutes"]
+fn an_agent_of_thirty_steps_killed_before_and_after_every_entry_writes_once_and_pays_once() {
+    agent_killed_at_every(6, &["before", "after"]);
+}
+
+fn agent_killed_at_every(turns: usize, boundaries: &[&str]) {
     let place = Place::example("python");
-    let upstream = Upstream::start();
+    let upstream = Upstream::start(turns);
     let address = format!("http://127.0.0.1:{}/v1", upstream.port);
     let mut add = place.matrix(&["model", "add", "counted", "--provider", "openai_compatible"]);
     add.args(["--base-url", &address, "--private", "--free"]);
@@ -383,17 +391,14 @@ fn an_agent_killed_after_every_entry_writes_once_and_pays_once() {
     assert_eq!(wanted["state"], "succeeded", "{reference:?}");
     let run = wanted["run"].as_str().unwrap();
     let (answers, printed) = recorded(&place, run);
-    assert_eq!((answers, printed.len()), (TURNS + 1, TURNS));
-    assert_eq!(upstream.asked.load(Ordering::SeqCst), TURNS + 1);
+    assert_eq!((answers, printed.len()), (turns + 1, turns));
+    assert_eq!(upstream.asked.load(Ordering::SeqCst), turns + 1);
     let head = place.json(&["run", "show", run])["head_seq"]
         .as_i64()
         .unwrap();
-    assert!(head >= 30, "an agent's run has more entries than {head}");
-    // Before an entry is after the one before it, but for what was done meanwhile: some are enough.
-    let before = (1..=head)
-        .filter(|seq| seq % 3 == 0)
-        .map(|seq| ("before", seq));
-    for (kind, seq) in (0..=head).map(|seq| ("after", seq)).chain(before) {
+    assert!(head > 8 * 3, "an agent's run has more entries than {head}");
+    let all = (0..=head).flat_map(|seq| boundaries.iter().map(move |kind| (*kind, seq)));
+    for (kind, seq) in all.filter(|place| *place != ("before", 0)) {
         let at = format!("{kind}:{seq}");
         let asked = upstream.asked.load(Ordering::SeqCst);
         let killed = begin().env("MATRIX_CRASH_AT", &at).output().unwrap();
@@ -407,11 +412,11 @@ fn an_agent_killed_after_every_entry_writes_once_and_pays_once() {
         assert_eq!(ended["state"], "succeeded", "after {at}: {resumed:?}");
         assert_eq!(ended["result"], wanted["result"], "after {at}");
         let (answers, again) = recorded(&place, &run);
-        assert_eq!((answers, &again), (TURNS + 1, &printed), "after {at}");
+        assert_eq!((answers, &again), (turns + 1, &printed), "after {at}");
         // One more at most: the call that was under way.
         let paid = upstream.asked.load(Ordering::SeqCst) - asked;
         assert!(
-            (TURNS + 1..=TURNS + 2).contains(&paid),
+            (turns + 1..=turns + 2).contains(&paid),
             "{paid} calls after {at}"
         );
         let verified = place.matrix(&["journal", "verify", &run]).output().unwrap();

@@ -1,6 +1,6 @@
 //! What an agent is: a document that people write, read and change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use matrix_core::Money;
 use matrix_models::chat::{Message, Role};
@@ -58,7 +58,7 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub cost: Option<Money>,
-    /// Minutes from the beginning, waiting for people not counted.
+    /// Minutes from the beginning to the end of the last call of a tool.
     pub minutes: u32,
     /// Calls of tools at once.
     pub parallel: u32,
@@ -107,9 +107,6 @@ pub struct Definition {
     /// The most that one run may use.
     #[serde(default)]
     pub limits: Limits,
-    /// Words by which people find it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
 }
 
 fn default_model() -> String {

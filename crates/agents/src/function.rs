@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::definition::Definition;
 use crate::machine::{Call, Command, Ending, Machine, Observed, Spent};
-use crate::tools::{Output, Place, Tool, Toolbox, offered};
+use crate::tools::{Output, Tool, Toolbox, offered};
 use crate::workspace::{Base, Kept, Workshop, Workspace, Wrote, later};
 
 /// The kind of runs that are an agent's work.
@@ -204,12 +204,12 @@ impl Work<'_> {
             },
             ..ModelUse::default()
         };
-        let tools = self.offered();
-        let digest = canonical::digest(&(&definition.model, &tools, machine.digest()))?;
+        // Tools may be described in better words by a newer program; the conversation is the same one.
+        let digest = canonical::digest(&(&definition.model, machine.digest()))?;
         let request = || ChatRequest {
             model: definition.model.clone(),
             messages: machine.messages().to_vec(),
-            tools: tools.clone(),
+            tools: self.offered(),
             max_tokens: definition.limits.answer_tokens,
             ..ChatRequest::default()
         };
@@ -295,7 +295,7 @@ impl Work<'_> {
     ) -> Result<Recorded, RunError> {
         let declaration = tool.declaration();
         let name = declaration.name;
-        let input = (name, declaration.version, arguments);
+        let input = (name, arguments);
         if declaration.effect == EffectClass::Workspace {
             // Until the result is recorded, nobody else writes.
             let _turn = self.workspace.turn().await;
@@ -309,11 +309,7 @@ impl Work<'_> {
 
     async fn read(&self, tool: &Arc<dyn Tool>, arguments: &Value) -> Result<Recorded, StepError> {
         let bench = self.workspace.bench(false).await?;
-        let place = Place {
-            bench: &bench,
-            blobs: &self.function.workshop.blobs,
-        };
-        let output = tool.call(&place, arguments).await?;
+        let output = tool.call(&bench, arguments).await?;
         self.recorded(output, None)
     }
 
@@ -325,13 +321,11 @@ impl Work<'_> {
     ) -> Result<Recorded, StepError> {
         let again = context.interrupted || context.attempt > 1;
         let bench = self.workspace.bench(again).await?;
-        let place = Place {
-            bench: &bench,
-            blobs: &self.function.workshop.blobs,
-        };
+        // Commands of all runs share the machine's places.
+        let _place = self.function.workshop.machine.place().await;
         let mut cancelled = context.cancelled.clone();
         let output = tokio::select! {
-            output = tool.call(&place, arguments) => output?,
+            output = tool.call(&bench, arguments) => output?,
             _ = cancelled.wait_for(|cancelled| *cancelled) => {
                 return Err(StepError::permanent("cancelled", "the run is cancelled"));
             }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::files::{READ_MAX, declared, write};
-use super::{Declaration, Output, Place, Tool, read, schema, writable};
-use crate::workspace::later;
+use super::{Declaration, Output, Tool, read, schema, writable};
+use crate::workspace::{Bench, later};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +40,7 @@ impl Tool for EditFile {
         &self.0
     }
 
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError> {
         let asked = match read::<Edit>(arguments) {
             Ok(asked) => asked,
             Err(bad) => return Ok(bad),
@@ -49,7 +49,7 @@ impl Tool for EditFile {
             Ok(path) => path,
             Err(bad) => return Ok(bad),
         };
-        let content = place.bench.live()?.read(&path, READ_MAX).await;
+        let content = bench.live()?.read(&path, READ_MAX).await;
         let content = match content.map_err(later)? {
             Ok(content) => content,
             Err(fault) => return Ok(Output::bad(format!("`{}`: {fault}", asked.path))),
@@ -59,7 +59,7 @@ impl Tool for EditFile {
         };
         match replaced(&text, &asked.old, &asked.new, asked.all) {
             Ok(changed) => {
-                let mut output = write(place, &asked.path, &changed.text).await?;
+                let mut output = write(bench, &asked.path, &changed.text).await?;
                 if !output.failed {
                     output.text = format!("changed: `{}`, {}", asked.path, changed.how);
                 }

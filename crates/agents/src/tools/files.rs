@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Declaration, Output, Place, Tool, excerpt, inside, read, schema, writable};
-use crate::workspace::later;
+use super::{Declaration, Output, Tool, excerpt, inside, read, schema, writable};
+use crate::workspace::{Bench, later};
 
 /// The most bytes of a file that is read.
 pub(super) const READ_MAX: u64 = 8 << 20;
@@ -69,7 +69,7 @@ impl Tool for ListFiles {
         &self.0
     }
 
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError> {
         let wanted = read::<List>(arguments).and_then(|list| {
             let root = inside(list.path.as_deref().unwrap_or("."))?;
             Ok(Search {
@@ -80,7 +80,7 @@ impl Tool for ListFiles {
             })
         });
         match wanted {
-            Ok(search) => find(place, &search, "there are no files here").await,
+            Ok(search) => find(bench, &search, "there are no files here").await,
             Err(bad) => Ok(bad),
         }
     }
@@ -112,7 +112,7 @@ impl Tool for SearchFiles {
         &self.0
     }
 
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError> {
         let wanted = read::<SearchArguments>(arguments).and_then(|asked| {
             let root = inside(asked.path.as_deref().unwrap_or("."))?;
             Ok(Search {
@@ -123,14 +123,14 @@ impl Tool for SearchFiles {
             })
         });
         match wanted {
-            Ok(search) => find(place, &search, "nothing matches").await,
+            Ok(search) => find(bench, &search, "nothing matches").await,
             Err(bad) => Ok(bad),
         }
     }
 }
 
-async fn find(place: &Place<'_>, search: &Search, nothing: &str) -> Result<Output, StepError> {
-    let found = place.bench.live()?.search(search).await.map_err(later)?;
+async fn find(bench: &Bench<'_>, search: &Search, nothing: &str) -> Result<Output, StepError> {
+    let found = bench.live()?.search(search).await.map_err(later)?;
     let (hits, more) = match found {
         Ok(found) => found,
         Err(fault) => return Ok(Output::bad(fault.to_string())),
@@ -179,7 +179,7 @@ impl Tool for ReadFile {
         &self.0
     }
 
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError> {
         let asked = match read::<Read>(arguments) {
             Ok(asked) => asked,
             Err(bad) => return Ok(bad),
@@ -188,7 +188,7 @@ impl Tool for ReadFile {
             Ok(path) => path,
             Err(bad) => return Ok(bad),
         };
-        let content = place.bench.live()?.read(&path, READ_MAX).await;
+        let content = bench.live()?.read(&path, READ_MAX).await;
         let content = match content.map_err(later)? {
             Ok(content) => content,
             Err(fault) => return Ok(Output::bad(format!("`{}`: {fault}", asked.path))),
@@ -240,18 +240,18 @@ impl Tool for WriteFile {
         &self.0
     }
 
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError> {
         let asked = match read::<Write>(arguments) {
             Ok(asked) => asked,
             Err(bad) => return Ok(bad),
         };
-        write(place, &asked.path, &asked.content).await
+        write(bench, &asked.path, &asked.content).await
     }
 }
 
 /// Writes a file of the work tree.
 pub(super) async fn write(
-    place: &Place<'_>,
+    bench: &Bench<'_>,
     path: &str,
     content: &str,
 ) -> Result<Output, StepError> {
@@ -263,7 +263,7 @@ pub(super) async fn write(
         Ok(full) => full,
         Err(bad) => return Ok(bad),
     };
-    let written = place.bench.live()?.write(&full, content.as_bytes()).await;
+    let written = bench.live()?.write(&full, content.as_bytes()).await;
     Ok(match written.map_err(later)? {
         Ok(()) => Output::good(format!(
             "written: `{path}`, {} lines",

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use matrix_engine::{EffectClass, StepError};
 use matrix_models::chat;
-use matrix_store::Blobs;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
@@ -71,14 +70,6 @@ impl Output {
     }
 }
 
-/// What a tool works with.
-pub struct Place<'a> {
-    /// The work tree and its sandbox.
-    pub bench: &'a Bench<'a>,
-    /// Contents.
-    pub blobs: &'a Blobs,
-}
-
 /// Something that an agent can do.
 #[async_trait]
 pub trait Tool: Send + Sync {
@@ -86,7 +77,7 @@ pub trait Tool: Send + Sync {
     fn declaration(&self) -> &Declaration;
 
     /// Does it.
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError>;
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError>;
 }
 
 /// The tools there are. Cloning is cheap.

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::files::declared;
-use super::{Declaration, OUTPUT_MAX, Output, Place, Tool, excerpt, inside, read, schema};
-use crate::workspace::later;
+use super::{Declaration, OUTPUT_MAX, Output, Tool, excerpt, inside, read, schema};
+use crate::workspace::{Bench, later};
 
 /// How long a command takes at most, unless it asks for more, in seconds.
 const WALL: u64 = 120;
@@ -50,7 +50,7 @@ impl Tool for Shell {
         &self.0
     }
 
-    async fn call(&self, place: &Place<'_>, arguments: &Value) -> Result<Output, StepError> {
+    async fn call(&self, bench: &Bench<'_>, arguments: &Value) -> Result<Output, StepError> {
         let asked = match read::<Line>(arguments) {
             Ok(asked) => asked,
             Err(bad) => return Ok(bad),
@@ -70,8 +70,7 @@ impl Tool for Shell {
             output_bytes: KEPT,
         };
         let mut output = Vec::new();
-        let done = place
-            .bench
+        let done = bench
             .live()?
             .execute(&line, &mut |_, bytes| output.extend_from_slice(bytes))
             .await;
