@@ -121,7 +121,12 @@ impl Definition {
             return Err(bad(format!("it has more than {BYTES_MAX} bytes")));
         }
         let read = serde_saphyr::from_str(text);
-        read.map_err(|error| bad(error.to_string()))
+        // Behind the first line is a picture of the place, which may be in a file that is none of ours.
+        let first = |error: serde_saphyr::Error| {
+            let text = error.to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        read.map_err(|error| bad(first(error)))
     }
 
     /// The same as YAML.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Trace;
 use crate::chat::{ChatAnswer, ChatRequest};
-use crate::error::{BUSY, ModelError, NONE_LEFT, SLOW, UPSTREAM};
+use crate::error::{BUSY, ModelError, NO_MODEL, NONE_LEFT, SLOW, UPSTREAM};
 use crate::gateway::{Gateway, ModelUse, Receipt};
 use crate::redact::Counts;
 use crate::usage::Usage;
@@ -131,7 +131,12 @@ pub(crate) fn failed(error: &ModelError) -> StepError {
         return StepError::transient("storage", error.to_string());
     }
     let code = error.code();
-    let text = error.to_string();
+    let mut text = error.to_string();
+    if code == NO_MODEL {
+        text.push_str(
+            "; `matrix model list` shows those that there are, `matrix model add` adds one",
+        );
+    }
     if ![UPSTREAM, BUSY, SLOW, NONE_LEFT].contains(&code) {
         return StepError::permanent(code.text, text).nothing_done();
     }
